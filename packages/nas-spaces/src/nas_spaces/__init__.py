@@ -1,0 +1,38 @@
+"""Search spaces for image networks as data: architectures are rows of integers.
+
+>>> import numpy as np
+>>> from nas_spaces import published
+>>> space = published.load("nas-bench-macro")
+>>> space.sample(2, rng=np.random.default_rng(0)).shape
+(2, 8)
+"""
+
+from nas_spaces.errors import InputError, nearest
+from nas_spaces.feasible import FeasibleSet, Limit
+from nas_spaces.files import replace_file
+from nas_spaces.history import History
+from nas_spaces.protocols import Learner, Metric, Sampler, Searcher
+from nas_spaces.serialise import from_json, to_json
+from nas_spaces.space import Block, Choice, PlacedLayer, SearchSpace
+from nas_spaces.table import Table, Term
+
+__all__ = [
+    "Block",
+    "Choice",
+    "FeasibleSet",
+    "History",
+    "InputError",
+    "Learner",
+    "Limit",
+    "Metric",
+    "PlacedLayer",
+    "Sampler",
+    "SearchSpace",
+    "Searcher",
+    "Table",
+    "Term",
+    "from_json",
+    "nearest",
+    "replace_file",
+    "to_json",
+]

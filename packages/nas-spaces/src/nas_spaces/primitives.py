@@ -1,0 +1,334 @@
+"""The operations that layers are made of, with concrete sizes.
+
+A layer describes itself once, as a small graph of primitives. Everything else follows from
+that graph: its output shape, each of its costs, its torch module, its weights in a supernet
+and its JSON. A primitive reads the values named in ``inputs`` (``"input"`` is what enters the
+layer) and writes one value under its own ``name``.
+"""
+
+from typing import ClassVar
+
+from attrs import field, frozen
+
+from nas_spaces.errors import InputError
+
+__all__ = [
+    "Activation",
+    "Add",
+    "Concatenate",
+    "Convolution",
+    "Dropout",
+    "Graph",
+    "Linear",
+    "Multiply",
+    "Norm",
+    "Pool",
+    "Primitive",
+    "Select",
+    "Shape",
+    "Zeros",
+    "output_shape",
+]
+
+Shape = tuple[int, int, int]
+"""Channels, height and width of one image's activations; a vector has height and width 1."""
+
+INPUT = "input"
+
+
+@frozen
+class Convolution:
+    """Two-dimensional convolution with a square kernel, padded by ``kernel // 2``.
+
+    ``weight``: ``[out_channels, in_channels // groups, kernel, kernel]``.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    in_channels: int
+    out_channels: int
+    kernel: int
+    stride: int
+    groups: int
+    bias: bool
+    shape: Shape
+
+    weighted: ClassVar[bool] = True
+
+
+@frozen
+class Linear:
+    """Matrix product of the flattened input; ``weight``: ``[out_features, in_features]``."""
+
+    name: str
+    inputs: tuple[str, ...]
+    in_features: int
+    out_features: int
+    bias: bool
+    shape: Shape
+
+    weighted: ClassVar[bool] = True
+
+
+@frozen
+class Norm:
+    """Batch normalisation with one scale and one shift a channel."""
+
+    name: str
+    inputs: tuple[str, ...]
+    channels: int
+    shape: Shape
+
+    weighted: ClassVar[bool] = True
+
+
+@frozen
+class Activation:
+    """Element-wise non-linearity ``kind``, one of `ACTIVATIONS`."""
+
+    name: str
+    inputs: tuple[str, ...]
+    kind: str
+    shape: Shape
+
+    weighted: ClassVar[bool] = False
+
+
+ACTIVATIONS = ("relu", "relu6", "hswish", "swish", "sigmoid", "hsigmoid")
+
+
+@frozen
+class Pool:
+    """Pooling: ``kind`` is ``"max"``, ``"average"`` or ``"global"`` (mean of all positions)."""
+
+    name: str
+    inputs: tuple[str, ...]
+    kind: str
+    kernel: int
+    stride: int
+    in_shape: Shape
+    shape: Shape
+
+    weighted: ClassVar[bool] = False
+
+
+@frozen
+class Add:
+    """Sum of equally shaped inputs."""
+
+    name: str
+    inputs: tuple[str, ...]
+    shape: Shape
+
+    weighted: ClassVar[bool] = False
+
+
+@frozen
+class Multiply:
+    """Product of the first input with a second one that holds one factor a channel."""
+
+    name: str
+    inputs: tuple[str, ...]
+    shape: Shape
+
+    weighted: ClassVar[bool] = False
+
+
+@frozen
+class Concatenate:
+    """Inputs side by side along the channels."""
+
+    name: str
+    inputs: tuple[str, ...]
+    shape: Shape
+
+    weighted: ClassVar[bool] = False
+
+
+@frozen
+class Select:
+    """Channels ``start, start + step, ...`` of the input."""
+
+    name: str
+    inputs: tuple[str, ...]
+    start: int
+    step: int
+    shape: Shape
+
+    weighted: ClassVar[bool] = False
+
+
+@frozen
+class Dropout:
+    """Random zeroing of elements in training; nothing in evaluation."""
+
+    name: str
+    inputs: tuple[str, ...]
+    rate: float
+    shape: Shape
+
+    weighted: ClassVar[bool] = False
+
+
+@frozen
+class Zeros:
+    """Zeros in place of the input."""
+
+    name: str
+    inputs: tuple[str, ...]
+    shape: Shape
+
+    weighted: ClassVar[bool] = False
+
+
+Primitive = (
+    Convolution
+    | Linear
+    | Norm
+    | Activation
+    | Pool
+    | Add
+    | Multiply
+    | Concatenate
+    | Select
+    | Dropout
+    | Zeros
+)
+
+Graph = tuple[Primitive, ...]
+"""Primitives in order of execution; the last one's value leaves the layer (the input, if none)."""
+
+
+def output_shape(graph: Graph, shape: Shape) -> Shape:
+    """Return what leaves a layer of this ``graph`` when ``shape`` enters it."""
+    return graph[-1].shape if graph else shape
+
+
+@frozen
+class GraphBuilder:
+    """Collects primitives, working out sizes; every method returns the new value's name.
+
+    >>> build = GraphBuilder((3, 8, 8))
+    >>> build.convolution("conv", "input", 16, kernel=3, stride=2)
+    'conv'
+    >>> build.graph[0].shape
+    (16, 4, 4)
+    """
+
+    shape: Shape
+    nodes: list[Primitive] = field(factory=list, init=False)
+
+    @property
+    def graph(self) -> Graph:
+        """The primitives so far."""
+        return tuple(self.nodes)
+
+    def shape_of(self, name: str) -> Shape:
+        """Return the shape of the value ``name``."""
+        if name == INPUT:
+            return self.shape
+        for node in self.nodes:
+            if node.name == name:
+                return node.shape
+        raise InputError(f"no value {name!r} in this layer; it has {[n.name for n in self.nodes]}")
+
+    def _append(self, node: Primitive) -> str:
+        if node.name == INPUT or any(node.name == other.name for other in self.nodes):
+            raise InputError(f"the layer has two values named {node.name!r}; names are unique")
+        self.nodes.append(node)
+        return node.name
+
+    def convolution(
+        self,
+        name: str,
+        source: str,
+        out: int,
+        *,
+        kernel: int,
+        stride: int = 1,
+        groups: int = 1,
+        bias: bool = False,
+    ) -> str:
+        """Append a convolution; ``groups`` must divide both numbers of channels."""
+        channels, height, width = self.shape_of(source)
+        if channels % groups or out % groups:
+            raise InputError(
+                f"convolution {name!r}: groups={groups} must divide {channels} and {out} channels"
+            )
+        if kernel % 2 == 0:
+            raise InputError(f"convolution {name!r}: kernel={kernel} must be odd")
+        # With padding kernel // 2 an odd kernel gives ceil(size / stride) positions.
+        shape = (out, -(-height // stride), -(-width // stride))
+        return self._append(
+            Convolution(name, (source,), channels, out, kernel, stride, groups, bias, shape)
+        )
+
+    def linear(self, name: str, source: str, out: int, *, bias: bool = True) -> str:
+        """Append a linear map of the flattened value."""
+        channels, height, width = self.shape_of(source)
+        return self._append(
+            Linear(name, (source,), channels * height * width, out, bias, (out, 1, 1))
+        )
+
+    def norm(self, name: str, source: str) -> str:
+        """Append a batch normalisation."""
+        shape = self.shape_of(source)
+        return self._append(Norm(name, (source,), shape[0], shape))
+
+    def activation(self, name: str, source: str, kind: str) -> str:
+        """Append a non-linearity."""
+        if kind not in ACTIVATIONS:
+            raise InputError(f"activation {kind!r} is unknown; valid: {', '.join(ACTIVATIONS)}")
+        return self._append(Activation(name, (source,), kind, self.shape_of(source)))
+
+    def pool(self, name: str, source: str, kind: str, *, kernel: int = 0, stride: int = 1) -> str:
+        """Append a pooling; ``kernel`` is not used by ``kind="global"``."""
+        channels, height, width = self.shape_of(source)
+        if kind == "global":
+            shape = (channels, 1, 1)
+        elif kind in ("max", "average"):
+            shape = (channels, -(-height // stride), -(-width // stride))
+        else:
+            raise InputError(f"pool kind {kind!r} is unknown; valid: max, average, global")
+        return self._append(
+            Pool(name, (source,), kind, kernel, stride, (channels, height, width), shape)
+        )
+
+    def add(self, name: str, *sources: str) -> str:
+        """Append a sum of equally shaped values."""
+        shapes = {self.shape_of(source) for source in sources}
+        if len(shapes) != 1:
+            raise InputError(f"add {name!r}: the inputs have different shapes {sorted(shapes)}")
+        return self._append(Add(name, sources, shapes.pop()))
+
+    def multiply(self, name: str, source: str, factor: str) -> str:
+        """Append a product of ``source`` with one ``factor`` a channel."""
+        shape = self.shape_of(source)
+        if self.shape_of(factor) != (shape[0], 1, 1):
+            raise InputError(
+                f"multiply {name!r}: the factor has shape {self.shape_of(factor)}, "
+                f"expected {(shape[0], 1, 1)}"
+            )
+        return self._append(Multiply(name, (source, factor), shape))
+
+    def concatenate(self, name: str, *sources: str) -> str:
+        """Append a concatenation along the channels."""
+        shapes = [self.shape_of(source) for source in sources]
+        if len({shape[1:] for shape in shapes}) != 1:
+            raise InputError(f"concatenate {name!r}: the inputs have different sizes {shapes}")
+        shape = (sum(shape[0] for shape in shapes), *shapes[0][1:])
+        return self._append(Concatenate(name, sources, shape))
+
+    def select(self, name: str, source: str, start: int, step: int) -> str:
+        """Append a selection of every ``step``-th channel from ``start`` on."""
+        channels, height, width = self.shape_of(source)
+        shape = (len(range(start, channels, step)), height, width)
+        return self._append(Select(name, (source,), start, step, shape))
+
+    def dropout(self, name: str, source: str, rate: float) -> str:
+        """Append a dropout."""
+        return self._append(Dropout(name, (source,), rate, self.shape_of(source)))
+
+    def zeros(self, name: str, source: str, shape: Shape) -> str:
+        """Append zeros of ``shape``."""
+        return self._append(Zeros(name, (source,), shape))

@@ -1,0 +1,486 @@
+"""Search spaces as data: choices, blocks that read them, and rows of integers.
+
+An architecture is a row of ``d`` integers, one option index a choice. A block reads some of the
+choices and holds one layer for each combination of their options; everything about a network is
+then a function of the row.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from attrs import evolve, field, frozen
+from numpy.typing import ArrayLike, NDArray
+
+from nas_spaces.errors import InputError, nearest
+from nas_spaces.layers import Identity, Layer
+from nas_spaces.primitives import Graph, Shape, output_shape
+
+__all__ = ["Block", "Choice", "PlacedLayer", "SearchSpace"]
+
+Option = bool | int | float | str | tuple[object, ...]
+
+
+@frozen
+class Choice:
+    """One column of an architecture.
+
+    ``name``: unique in its space. ``options``: what each index stands for. ``group``: a label
+    that ties choices together for whoever treats them jointly; None for a choice of its own.
+    """
+
+    name: str
+    options: tuple[Option, ...] = field(converter=tuple)
+    group: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if not self.options:
+            raise InputError(f"choice {self.name!r} has no options; give at least one")
+
+
+@frozen
+class Block:
+    """A position in the network.
+
+    ``reads``: names of the choices that decide its layer. ``layers[i]``: the layer for the i-th
+    combination of their options in C-order (the last choice varies fastest); any sequence, so
+    that it may be computed on demand. ``inputs``: names of the blocks whose outputs are summed
+    to make its input; None means the block before. ``shares``: layer fields in which candidates
+    of this block may differ and still share one weight tensor, smaller sizes being slices of
+    the largest; candidates that differ in any other field own their weights.
+    """
+
+    name: str
+    layers: Sequence[Layer] = field(converter=lambda x: tuple(x) if isinstance(x, list) else x)
+    reads: tuple[str, ...] = field(default=(), converter=tuple)
+    inputs: tuple[str, ...] | None = field(
+        default=None, converter=lambda x: x if x is None else tuple(x)
+    )
+    shares: tuple[str, ...] = field(default=(), converter=tuple)
+
+    def __attrs_post_init__(self) -> None:
+        if not self.name or "." in self.name:
+            raise InputError(f"block name {self.name!r} must be non-empty and hold no dot")
+
+
+@frozen
+class PlacedLayer:
+    """A layer of one architecture at its place.
+
+    ``block``: the block's name. ``layer``: the record. ``in_shape``, ``out_shape``: (channels,
+    height, width). ``graph``: its primitives.
+    """
+
+    block: str
+    layer: Layer
+    in_shape: Shape
+    out_shape: Shape
+    graph: Graph
+
+
+@frozen
+class BlockPlan:
+    """What the space works out about a block.
+
+    ``columns``: the columns that it reads. ``sizes``: their numbers of options. ``sources``:
+    indices of the blocks that feed it, -1 for the space's input. ``in_shapes``: one a
+    combination. ``varying``: the columns that its output shape depends on.
+    """
+
+    columns: tuple[int, ...]
+    sizes: tuple[int, ...]
+    sources: tuple[int, ...]
+    in_shapes: tuple[Shape, ...]
+    varying: tuple[int, ...]
+
+    @property
+    def combinations(self) -> int:
+        """Number of combinations of options that the block reads."""
+        return math.prod(self.sizes)
+
+
+@frozen
+class SearchSpace:
+    """All networks that a set of choices can build.
+
+    Args:
+        name: what people call it.
+        input_shape: (channels, height, width) of an image.
+        choices: the columns of an architecture, ``d`` of them.
+        blocks: the network's positions in order; the last one's output is the network's.
+        alive: bool ``[d][k]``, False for options that were dropped (see `restrict`).
+
+    Raises:
+        InputError: names that are not unique or not known, a number of layers that does not
+            match the choices read, or shapes that do not fit.
+
+    >>> from nas_spaces.layers import Classifier, Conv
+    >>> space = SearchSpace(
+    ...     "two-convs", (3, 8, 8),
+    ...     choices=(Choice("kernel", (3, 5)),),
+    ...     blocks=(
+    ...         Block("conv", [Conv(8, 3), Conv(8, 5)], reads=("kernel",)),
+    ...         Block("head", [Classifier(10)]),
+    ...     ),
+    ... )
+    >>> space.num_choices, space.size
+    (1, 2)
+    >>> [placed.layer.kernel for placed in space.layers([1])[:1]]
+    [5]
+    """
+
+    name: str
+    input_shape: Shape = field(converter=tuple)
+    choices: tuple[Choice, ...] = field(converter=tuple)
+    blocks: tuple[Block, ...] = field(converter=tuple)
+    alive: tuple[tuple[bool, ...], ...] | None = field(default=None, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        if not self.blocks:
+            raise InputError(f"space {self.name!r} has no blocks")
+        for what, names in (
+            ("choice", [c.name for c in self.choices]),
+            ("block", [b.name for b in self.blocks]),
+        ):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise InputError(f"space {self.name!r} names a {what} twice: {', '.join(twice)}")
+        # Working out the plan checks names, numbers of layers and shapes.
+        _ = self.plan
+
+    @property
+    def num_choices(self) -> int:
+        """``d``: columns of an architecture."""
+        return len(self.choices)
+
+    @property
+    def num_options(self) -> tuple[int, ...]:
+        """Options of each choice, dropped ones included."""
+        return tuple(len(choice.options) for choice in self.choices)
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """Bool ``[d, k]``, ``k`` the largest number of options: True for options still alive."""
+        mask = np.zeros((self.num_choices, max(self.num_options, default=0)), dtype=bool)
+        for column, size in enumerate(self.num_options):
+            mask[column, :size] = True if self.alive is None else self.alive[column]
+        return mask
+
+    @property
+    def size(self) -> int:
+        """Number of rows over live options (not of distinct networks, see `canonical`)."""
+        return math.prod(int(row.sum()) for row in self.mask)
+
+    @property
+    def num_classes(self) -> int:
+        """Channels of the network's output."""
+        return self.output_shape(len(self.blocks) - 1, 0)[0]
+
+    @cached_property
+    def plan(self) -> tuple[BlockPlan, ...]:
+        """What each block reads and receives, in the order of the blocks."""
+        column_of = {choice.name: i for i, choice in enumerate(self.choices)}
+        index_of: dict[str, int] = {}
+        plans: list[BlockPlan] = []
+        for index, block in enumerate(self.blocks):
+            for name in block.reads:
+                if name not in column_of:
+                    raise InputError(
+                        f"block {block.name!r} reads an unknown choice {name!r}: "
+                        f"{nearest(name, column_of)}"
+                    )
+            columns = tuple(column_of[name] for name in block.reads)
+            sizes = tuple(len(self.choices[c].options) for c in columns)
+            if len(block.layers) != math.prod(sizes):
+                raise InputError(
+                    f"block {block.name!r} has {len(block.layers)} layers; the choices it reads "
+                    f"have {math.prod(sizes)} combinations"
+                )
+            if block.inputs is None:
+                sources: tuple[int, ...] = (index - 1,)
+            else:
+                for name in block.inputs:
+                    if name not in index_of:
+                        raise InputError(
+                            f"block {block.name!r} has the input {name!r}, which is no block "
+                            f"before it: {nearest(name, index_of)}"
+                        )
+                sources = tuple(index_of[name] for name in block.inputs)
+            in_shapes = self._in_shapes(block, columns, sizes, sources, plans)
+            plans.append(
+                BlockPlan(
+                    columns, sizes, sources, in_shapes, _varying(block, columns, sizes, in_shapes)
+                )
+            )
+            index_of[block.name] = index
+        return tuple(plans)
+
+    def _in_shapes(
+        self,
+        block: Block,
+        columns: tuple[int, ...],
+        sizes: tuple[int, ...],
+        sources: tuple[int, ...],
+        plans: list[BlockPlan],
+    ) -> tuple[Shape, ...]:
+        """Return the input shape of each combination of ``block``."""
+        for source in sources:
+            hidden = () if source < 0 else set(plans[source].varying) - set(columns)
+            if hidden:
+                names = ", ".join(sorted(self.choices[c].name for c in hidden))
+                raise InputError(
+                    f"the input of block {block.name!r} changes shape with {names}; "
+                    "a block reads every choice that its input's shape depends on"
+                )
+        if all(source < 0 or not plans[source].varying for source in sources):
+            combinations: list[tuple[int, ...]] = [(0,) * len(sizes)]
+        else:
+            combinations = list(itertools.product(*(range(size) for size in sizes)))
+        shapes: list[Shape] = []
+        for combination in combinations:
+            chosen = dict(zip(columns, combination, strict=True))
+            incoming = {self._source_shape(source, chosen, plans) for source in sources}
+            if len(incoming) != 1:
+                raise InputError(
+                    f"block {block.name!r} sums inputs of different shapes {sorted(incoming)}"
+                )
+            shapes.append(incoming.pop())
+        return tuple(shapes) * (math.prod(sizes) // len(shapes))
+
+    def _source_shape(self, source: int, chosen: dict[int, int], plans: list[BlockPlan]) -> Shape:
+        if source < 0:
+            return self.input_shape
+        plan = plans[source]
+        index = 0
+        for column, size in zip(plan.columns, plan.sizes, strict=True):
+            index = index * size + (chosen.get(column, 0) if column in plan.varying else 0)
+        block = self.blocks[source]
+        shape = plan.in_shapes[index]
+        return output_shape(block.layers[index].graph(shape), shape)
+
+    def graph(self, block: int, combination: int) -> Graph:
+        """Return the primitives of a block (by index) for one combination of its choices."""
+        return self.blocks[block].layers[combination].graph(self.plan[block].in_shapes[combination])
+
+    def output_shape(self, block: int, combination: int) -> Shape:
+        """Return what leaves a block (by index) for one combination of its choices."""
+        in_shape = self.plan[block].in_shapes[combination]
+        return output_shape(self.graph(block, combination), in_shape)
+
+    def check(self, archs: ArrayLike) -> NDArray[np.int64]:
+        """Return ``archs`` as int64 ``[n, d]``.
+
+        Raises:
+            InputError: the wrong number of columns, no integers, or an option out of range.
+        """
+        rows = np.asarray(archs)
+        if rows.ndim == 2 and rows.shape[1] == self.num_choices == 0:
+            return rows.astype(np.int64)
+        if rows.ndim != 2:
+            raise InputError(
+                f"archs has {rows.ndim} dimensions; expected [n, {self.num_choices}], one row an "
+                "architecture"
+            )
+        if rows.shape[1] != self.num_choices:
+            raise InputError(
+                f"archs has {rows.shape[1]} columns; space {self.name!r} has "
+                f"{self.num_choices} choices"
+            )
+        if rows.dtype.kind not in "iu":
+            raise InputError(f"archs has dtype {rows.dtype}; architectures are integers")
+        wrong = (rows < 0) | (rows >= np.asarray(self.num_options))
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            choice = self.choices[column]
+            raise InputError(
+                f"archs[{row}, {column}] is {rows[row, column]}; choice {choice.name!r} of space "
+                f"{self.name!r} has options 0..{len(choice.options) - 1}"
+            )
+        return rows.astype(np.int64, copy=False)
+
+    def parse(self, text: str) -> NDArray[np.int64]:
+        """Return the architecture int64 ``[d]`` written as ``"2,1,0"`` or, digits only, ``"210"``.
+
+        Raises:
+            InputError: anything that is no integer, the wrong length, an option out of range.
+        """
+        parts = text.replace(",", " ").split()
+        if len(parts) == 1 and self.num_choices > 1 and parts[0].isdigit():
+            parts = list(parts[0])
+        try:
+            row = [int(part) for part in parts]
+        except ValueError as error:
+            raise InputError(
+                f"architecture {text!r} is no row of integers; write it as 2,1,0,..."
+            ) from error
+        if len(row) != self.num_choices:
+            raise InputError(
+                f"architecture {text!r} has {len(row)} columns; space {self.name!r} has "
+                f"{self.num_choices} choices"
+            )
+        return self.check([row])[0]
+
+    def format(self, arch: ArrayLike) -> str:
+        """Return the architecture ``[d]`` as ``"2,1,0"``; `parse` reads it."""
+        return ",".join(str(int(option)) for option in np.asarray(arch))
+
+    def sample(self, n: int, *, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return ``n`` architectures int64 ``[n, d]``, each live option equally likely."""
+        archs = np.empty((n, self.num_choices), dtype=np.int64)
+        for column, live in enumerate(self.mask):
+            options = np.flatnonzero(live)
+            archs[:, column] = options[rng.integers(len(options), size=n)]
+        return archs
+
+    def combinations(self, archs: ArrayLike) -> NDArray[np.int64]:
+        """Return int64 ``[n, blocks]``: the combination that each block has in each row."""
+        rows = self.check(archs)
+        result = np.zeros((len(rows), len(self.blocks)), dtype=np.int64)
+        for index, plan in enumerate(self.plan):
+            for column, size in zip(plan.columns, plan.sizes, strict=True):
+                result[:, index] = result[:, index] * size + rows[:, column]
+        return result
+
+    def layers(self, arch: ArrayLike) -> list[PlacedLayer]:
+        """Return the layers of one architecture ``[d]`` in order."""
+        return [
+            PlacedLayer(
+                block.name,
+                block.layers[combination],
+                self.plan[index].in_shapes[combination],
+                self.output_shape(index, combination),
+                self.graph(index, combination),
+            )
+            for index, (block, combination) in enumerate(
+                zip(self.blocks, self.combinations([arch])[0].tolist(), strict=True)
+            )
+        ]
+
+    def fix(self, arch: ArrayLike) -> "SearchSpace":
+        """Return the network of one architecture ``[d]``: a space with no choice."""
+        blocks = tuple(
+            Block(block.name, (placed.layer,), inputs=block.inputs)
+            for block, placed in zip(self.blocks, self.layers(arch), strict=True)
+        )
+        return SearchSpace(self.name, self.input_shape, (), blocks)
+
+    def restrict(self, alive: ArrayLike) -> "SearchSpace":
+        """Return a space with fewer live options and the same numbering.
+
+        Args:
+            alive: bool ``[d, k]``, True for what stays; what was dropped before stays dropped.
+
+        Raises:
+            InputError: a mask of another shape, or one that leaves a choice without options.
+        """
+        mask = np.asarray(alive, dtype=bool)
+        if mask.shape != self.mask.shape:
+            raise InputError(f"alive has shape {mask.shape}; expected {self.mask.shape}")
+        mask = mask & self.mask
+        for column, row in enumerate(mask):
+            if not row.any():
+                raise InputError(f"alive leaves choice {self.choices[column].name!r} no option")
+        rows = tuple(
+            tuple(bool(x) for x in row[:size])
+            for row, size in zip(mask, self.num_options, strict=True)
+        )
+        return evolve(self, alive=rows)
+
+    @cached_property
+    def _identity_runs(self) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
+        """Columns of neighbouring blocks with equal candidates, and the identity options.
+
+        Within such a run the order of identities and other layers does not matter for what is
+        built, only the order of the others does.
+        """
+        readers: dict[int, int] = {}
+        for plan in self.plan:
+            for column in plan.columns:
+                readers[column] = readers.get(column, 0) + 1
+        runs: list[tuple[list[int], tuple[int, ...]]] = []
+        last = -2
+        for index, (block, plan) in enumerate(zip(self.blocks, self.plan, strict=True)):
+            identities = tuple(
+                i for i, layer in enumerate(block.layers) if isinstance(layer, Identity)
+            )
+            movable = (
+                bool(identities)
+                and len(plan.columns) == 1
+                and readers[plan.columns[0]] == 1
+                and plan.sources == (index - 1,)
+                and not plan.varying
+                and self.output_shape(index, 0) == plan.in_shapes[0]
+            )
+            if not movable:
+                continue
+            before = self.blocks[index - 1]
+            # A third block that taps the one before would see what moves.
+            tapped = sum(index - 1 in other.sources for other in self.plan) > 1
+            if last == index - 1 and before.layers == block.layers and not tapped:
+                runs[-1][0].append(plan.columns[0])
+            else:
+                runs.append(([plan.columns[0]], identities))
+            last = index
+        return tuple((tuple(columns), identities) for columns, identities in runs)
+
+    def canonical(self, archs: ArrayLike) -> NDArray[np.int64]:
+        """Return int64 ``[n, d]`` with rows that build the same network mapped to one of them.
+
+        Options of a choice that give equal layers everywhere become the first of them, and
+        identities move behind the other layers of a run of equal blocks.
+        """
+        rows = self.check(archs).copy()
+        for column, first in self._first_equal_option.items():
+            rows[:, column] = first[rows[:, column]]
+        for columns, identities in self._identity_runs:
+            if len(columns) < 2:
+                continue
+            run = rows[:, columns]
+            order = np.argsort(np.isin(run, identities), axis=1, kind="stable")
+            rows[:, columns] = np.take_along_axis(run, order, axis=1)
+        return rows
+
+    @cached_property
+    def _first_equal_option(self) -> dict[int, NDArray[np.int64]]:
+        """For columns that only one block reads, alone: the first option with an equal layer."""
+        readers: dict[int, list[int]] = {}
+        for index, plan in enumerate(self.plan):
+            for column in plan.columns:
+                readers.setdefault(column, []).append(index)
+        result = {}
+        for column, blocks in readers.items():
+            plan = self.plan[blocks[0]]
+            if len(blocks) != 1 or len(plan.columns) != 1:
+                continue
+            layers = list(self.blocks[blocks[0]].layers)
+            first = np.array([layers.index(layer) for layer in layers], dtype=np.int64)
+            if (first != np.arange(len(layers))).any():
+                result[column] = first
+        return result
+
+
+def _varying(
+    block: Block,
+    columns: tuple[int, ...],
+    sizes: tuple[int, ...],
+    in_shapes: tuple[Shape, ...],
+) -> tuple[int, ...]:
+    """Return the columns that the block's output shape depends on."""
+    try:
+        shapes = [
+            output_shape(layer.graph(shape), shape)
+            for layer, shape in zip(block.layers, in_shapes, strict=True)
+        ]
+    except InputError as error:
+        raise InputError(f"block {block.name!r}: {error}") from error
+    if len(set(shapes)) == 1:
+        return ()
+    numbers = {shape: i for i, shape in enumerate(dict.fromkeys(shapes))}
+    grid = np.array([numbers[shape] for shape in shapes]).reshape(sizes)
+    return tuple(
+        column
+        for axis, column in enumerate(columns)
+        if (grid != np.take(grid, [0], axis=axis)).any()
+    )
