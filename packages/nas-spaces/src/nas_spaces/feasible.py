@@ -6,7 +6,9 @@ dynamic programming over the cost table. No row is drawn and thrown away.
 """
 
 import math
+from collections.abc import Iterable
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from attrs import field, frozen
@@ -18,6 +20,9 @@ from nas_spaces.space import SearchSpace
 from nas_spaces.table import Table
 
 __all__ = ["FeasibleSet", "Limit"]
+
+Numbers = NDArray[Any]
+"""int64 where the costs are integers, float64 otherwise."""
 
 # Entries of the completion counts kept in memory (8 bytes each).
 STATE_BUDGET = 2**24
@@ -73,7 +78,7 @@ class _Group:
 
     columns: tuple[int, ...]
     options: NDArray[np.int64]
-    costs: NDArray[np.int64] | NDArray[np.float64]
+    costs: Numbers
 
 
 def _groups(space: SearchSpace, table: Table) -> list[_Group] | None:
@@ -93,7 +98,7 @@ def _groups(space: SearchSpace, table: Table) -> list[_Group] | None:
             return None
         grid = np.stack(np.meshgrid(*live, indexing="ij"), axis=-1).reshape(-1, len(columns))
         place = {column: i for i, column in enumerate(columns)}
-        costs = np.zeros(len(grid), dtype=np.int64 if table.is_integer else np.float64)
+        costs: Numbers = np.zeros(len(grid), dtype=np.int64 if table.is_integer else np.float64)
         for term in table.terms:
             if term.columns and term.columns[0] in place:
                 costs = costs + term.values[tuple(grid[:, place[c]] for c in term.columns)]
@@ -113,7 +118,7 @@ class _Window:
 
     groups: list[_Group]
     steps: list[NDArray[np.int64]]
-    below: list[NDArray[np.int64] | NDArray[np.float64]]
+    below: list[Numbers]
     lower: int
     upper: int
     exact: bool
@@ -144,7 +149,7 @@ class _Window:
         high = math.floor(upper / unit)
         top = sum(int(step.max()) for step in steps)
         dtype = np.int64 if space.size < 2**62 else np.float64
-        below: list[NDArray[np.int64] | NDArray[np.float64]] = [np.array([0, 1], dtype=dtype)]
+        below: list[Numbers] = [np.array([0, 1], dtype=dtype)]
         for step in reversed(steps):
             behind = np.diff(below[0])
             counts = np.zeros(len(behind) + int(step.max()), dtype=dtype)
@@ -155,11 +160,12 @@ class _Window:
 
     def _completions(
         self, index: int, lower: NDArray[np.int64], upper: NDArray[np.int64]
-    ) -> NDArray[np.int64] | NDArray[np.float64]:
+    ) -> Numbers:
         """Return how many completions from group ``index`` on cost ``lower..upper``."""
         below = self.below[index]
         last = len(below) - 1
-        return np.maximum(below[np.clip(upper + 1, 0, last)] - below[np.clip(lower, 0, last)], 0)
+        counts: Numbers = below[np.clip(upper + 1, 0, last)] - below[np.clip(lower, 0, last)]
+        return np.maximum(counts, 0, out=counts)
 
     def count(self) -> int:
         """Return the number of rows in the window, in states."""
@@ -188,6 +194,10 @@ class _Window:
         return archs
 
 
+def _limits(limits: Iterable[Limit]) -> tuple[Limit, ...]:
+    return tuple(limits)
+
+
 @frozen(eq=False)
 class FeasibleSet:
     """The architectures of a space that are within all limits.
@@ -202,7 +212,7 @@ class FeasibleSet:
     >>> import numpy as np
     >>> from nas_spaces import Table, published
     >>> space = published.load("nas-bench-macro")
-    >>> depth = Table.from_primitives(space, "depth", "convolutions", lambda p: p.name == "depthwise")
+    >>> depth = Table.from_primitives(space, "depth", "blocks", lambda p: p.name == "depthwise")
     >>> shallow = FeasibleSet(space, [Limit(depth, upper=1)])
     >>> shallow.count()
     17
@@ -211,7 +221,7 @@ class FeasibleSet:
     """
 
     space: SearchSpace
-    limits: tuple[Limit, ...] = field(default=(), converter=tuple)
+    limits: tuple[Limit, ...] = field(default=(), converter=_limits)
 
     def __attrs_post_init__(self) -> None:
         for limit in self.limits:
@@ -252,7 +262,7 @@ class FeasibleSet:
             )
         ends = []
         for term in table.terms:
-            values = term.values
+            values: Numbers = term.values
             for axis, column in enumerate(term.columns):
                 live = np.flatnonzero(self.space.mask[column, : values.shape[axis]])
                 values = np.take(values, live, axis=axis)
@@ -291,7 +301,8 @@ class FeasibleSet:
     def contains(self, archs: ArrayLike) -> NDArray[np.bool_]:
         """Return bool ``[n]``: which architectures ``[n, d]`` are live and within all limits."""
         rows = self.space.check(archs)
-        inside = self.space.mask[np.arange(self.space.num_choices), rows].all(axis=1)
+        live: NDArray[np.bool_] = self.space.mask[np.arange(self.space.num_choices), rows]
+        inside = np.asarray(live.all(axis=1))
         for limit in self.limits:
             inside &= limit.holds(rows)
         return inside

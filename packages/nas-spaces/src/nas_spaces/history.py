@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from nas_spaces.errors import InputError
 
 __all__ = ["History"]
+
+
+def _texts(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(texts)
 
 
 @frozen(eq=False)
@@ -32,8 +36,8 @@ class History:
     "0,1",0.25,300.0
     """
 
-    names: tuple[str, ...] = field(converter=tuple)
-    units: tuple[str, ...] = field(converter=tuple)
+    names: tuple[str, ...] = field(converter=_texts)
+    units: tuple[str, ...] = field(converter=_texts)
     archs: NDArray[np.int64]
     values: NDArray[np.float64]
 

@@ -7,7 +7,7 @@ then a function of the row.
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -23,6 +23,23 @@ __all__ = ["Block", "Choice", "PlacedLayer", "SearchSpace"]
 Option = bool | int | float | str | tuple[object, ...]
 
 
+def _options(options: Iterable[Option]) -> tuple[Option, ...]:
+    return tuple(options)
+
+
+def _names(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(names)
+
+
+def _names_or_none(names: Iterable[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names)
+
+
+def _layers(layers: Sequence[Layer]) -> Sequence[Layer]:
+    # A list becomes a tuple; a sequence that computes its layers on demand stays what it is.
+    return tuple(layers) if isinstance(layers, list) else layers
+
+
 @frozen
 class Choice:
     """One column of an architecture.
@@ -32,7 +49,7 @@ class Choice:
     """
 
     name: str
-    options: tuple[Option, ...] = field(converter=tuple)
+    options: tuple[Option, ...] = field(converter=_options)
     group: str | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -53,12 +70,10 @@ class Block:
     """
 
     name: str
-    layers: Sequence[Layer] = field(converter=lambda x: tuple(x) if isinstance(x, list) else x)
-    reads: tuple[str, ...] = field(default=(), converter=tuple)
-    inputs: tuple[str, ...] | None = field(
-        default=None, converter=lambda x: x if x is None else tuple(x)
-    )
-    shares: tuple[str, ...] = field(default=(), converter=tuple)
+    layers: Sequence[Layer] = field(converter=_layers)
+    reads: tuple[str, ...] = field(default=(), converter=_names)
+    inputs: tuple[str, ...] | None = field(default=None, converter=_names_or_none)
+    shares: tuple[str, ...] = field(default=(), converter=_names)
 
     def __attrs_post_init__(self) -> None:
         if not self.name or "." in self.name:
@@ -101,6 +116,14 @@ class BlockPlan:
         return math.prod(self.sizes)
 
 
+def _choices(choices: Iterable[Choice]) -> tuple[Choice, ...]:
+    return tuple(choices)
+
+
+def _blocks(blocks: Iterable[Block]) -> tuple[Block, ...]:
+    return tuple(blocks)
+
+
 @frozen
 class SearchSpace:
     """All networks that a set of choices can build.
@@ -132,9 +155,9 @@ class SearchSpace:
     """
 
     name: str
-    input_shape: Shape = field(converter=tuple)
-    choices: tuple[Choice, ...] = field(converter=tuple)
-    blocks: tuple[Block, ...] = field(converter=tuple)
+    input_shape: Shape
+    choices: tuple[Choice, ...] = field(converter=_choices)
+    blocks: tuple[Block, ...] = field(converter=_blocks)
     alive: tuple[tuple[bool, ...], ...] | None = field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
@@ -320,7 +343,7 @@ class SearchSpace:
                 f"architecture {text!r} has {len(row)} columns; space {self.name!r} has "
                 f"{self.num_choices} choices"
             )
-        return self.check([row])[0]
+        return self.check([row]).reshape(-1)
 
     def format(self, arch: ArrayLike) -> str:
         """Return the architecture ``[d]`` as ``"2,1,0"``; `parse` reads it."""
@@ -354,7 +377,7 @@ class SearchSpace:
                 self.graph(index, combination),
             )
             for index, (block, combination) in enumerate(
-                zip(self.blocks, self.combinations([arch])[0].tolist(), strict=True)
+                zip(self.blocks, self.combinations(np.asarray(arch)[None])[0].tolist(), strict=True)
             )
         ]
 

@@ -1,0 +1,24 @@
+"""Search spaces as torch modules: stand-alone networks and weight-sharing supernets.
+
+>>> import torch
+>>> from nas_spaces import published
+>>> space = published.load("digits-mobile")
+>>> supernet = Supernet(space, generator=torch.Generator().manual_seed(0))
+>>> supernet(torch.zeros(2, 1, 8, 8), [0] * 8).shape
+torch.Size([2, 10])
+"""
+
+from nas_spaces.torch.initialise import initialise
+from nas_spaces.torch.modules import LayerModule, Norms
+from nas_spaces.torch.network import Network, load_network, save_network
+from nas_spaces.torch.supernet import Supernet
+
+__all__ = [
+    "LayerModule",
+    "Network",
+    "Norms",
+    "Supernet",
+    "initialise",
+    "load_network",
+    "save_network",
+]

@@ -1,0 +1,49 @@
+"""Weight initialisation from a passed generator."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import nn
+
+__all__ = ["Scheme", "initialise"]
+
+Scheme = Literal["kaiming", "spos"]
+
+
+@torch.no_grad()
+def initialise(network: nn.Module, scheme: Scheme, *, generator: torch.Generator) -> None:
+    """Set every weight of ``network`` in the order of its modules.
+
+    Args:
+        network: module whose convolutions, linear maps and norms are set.
+        scheme: ``"kaiming"``: convolutions N(0, 2 / fan_out) (He et al., 2015), linear maps
+            N(0, 0.01), as MobileNets do. ``"spos"``: the first convolution N(0, 0.01), others
+            with standard deviation 1 / (input channels a group), linear maps N(0, 0.01), as the
+            official SPOS code does. Biases are 0, norms the identity in both.
+        generator: source of randomness, on the CPU.
+    """
+    first = True
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            if scheme == "kaiming":
+                fan_out = module.out_channels * module.kernel_size[0] ** 2 / module.groups
+                std = math.sqrt(2.0 / fan_out)
+            else:
+                std = 0.01 if first else 1.0 / module.weight.shape[1]
+            first = False
+            _normal(module.weight, std, generator)
+        elif isinstance(module, nn.Linear):
+            _normal(module.weight, 0.01, generator)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+            continue
+        else:
+            continue
+        if module.bias is not None:
+            module.bias.zero_()
+
+
+def _normal(weight: torch.Tensor, std: float, generator: torch.Generator) -> None:
+    # Drawn on the CPU, so that every device starts from the same weights.
+    weight.copy_(torch.empty(weight.shape).normal_(0.0, std, generator=generator))

@@ -1,0 +1,372 @@
+"""Layer records as torch modules: one module runs any graph of primitives on its weights."""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import torch
+from attrs import field, frozen
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 (the usual name)
+
+from nas_spaces.errors import InputError
+from nas_spaces.primitives import (
+    INPUT,
+    Activation,
+    Add,
+    Concatenate,
+    Convolution,
+    Dropout,
+    Graph,
+    Linear,
+    Multiply,
+    Norm,
+    Pool,
+    Primitive,
+    Select,
+    Zeros,
+)
+
+__all__ = ["LayerModule", "Norms", "Program", "Step", "compile_graph"]
+
+
+@frozen
+class Step:
+    """One primitive as it is run.
+
+    ``in_place``: its input is needed by nothing else and may be overwritten. ``frees``: values
+    that nothing needs afterwards. ``foldable``: a convolution that only a norm reads.
+    """
+
+    primitive: Primitive
+    in_place: bool
+    frees: tuple[str, ...]
+    foldable: bool
+
+
+Program = tuple[Step, ...]
+
+
+def compile_graph(graph: Graph) -> Program:
+    """Return the graph with what can be known before it runs."""
+    readers = Counter(source for node in graph for source in node.inputs)
+    made_by = {node.name: node for node in graph}
+    normed = {node.inputs[0] for node in graph if isinstance(node, Norm)}
+    last_use = {source: i for i, node in enumerate(graph) for source in node.inputs}
+    steps = []
+    for i, node in enumerate(graph):
+        source = made_by.get(node.inputs[0])
+        steps.append(
+            Step(
+                node,
+                # What a norm returns is new memory that its backward pass does not read.
+                in_place=isinstance(source, Norm) and readers[source.name] == 1,
+                frees=tuple(name for name in dict.fromkeys(node.inputs) if last_use[name] == i),
+                foldable=isinstance(node, Convolution)
+                and node.name in normed
+                and readers[node.name] == 1,
+            )
+        )
+    return tuple(steps)
+
+
+@frozen(eq=False)
+class Norms:
+    """Statistics of a layer's norms that live beside the module instead of in it.
+
+    `recalibrate` makes the next batch count towards cumulative means of the batch statistics,
+    as ``BatchNorm2d(momentum=None)`` does; `settle` makes them be used. The module and its own
+    running statistics are never written.
+    """
+
+    buffers: dict[str, tuple[Tensor, Tensor]] = field(factory=dict)
+    folded: dict[str, tuple[Tensor, Tensor]] = field(factory=dict)
+    _batches: list[int] = field(factory=lambda: [0])
+    _settled: list[bool] = field(factory=lambda: [False])
+
+    def recalibrate(self) -> None:
+        """Count the next batch."""
+        self._batches[0] += 1
+
+    def settle(self) -> None:
+        """Use the statistics from now on."""
+        self._settled[0] = True
+
+    def apply(self, node: Norm, module: nn.BatchNorm2d, x: Tensor) -> Tensor:
+        """Return ``x`` normalised by the batch, or by the statistics once settled."""
+        if node.name not in self.buffers:
+            self.buffers[node.name] = (
+                torch.zeros(node.channels, device=x.device),
+                torch.ones(node.channels, device=x.device),
+            )
+        mean, variance = self.buffers[node.name]
+        weight, bias = _affine(node, module)
+        return F.batch_norm(
+            x,
+            mean,
+            variance,
+            weight,
+            bias,
+            training=not self._settled[0],
+            momentum=1.0 / max(self._batches[0], 1),
+            eps=module.eps,
+        )
+
+    def fold(self, layer: "LayerModule", program: Program) -> None:
+        """Merge settled norms into the convolutions before them; rounding differs a little."""
+        for step, after in itertools.pairwise(program):
+            node, norm = step.primitive, after.primitive
+            if not (step.foldable and isinstance(node, Convolution) and isinstance(norm, Norm)):
+                continue
+            convolution, module = layer.weighted(node.name), layer.weighted(norm.name)
+            assert isinstance(convolution, nn.Conv2d)
+            assert isinstance(module, nn.BatchNorm2d)
+            mean, variance = self.buffers[norm.name]
+            weight, bias = _affine(norm, module)
+            scale = torch.rsqrt(variance + module.eps)
+            scale = scale if weight is None else scale * weight
+            kernel, old = _slice_convolution(node, convolution)
+            shift = -mean if old is None else old - mean
+            shift = shift * scale if bias is None else shift * scale + bias
+            self.folded[node.name] = (kernel * scale[:, None, None, None], shift)
+
+
+def _affine(node: Norm, module: nn.BatchNorm2d) -> tuple[Tensor | None, Tensor | None]:
+    if not module.affine:
+        return None, None
+    return module.weight[: node.channels], module.bias[: node.channels]
+
+
+def _slice_convolution(node: Convolution, module: nn.Conv2d) -> tuple[Tensor, Tensor | None]:
+    weight = module.weight[: node.out_channels, : node.in_channels // node.groups]
+    return weight, None if module.bias is None else module.bias[: node.out_channels]
+
+
+class LayerModule(nn.Module):
+    """Weights of one layer, or of several that share theirs, and how to run them.
+
+    Args:
+        graphs: the layers' graphs. Primitives of one name share one module, as large as the
+            largest of them; the others use the first channels.
+        affine: whether norms have a scale and a shift.
+
+    Raises:
+        InputError: graphs whose primitives of one name cannot share weights.
+    """
+
+    def __init__(self, graphs: Sequence[Graph], *, affine: bool = True) -> None:
+        super().__init__()
+        nodes: dict[str, list[Primitive]] = {}
+        for graph in graphs:
+            for node in graph:
+                if node.weighted:
+                    nodes.setdefault(node.name, []).append(node)
+        for name, sharing in nodes.items():
+            if hasattr(self, name) or "." in name:
+                raise InputError(f"a primitive cannot be named {name!r}; choose another name")
+            self.add_module(name, _largest(name, sharing, affine))
+        # The first layer's; whoever shares weights passes the program that is meant.
+        self.program = compile_graph(graphs[0])
+
+    def weighted(self, name: str) -> nn.Module:
+        """Return the module that holds the weights of the primitive ``name``."""
+        module = self._modules[name]
+        assert module is not None
+        return module
+
+    def forward(
+        self, x: Tensor, program: Program | None = None, norms: Norms | None = None
+    ) -> Tensor:
+        """Return the layer's output for images ``[n, c, h, w]``.
+
+        Args:
+            x: the layer's input; it is not written to.
+            program: the compiled graph to run; None runs the first layer's.
+            norms: norm statistics to use in place of the module's own; dropout is then off.
+        """
+        values = {INPUT: x}
+        out = x
+        for step in self.program if program is None else program:
+            out = _RUN[type(step.primitive)](self, step, values, norms)
+            for name in step.frees:
+                del values[name]
+            values[step.primitive.name] = out
+        return out
+
+
+def _largest(name: str, nodes: Sequence[Primitive], affine: bool) -> nn.Module:
+    """Return a torch module that is large enough for all ``nodes``."""
+    first = nodes[0]
+    if any(type(node) is not type(first) for node in nodes):
+        raise InputError(f"primitives named {name!r} are of different kinds; they share no weights")
+    if isinstance(first, Convolution):
+        convolutions = [node for node in nodes if isinstance(node, Convolution)]
+        depthwise = {node.groups == node.in_channels for node in convolutions}
+        fixed = {(node.kernel, node.stride, node.bias) for node in convolutions}
+        groups = {node.groups for node in convolutions}
+        if len(fixed) > 1 or len(depthwise) > 1 or (len(groups) > 1 and not all(depthwise)):
+            raise InputError(
+                f"convolutions named {name!r} differ in kernel, stride, groups or bias; "
+                "they share no weights"
+            )
+        return nn.Conv2d(
+            max(node.in_channels for node in convolutions),
+            max(node.out_channels for node in convolutions),
+            first.kernel,
+            first.stride,
+            first.kernel // 2,
+            groups=max(groups),
+            bias=first.bias,
+        )
+    if isinstance(first, Linear):
+        linears = [node for node in nodes if isinstance(node, Linear)]
+        return nn.Linear(
+            max(node.in_features for node in linears),
+            max(node.out_features for node in linears),
+            bias=first.bias,
+        )
+    assert isinstance(first, Norm)
+    channels = max(node.channels for node in nodes if isinstance(node, Norm))
+    return nn.BatchNorm2d(channels, affine=affine)
+
+
+Values = dict[str, Tensor]
+
+
+def _call(module: nn.Module, x: Tensor) -> Tensor:
+    out: Tensor = module(x)
+    return out
+
+
+def _convolution(layer: LayerModule, step: Step, values: Values, norms: Norms | None) -> Tensor:
+    node = step.primitive
+    assert isinstance(node, Convolution)
+    x = values[node.inputs[0]]
+    if norms is not None and node.name in norms.folded:
+        weight, bias = norms.folded[node.name]
+        return F.conv2d(x, weight, bias, node.stride, node.kernel // 2, 1, node.groups)
+    module = layer.weighted(node.name)
+    assert isinstance(module, nn.Conv2d)
+    if module.in_channels == node.in_channels and module.out_channels == node.out_channels:
+        return _call(module, x)
+    sliced, bias_slice = _slice_convolution(node, module)
+    return F.conv2d(x, sliced, bias_slice, node.stride, node.kernel // 2, 1, node.groups)
+
+
+def _linear(layer: LayerModule, step: Step, values: Values, norms: Norms | None) -> Tensor:
+    node = step.primitive
+    assert isinstance(node, Linear)
+    module = layer.weighted(node.name)
+    assert isinstance(module, nn.Linear)
+    x = values[node.inputs[0]].flatten(1)
+    if module.in_features == node.in_features and module.out_features == node.out_features:
+        return _call(module, x)
+    bias = None if module.bias is None else module.bias[: node.out_features]
+    return F.linear(x, module.weight[: node.out_features, : node.in_features], bias)
+
+
+def _norm(layer: LayerModule, step: Step, values: Values, norms: Norms | None) -> Tensor:
+    node = step.primitive
+    assert isinstance(node, Norm)
+    module = layer.weighted(node.name)
+    assert isinstance(module, nn.BatchNorm2d)
+    x = values[node.inputs[0]]
+    if norms is not None:
+        return x if node.inputs[0] in norms.folded else norms.apply(node, module, x)
+    if module.num_features == node.channels:
+        return _call(module, x)
+    assert module.running_mean is not None
+    assert module.running_var is not None
+    weight, bias = _affine(node, module)
+    return F.batch_norm(
+        x,
+        module.running_mean[: node.channels],
+        module.running_var[: node.channels],
+        weight,
+        bias,
+        training=module.training,
+        momentum=module.momentum or 0.0,
+        eps=module.eps,
+    )
+
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "relu6": F.relu6,
+    "hswish": F.hardswish,
+    "swish": F.silu,
+    "sigmoid": torch.sigmoid,
+    "hsigmoid": F.hardsigmoid,
+}
+
+
+def _activation(layer: LayerModule, step: Step, values: Values, norms: Norms | None) -> Tensor:
+    node = step.primitive
+    assert isinstance(node, Activation)
+    x = values[node.inputs[0]]
+    # With folded norms the input is the convolution's output, new memory as well.
+    if step.in_place and node.kind == "relu":
+        return torch.relu_(x)
+    if step.in_place and node.kind == "relu6":
+        return F.relu6(x, inplace=True)
+    return _ACTIVATIONS[node.kind](x)
+
+
+def _pool(layer: LayerModule, step: Step, values: Values, norms: Norms | None) -> Tensor:
+    node = step.primitive
+    assert isinstance(node, Pool)
+    x = values[node.inputs[0]]
+    if node.kind == "global":
+        return x.mean((2, 3), keepdim=True)
+    if node.kind == "max":
+        return F.max_pool2d(x, node.kernel, node.stride, node.kernel // 2)
+    return F.avg_pool2d(x, node.kernel, node.stride, node.kernel // 2, count_include_pad=False)
+
+
+def _add(layer: LayerModule, step: Step, values: Values, norms: Norms | None) -> Tensor:
+    first, *others = (values[name] for name in step.primitive.inputs)
+    for other in others:
+        first = first + other
+    return first
+
+
+def _multiply(layer: LayerModule, step: Step, values: Values, norms: Norms | None) -> Tensor:
+    source, factor = step.primitive.inputs
+    return values[source] * values[factor]
+
+
+def _concatenate(layer: LayerModule, step: Step, values: Values, norms: Norms | None) -> Tensor:
+    return torch.cat([values[name] for name in step.primitive.inputs], dim=1)
+
+
+def _select(layer: LayerModule, step: Step, values: Values, norms: Norms | None) -> Tensor:
+    node = step.primitive
+    assert isinstance(node, Select)
+    return values[node.inputs[0]][:, node.start :: node.step]
+
+
+def _dropout(layer: LayerModule, step: Step, values: Values, norms: Norms | None) -> Tensor:
+    node = step.primitive
+    assert isinstance(node, Dropout)
+    x = values[node.inputs[0]]
+    return F.dropout(x, node.rate, training=layer.training and norms is None)
+
+
+def _zeros(layer: LayerModule, step: Step, values: Values, norms: Norms | None) -> Tensor:
+    x = values[step.primitive.inputs[0]]
+    return x.new_zeros((len(x), *step.primitive.shape))
+
+
+_RUN: dict[type, Callable[[LayerModule, Step, Values, Norms | None], Tensor]] = {
+    Activation: _activation,
+    Add: _add,
+    Concatenate: _concatenate,
+    Convolution: _convolution,
+    Dropout: _dropout,
+    Linear: _linear,
+    Multiply: _multiply,
+    Norm: _norm,
+    Pool: _pool,
+    Select: _select,
+    Zeros: _zeros,
+}
