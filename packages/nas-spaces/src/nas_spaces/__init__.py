@@ -12,6 +12,7 @@ from nas_spaces.feasible import FeasibleSet, Limit
 from nas_spaces.files import replace_file
 from nas_spaces.history import History
 from nas_spaces.protocols import Learner, Metric, Sampler, Searcher
+from nas_spaces.seeds import derive_seed
 from nas_spaces.serialise import from_json, to_json
 from nas_spaces.space import Block, Choice, PlacedLayer, SearchSpace
 from nas_spaces.table import Table, Term
@@ -31,6 +32,7 @@ __all__ = [
     "Searcher",
     "Table",
     "Term",
+    "derive_seed",
     "from_json",
     "nearest",
     "replace_file",

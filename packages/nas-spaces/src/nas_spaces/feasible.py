@@ -316,7 +316,7 @@ class FeasibleSet:
         Raises:
             InputError: the bound was reached; the message says how many rows were accepted.
         """
-        if not self.limits:
+        if not self.limits or n == 0:
             return self.space.sample(n, rng=rng)
         accepted: list[NDArray[np.int64]] = []
         found = drawn = 0

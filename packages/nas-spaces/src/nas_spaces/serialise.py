@@ -6,6 +6,7 @@ from typing import Any
 
 import cattrs
 from cattrs import transform_error
+from cattrs.v import format_exception
 
 from nas_spaces.errors import InputError, nearest
 from nas_spaces.layers import LAYERS, Layer
@@ -19,6 +20,11 @@ FORMAT = 1
 def _tuples(value: Any) -> Any:
     """Turn the lists of JSON back into the tuples of frozen records."""
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _explain(error: BaseException, expected: type | None) -> str:
+    # cattrs would replace our messages by "invalid value for type".
+    return str(error) if isinstance(error, InputError) else format_exception(error, expected)
 
 
 def _converter(layers: Mapping[str, type]) -> cattrs.Converter:
@@ -89,7 +95,8 @@ def from_json(text: str, *, layers: Mapping[str, type] = LAYERS) -> SearchSpace:
         raise InputError(f"this text is no JSON: {error}") from error
     except cattrs.BaseValidationError as error:
         raise InputError(
-            "this JSON is no search space: " + "; ".join(transform_error(error))
+            "this JSON is no search space: "
+            + "; ".join(transform_error(error, format_exception=_explain))
         ) from error
     except (TypeError, KeyError) as error:
         raise InputError(f"this JSON is no search space: {error}") from error

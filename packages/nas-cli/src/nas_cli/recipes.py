@@ -1,0 +1,125 @@
+"""What each method does by default: one literal entry a method.
+
+Times are in epochs of the training images, so that they mean the same for every data set. A
+recipe holds the settings of the paper; `SCALES` holds what is different for smaller images.
+"""
+
+from typing import Any
+
+__all__ = ["DEFAULT_SPACES", "RECIPES", "SCALES", "scale_of"]
+
+RECIPES: dict[str, dict[str, Any]] = {
+    # Guo et al., "Single Path One-Shot Neural Architecture Search with Uniform Sampling", 2020.
+    "spos": {
+        "limits": ("macs<=50%",),
+        "baselines": 2,
+        "supernet": {"sampler": "uniform", "affine": False},
+        "train": {
+            "epochs": 120,  # 150,000 iterations of ImageNet
+            "batch_size": 1024,
+            "optimiser": "sgd",
+            "lr": 0.5,
+            "momentum": 0.9,
+            "weight_decay": 4e-5,
+            "schedule": "linear",
+            "label_smoothing": 0.1,
+        },
+        "search": {
+            "searcher": "evolution",
+            "population": 50,
+            "parents": 10,
+            "crossover": 25,
+            "mutation": 25,
+            "mutation_probability": 0.1,
+            "generations": 20,
+            "recalibration_images": 20_000,
+            "recalibration_batch": 200,
+            "evaluation_images": 0,  # all held-out images
+            "evaluation_batch": 200,
+        },
+        "retrain": {
+            "epochs": 240,  # 300,000 iterations
+            "batch_size": 1024,
+            "optimiser": "sgd",
+            "lr": 0.5,
+            "momentum": 0.9,
+            "weight_decay": 4e-5,
+            "schedule": "linear",
+            "label_smoothing": 0.1,
+        },
+    },
+}
+
+SCALES: dict[str, dict[str, Any]] = {
+    # 1,149 training images of 8x8 pixels: a whole pipeline in about two minutes on two cores.
+    "digits": {
+        "baselines": 5,
+        "images": {"held_out": 0.2},
+        "train": {
+            "epochs": 100,
+            "batch_size": 64,
+            "lr": 0.1,
+            "schedule": "cosine",
+            "warmup": 0.05,
+            "clip": 5.0,
+        },
+        "search": {
+            "generations": 10,
+            "recalibration_images": 512,
+            "recalibration_batch": 256,
+            "evaluation_batch": 512,
+        },
+        "retrain": {
+            "epochs": 30,
+            "batch_size": 64,
+            "lr": 0.1,
+            "schedule": "cosine",
+            "warmup": 0.05,
+            "clip": 5.0,
+        },
+    },
+    # CIFAR-like: tens of thousands of images of at most 64 pixels.
+    "small": {
+        "baselines": 3,
+        "images": {"held_out": 0.1},
+        "train": {
+            "epochs": 100,
+            "batch_size": 128,
+            "lr": 0.05,
+            "schedule": "cosine",
+            "warmup": 0.02,
+            "clip": 5.0,
+        },
+        "search": {
+            "recalibration_images": 2_000,
+            "recalibration_batch": 500,
+            "evaluation_batch": 500,
+        },
+        "retrain": {
+            "epochs": 50,
+            "batch_size": 128,
+            "lr": 0.05,
+            "schedule": "cosine",
+            "warmup": 0.02,
+            "clip": 5.0,
+        },
+    },
+    # The paper's own scale.
+    "large": {},
+}
+
+DEFAULT_SPACES = {"digits": "digits-mobile", "small": "nas-bench-macro", "large": "spos-shufflenet"}
+"""Space where none is named."""
+
+
+def scale_of(data: str, resolution: int | None) -> str:
+    """Return which entry of `SCALES` fits a data source at a resolution (None: not known yet).
+
+    >>> scale_of("digits", 8), scale_of("imagefolder:x", 32), scale_of("imagefolder:x", None)
+    ('digits', 'small', 'large')
+    """
+    if data == "digits":
+        return "digits"
+    if data in ("cifar10", "cifar100", "synthetic"):
+        return "small" if resolution is None or resolution <= 64 else "large"
+    return "small" if resolution is not None and resolution <= 64 else "large"

@@ -1,0 +1,128 @@
+"""Training state in one file: tensors as safetensors, everything else as JSON in its header."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import safetensors.torch
+import torch
+from attrs import frozen
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from nas_spaces import InputError, replace_file
+
+__all__ = ["Checkpoint", "load_weights", "read_checkpoint", "write_checkpoint"]
+
+# One key only: several would be written in an order that changes from run to run.
+HEADER = "state"
+
+
+@frozen(eq=False)
+class Checkpoint:
+    """``tensors`` by name, and ``state``: JSON values."""
+
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Replace the file at ``path`` in one step; the same state gives the same bytes.
+
+    Raises:
+        OSError: the folder cannot be written or the disk is full; the old file stays.
+    """
+    tensors = {name: x.detach().cpu().contiguous() for name, x in checkpoint.tensors.items()}
+    header = {HEADER: json.dumps(checkpoint.state)}
+    replace_file(path, safetensors.torch.save(tensors, metadata=header))
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read what `write_checkpoint` wrote; nothing in the file is executed.
+
+    Raises:
+        InputError: a truncated file, or one that is no checkpoint of ours.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            if HEADER not in header:
+                raise InputError(f"{path} is no training checkpoint; remove it to begin anew")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return Checkpoint(tensors, json.loads(header[HEADER]))
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"{path} is truncated or no checkpoint ({error}); remove it to begin anew"
+        ) from error
+
+
+def optimiser_tensors(network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the optimiser's tensors by ``"parameter|key"``; untouched parameters have none."""
+    return {
+        f"{name}|{key}": value
+        for name, parameter in network.named_parameters()
+        for key, value in optimiser.state.get(parameter, {}).items()
+        if value is not None
+    }
+
+
+def load_optimiser(
+    network: nn.Module, optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
+) -> None:
+    """Take back what `optimiser_tensors` returned."""
+    parameters = dict(network.named_parameters())
+    for full_name, tensor in tensors.items():
+        name, key = full_name.rsplit("|", 1)
+        parameter = parameters[name]
+        # AdamW keeps its step counter on the CPU.
+        device = tensor.device if tensor.ndim == 0 else parameter.device
+        value = torch.empty_like(parameter) if tensor.ndim else torch.empty_like(tensor)
+        optimiser.state[parameter][key] = value.copy_(tensor).to(device)
+
+
+def load_weights(network: nn.Module, path: Path) -> list[str]:
+    """Start ``network`` from weights in a file: safetensors, or a torch file without code.
+
+    Tensors of the same name and shape are copied. A classifier of another number of classes
+    keeps its own weights.
+
+    Args:
+        network: the module to load into.
+        path: ``*.safetensors``, or what ``torch.save(module.state_dict(), path)`` wrote.
+
+    Returns:
+        Names of tensors that kept their own values.
+
+    Raises:
+        InputError: no such file, a file that cannot be read, or one whose tensors do not fit.
+    """
+    if not path.is_file():
+        raise InputError(f"weights: there is no file {path}")
+    try:
+        if path.suffix == ".safetensors":
+            tensors = safetensors.torch.load(path.read_bytes())
+        else:
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, UnpicklingError, RuntimeError, ValueError, EOFError) as error:
+        raise InputError(f"weights: {path} cannot be read as tensors: {error}") from error
+    tensors = {name.removeprefix("network."): x for name, x in dict(tensors).items()}
+    own = network.state_dict()
+    head = {name for name in own if name.startswith(f"blocks.{_last_block(own)}.")}
+    fitting = {name: x for name, x in tensors.items() if name in own and own[name].shape == x.shape}
+    kept = sorted(name for name in own if name not in fitting)
+    wrong = [name for name in kept if name not in head and not name.endswith("batches_tracked")]
+    if wrong:
+        name = wrong[0]
+        received = f"shape {tuple(tensors[name].shape)}" if name in tensors else "no such tensor"
+        raise InputError(
+            f"weights: {path} does not fit the network in {len(wrong)} tensors; the first is "
+            f"{name} of shape {tuple(own[name].shape)}, the file has {received}"
+        )
+    network.load_state_dict(fitting, strict=False)
+    return kept
+
+
+def _last_block(names: Mapping[str, Tensor]) -> str:
+    return list(names)[-1].split(".")[1]

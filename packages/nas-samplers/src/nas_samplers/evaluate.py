@@ -1,0 +1,246 @@
+"""Error of many architectures of one supernet, shared prefixes computed once.
+
+The statistics of a block's norms depend on nothing behind the block. A population is therefore
+walked as a tree of equal block prefixes, depth first: at a node the block's norms are
+recalibrated on fixed training batches, then the fixed evaluation batches pass, and both sets of
+activations go down to all children. In float32 every error equals that of its architecture
+evaluated alone, to the last bit.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from attrs import frozen
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from nas_spaces import InputError
+from nas_spaces.torch import Norms, Supernet
+from nas_spaces.torch.wiring import Values
+
+__all__ = ["SupernetError", "evaluate"]
+
+# Activations that may wait at the nodes above the one that is computed.
+DEFAULT_MEMORY = 4 * 2**30
+
+
+@frozen(eq=False)
+class SupernetError:
+    """Metric: the share of wrong answers of each architecture with the supernet's weights.
+
+    Args:
+        supernet: the trained supernet; it is not changed.
+        recalibration: training images ``[b, c, h, w]``, one tensor a batch, the same for every
+            architecture. Empty: the supernet's own norm statistics are used.
+        batches: held-out images ``[b, c, h, w]`` with labels ``[b]``.
+        fold: merge norms into convolutions before the evaluation batches: faster, errors can
+            differ by rounding.
+        channels_last: memory format of activations.
+        memory: bytes of activations that may wait; beyond it prefixes are computed again.
+        on_progress: called with the number of architectures finished.
+    """
+
+    supernet: Supernet
+    recalibration: Sequence[Tensor]
+    batches: Sequence[tuple[Tensor, Tensor]]
+    fold: bool = False
+    channels_last: bool = True
+    memory: int = DEFAULT_MEMORY
+    on_progress: Callable[[int], None] | None = None
+
+    @property
+    def name(self) -> str:
+        """``"error"``."""
+        return "error"
+
+    @property
+    def unit(self) -> str:
+        """A share, in [0, 1]."""
+        return "1"
+
+    def __call__(self, archs: ArrayLike) -> NDArray[np.float64]:
+        """Return errors ``[n]`` of architectures ``[n, d]``."""
+        return evaluate(
+            self.supernet,
+            archs,
+            recalibration=self.recalibration,
+            batches=self.batches,
+            fold=self.fold,
+            channels_last=self.channels_last,
+            memory=self.memory,
+            on_progress=self.on_progress,
+        )
+
+
+def evaluate(
+    supernet: Supernet,
+    archs: ArrayLike,
+    *,
+    recalibration: Sequence[Tensor],
+    batches: Sequence[tuple[Tensor, Tensor]],
+    fold: bool = False,
+    channels_last: bool = True,
+    memory: int = DEFAULT_MEMORY,
+    on_progress: Callable[[int], None] | None = None,
+) -> NDArray[np.float64]:
+    """Return the supernet error ``[n]`` of architectures ``[n, d]``; see `SupernetError`.
+
+    Raises:
+        InputError: rows that do not belong to the space, or no evaluation batches.
+    """
+    if not batches:
+        raise InputError("batches is empty; give at least one batch of held-out images")
+    combinations = supernet.space.combinations(archs)
+    errors = np.full(len(combinations), np.nan)
+    format_ = torch.channels_last if channels_last else torch.contiguous_format
+    walk = _Walk(
+        supernet,
+        combinations,
+        [x.contiguous(memory_format=format_) for x in recalibration],
+        [x.contiguous(memory_format=format_) for x, _ in batches],
+        [labels for _, labels in batches],
+        fold,
+        errors,
+        on_progress,
+    )
+    training = supernet.training
+    supernet.eval()
+    try:
+        with torch.inference_mode():
+            walk.run(memory)
+    finally:
+        supernet.train(training)
+    return errors
+
+
+@frozen(eq=False)
+class _Walk:
+    """One pass over a population. ``combinations``: int64 [n, blocks]."""
+
+    supernet: Supernet
+    combinations: NDArray[np.int64]
+    recalibration: list[Tensor]
+    images: list[Tensor]
+    labels: list[Tensor]
+    fold: bool
+    errors: NDArray[np.float64]
+    on_progress: Callable[[int], None] | None
+
+    def run(self, memory: int) -> None:
+        """Evaluate all rows."""
+        cut = self._first_kept_depth(memory)
+        # Rows with the same blocks before the cut share them; they are computed streaming,
+        # batch by batch, so that only activations behind the cut wait in memory.
+        prefixes, group = np.unique(self.combinations[:, :cut], axis=0, return_inverse=True)
+        for index, prefix in enumerate(prefixes.tolist()):
+            rows = np.flatnonzero(group.reshape(-1) == index)
+            if cut == self.combinations.shape[1] - 1 or len(rows) == 1:
+                self._alone(rows)
+                continue
+            recalibrated, evaluated = self._stream(prefix)
+            self._descend(cut, rows, recalibrated, evaluated)
+
+    def _first_kept_depth(self, memory: int) -> int:
+        """Return the least depth from which on all waiting activations fit into ``memory``."""
+        space = self.supernet.space
+        images = sum(len(x) for x in (*self.recalibration, *self.images))
+        waiting = 0
+        for depth in reversed(range(len(space.blocks))):
+            shapes = {
+                space.output_shape(depth, int(c)) for c in np.unique(self.combinations[:, depth])
+            }
+            waiting += max(int(np.prod(shape)) for shape in shapes) * 4 * images
+            if waiting > memory:
+                return min(depth + 1, len(space.blocks) - 1)
+        return 0
+
+    def _stream(self, prefix: Sequence[int]) -> tuple[list[Values], list[Values]]:
+        """Return the values behind the blocks of ``prefix``, for both sets of batches."""
+        norms = [Norms() for _ in prefix]
+        use = norms if self.recalibration else [None] * len(prefix)
+        recalibrated = []
+        for x in self.recalibration:
+            values: Values = {-1: x}
+            for depth, combination in enumerate(prefix):
+                norms[depth].recalibrate()
+                values = self.supernet.advance(values, depth, combination, norms[depth])
+            recalibrated.append(values)
+        for depth, combination in enumerate(prefix):
+            self._settle(norms[depth], depth, combination)
+        evaluated = []
+        for x in self.images:
+            values = {-1: x}
+            for depth, combination in enumerate(prefix):
+                values = self.supernet.advance(values, depth, combination, use[depth])
+            evaluated.append(values)
+        return recalibrated, evaluated
+
+    def _settle(self, norms: Norms, depth: int, combination: int) -> None:
+        norms.settle()
+        if self.fold and self.recalibration:
+            self.supernet.fold(depth, combination, norms)
+
+    def _alone(self, rows: NDArray[np.int64]) -> None:
+        """Evaluate rows one by one, with one batch in memory."""
+        for row in rows.tolist():
+            combinations = self.combinations[row].tolist()
+            norms = [Norms() for _ in combinations]
+            for x in self.recalibration:
+                values: Values = {-1: x}
+                for depth, combination in enumerate(combinations):
+                    norms[depth].recalibrate()
+                    values = self.supernet.advance(values, depth, combination, norms[depth])
+            for depth, combination in enumerate(combinations):
+                self._settle(norms[depth], depth, combination)
+            use = norms if self.recalibration else [None] * len(norms)
+            wrong = []
+            for x, labels in zip(self.images, self.labels, strict=True):
+                values = {-1: x}
+                for depth, combination in enumerate(combinations):
+                    values = self.supernet.advance(values, depth, combination, use[depth])
+                wrong.append(self._wrong(values, labels))
+            self._finish(np.array([row]), wrong)
+
+    def _descend(
+        self,
+        depth: int,
+        rows: NDArray[np.int64],
+        recalibrated: list[Values],
+        evaluated: list[Values],
+    ) -> None:
+        """Evaluate ``rows``, which share all blocks before ``depth`` and hence these values."""
+        while depth < self.combinations.shape[1]:
+            children = np.unique(self.combinations[rows, depth])
+            if len(children) > 1:
+                for child in children.tolist():
+                    behind = self._block(depth, child, recalibrated, evaluated)
+                    chosen = rows[self.combinations[rows, depth] == child]
+                    self._descend(depth + 1, chosen, *behind)
+                return
+            # Without a fork nothing has to wait here.
+            recalibrated, evaluated = self._block(depth, int(children[0]), recalibrated, evaluated)
+            depth += 1
+        self._finish(rows, [self._wrong(v, y) for v, y in zip(evaluated, self.labels, strict=True)])
+
+    def _block(
+        self, depth: int, combination: int, recalibrated: list[Values], evaluated: list[Values]
+    ) -> tuple[list[Values], list[Values]]:
+        norms = Norms()
+        behind = []
+        for values in recalibrated:
+            norms.recalibrate()
+            behind.append(self.supernet.advance(values, depth, combination, norms))
+        self._settle(norms, depth, combination)
+        use = norms if recalibrated else None
+        return behind, [self.supernet.advance(v, depth, combination, use) for v in evaluated]
+
+    def _wrong(self, values: Values, labels: Tensor) -> Tensor:
+        logits = self.supernet.wiring.output(values)
+        return (logits.argmax(dim=1) != labels).sum()
+
+    def _finish(self, rows: NDArray[np.int64], wrong: Sequence[Tensor]) -> None:
+        total = sum(len(labels) for labels in self.labels)
+        self.errors[rows] = int(torch.stack(list(wrong)).sum()) / total
+        if self.on_progress is not None:
+            self.on_progress(len(rows))

@@ -1,0 +1,70 @@
+"""Optimisers and learning-rate schedules as data."""
+
+import math
+from typing import Literal
+
+import torch
+from attrs import field, frozen
+from attrs.validators import ge, gt, in_
+from torch import nn
+
+__all__ = ["Optimiser"]
+
+
+@frozen
+class Optimiser:
+    """How weights are updated.
+
+    Args:
+        kind: ``"sgd"`` with momentum, or ``"adamw"``.
+        lr: peak learning rate.
+        momentum: of SGD.
+        weight_decay: on weights with more than one dimension only (norms and biases have none).
+        schedule: ``"linear"`` or ``"cosine"`` from ``lr`` to 0, or ``"constant"``.
+        warmup: share of the steps over which the rate first rises linearly from 0.
+        clip: largest norm of the gradient; None clips nothing.
+    """
+
+    kind: Literal["sgd", "adamw"] = field(default="sgd", validator=in_(("sgd", "adamw")))
+    lr: float = field(default=0.5, validator=gt(0))
+    momentum: float = field(default=0.9, validator=ge(0))
+    weight_decay: float = field(default=4e-5, validator=ge(0))
+    schedule: Literal["linear", "cosine", "constant"] = field(
+        default="linear", validator=in_(("linear", "cosine", "constant"))
+    )
+    warmup: float = field(default=0.0, validator=ge(0))
+    clip: float | None = None
+
+    def rate(self, step: int, steps: int) -> float:
+        """Return the learning rate of ``step`` in ``0..steps - 1``.
+
+        >>> [round(Optimiser(lr=1.0).rate(step, 4), 2) for step in range(4)]
+        [1.0, 0.75, 0.5, 0.25]
+        """
+        rising = self.warmup * steps
+        if step < rising:
+            return self.lr * (step + 1) / (rising + 1)
+        progress = (step - rising) / max(steps - rising, 1)
+        if self.schedule == "linear":
+            return self.lr * (1 - progress)
+        if self.schedule == "cosine":
+            return self.lr * 0.5 * (1 + math.cos(math.pi * progress))
+        return self.lr
+
+    def build(self, network: nn.Module) -> torch.optim.Optimizer:
+        """Return a torch optimiser over all parameters of ``network``.
+
+        Parameters without a gradient are left alone by a step, their momentum included.
+        """
+        parameters = list(network.parameters())
+        groups = [
+            {
+                "params": [p for p in parameters if p.ndim > 1],
+                "weight_decay": self.weight_decay,
+            },
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        if self.kind == "adamw":
+            return torch.optim.AdamW(groups, lr=self.lr, foreach=True)
+        # Not fused: fused SGD fails once some momentum buffers exist and others do not.
+        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, foreach=True)

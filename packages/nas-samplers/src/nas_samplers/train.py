@@ -1,0 +1,424 @@
+"""The one training loop: a method is a list of phases."""
+
+import contextlib
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from attrs import field, frozen
+from attrs.validators import ge, lt
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 (the usual name)
+
+from nas_samplers.checkpoint import (
+    Checkpoint,
+    load_optimiser,
+    optimiser_tensors,
+    read_checkpoint,
+    write_checkpoint,
+)
+from nas_samplers.optimiser import Optimiser
+from nas_spaces import InputError, derive_seed
+from nas_spaces.protocols import Learner, Sampler
+
+__all__ = [
+    "DivergedError",
+    "Forward",
+    "Images",
+    "Phase",
+    "Record",
+    "Summary",
+    "Weigh",
+    "mean_rows",
+    "sum_rows",
+    "train",
+]
+
+Record = dict[str, Any]
+Forward = Callable[[nn.Module, Tensor, NDArray[np.int64]], Tensor]
+"""(network, images, row) -> logits."""
+Weigh = Callable[[int], float]
+"""Number of rows of a step -> what the gradient of each of them counts."""
+
+
+class DivergedError(InputError):
+    """The loss or a weight is no finite number any more."""
+
+
+class Images(Protocol):
+    """Training images; `nas_samplers.data` has the implementations."""
+
+    def __len__(self) -> int: ...
+
+    def training_batches(
+        self, *, batch_size: int, seed: int, first_step: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield images ``[b, c, h, w]`` and labels ``[b]`` without end, from a step on."""
+        ...
+
+
+def sum_rows(rows: int) -> float:
+    """Every row counts 1: gradients are summed (FairNAS)."""
+    return 1.0
+
+
+def mean_rows(rows: int) -> float:
+    """Every row counts 1 / rows: gradients are averaged."""
+    return 1.0 / rows
+
+
+def _run_path(network: nn.Module, images: Tensor, row: NDArray[np.int64]) -> Tensor:
+    logits: Tensor = network(images, row)
+    return logits
+
+
+@frozen(eq=False)
+class Phase:
+    """One stretch of training.
+
+    The rows of one ``sampler.ask()`` share one batch and one optimiser step.
+
+    Args:
+        name: for people and checkpoints.
+        sampler: draws the rows.
+        steps: optimiser steps.
+        optimiser: how weights are updated; its state does not outlive the phase.
+        batch_size: images of a step, at least 2 (norms need them).
+        label_smoothing: of the cross-entropy.
+        micro_batch: images that pass at once; gradients of the parts add up to the batch's.
+            None passes the whole batch.
+        weigh: what the gradient of each row counts.
+        forward: how the network is called.
+        learner: updates the sampler's distribution from held-out images.
+        learn_every: steps between two updates by the learner.
+        before: called with the network when the phase begins.
+    """
+
+    name: str
+    sampler: Sampler
+    steps: int = field(validator=ge(1))
+    optimiser: Optimiser
+    batch_size: int = field(validator=ge(2))
+    label_smoothing: float = field(default=0.0, validator=[ge(0), lt(1)])
+    micro_batch: int | None = None
+    weigh: Weigh = sum_rows
+    forward: Forward = _run_path
+    learner: Learner | None = None
+    learn_every: int = field(default=1, validator=ge(1))
+    before: Callable[[nn.Module], None] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.micro_batch is not None and self.micro_batch < 2:
+            raise InputError(
+                f"micro_batch={self.micro_batch} must be at least 2; norms need several images"
+            )
+
+    @property
+    def parts(self) -> list[slice]:
+        """Slices of a batch that pass at once, of nearly equal size."""
+        count = math.ceil(self.batch_size / (self.micro_batch or self.batch_size))
+        count = min(count, self.batch_size // 2)  # norms need two images
+        edges = np.linspace(0, self.batch_size, count + 1).round().astype(int).tolist()
+        return [slice(a, b) for a, b in itertools.pairwise(edges)]
+
+
+@frozen
+class Summary:
+    """What a training did.
+
+    ``steps``: optimiser steps. ``loss``: mean of the last logged stretch. ``path_counts``: int
+    ``[d][k]``, how often each option of each choice was drawn.
+    """
+
+    steps: int
+    loss: float
+    path_counts: tuple[tuple[int, ...], ...]
+
+
+def train(
+    network: nn.Module,
+    phases: Sequence[Phase],
+    images: Images,
+    *,
+    seed: int,
+    device: torch.device,
+    held_out: Images | None = None,
+    precision: Literal["float32", "bfloat16"] = "float32",
+    channels_last: bool = True,
+    checkpoint: Path | None = None,
+    checkpoint_every: int = 500,
+    log_every: int = 20,
+    on_record: Callable[[Record], None] | None = None,
+) -> Summary:
+    """Train ``network`` through all ``phases``.
+
+    A training that was killed and is called again with the same arguments goes on from its
+    checkpoint and ends, on a CPU, with the same bits as one that was not.
+
+    Args:
+        network: supernet or stand-alone network; trained in place, moved to ``device``.
+        phases: what to do, in order.
+        images: training images.
+        seed: of the order of images, augmentation and dropout.
+        device: where to train.
+        held_out: images for learners.
+        precision: bfloat16 runs the forward pass under autocast.
+        channels_last: keep activations and weights in that memory format.
+        checkpoint: the file that holds the state; read if it exists.
+        checkpoint_every: steps between two writes of it; it is also written at the end.
+        log_every: steps between two records.
+        on_record: receives ``{"phase", "step", "steps", "epoch", "loss", "lr"}``.
+
+    Raises:
+        DivergedError: loss or weights are not finite; the last good checkpoint stays.
+        InputError: a checkpoint that is damaged or belongs to another training.
+        OSError: the checkpoint cannot be written.
+    """
+    network.to(device)
+    if channels_last:
+        network.to(memory_format=torch.channels_last)
+    network.train()
+    state = _State.begin(phases)
+    saved = None
+    if checkpoint is not None and checkpoint.exists():
+        saved = read_checkpoint(checkpoint)
+        state.restore(saved, network, phases, checkpoint)
+    dropout = any(getattr(m, "program", None) and _drops(m) for m in network.modules())
+    while state.phase < len(phases):
+        phase = phases[state.phase]
+        if state.step == 0 and phase.before is not None:
+            phase.before(network)
+        optimiser = phase.optimiser.build(network)
+        if saved is not None:
+            load_optimiser(network, optimiser, _strip(saved.tensors, "optimiser."))
+            saved = None
+        stream_seed = derive_seed(seed, state.phase)
+        batches = images.training_batches(
+            batch_size=phase.batch_size, seed=stream_seed, first_step=state.step
+        )
+        learning: Iterator[tuple[Tensor, Tensor]] | None = None
+        if phase.learner is not None:
+            if held_out is None:
+                raise InputError(f"phase {phase.name!r} has a learner; pass held_out images")
+            learning = held_out.training_batches(
+                batch_size=phase.batch_size,
+                seed=derive_seed(stream_seed, 1),
+                first_step=state.step // phase.learn_every,
+            )
+        losses: list[Tensor] = []
+        parts = phase.parts
+        while state.step < phase.steps:
+            rate = phase.optimiser.rate(state.step, phase.steps)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            rows = phase.sampler.ask()
+            state.count(rows)
+            batch, labels = next(batches)
+            if channels_last:
+                batch = batch.contiguous(memory_format=torch.channels_last)
+            with _seeded(dropout, derive_seed(stream_seed, 2, state.step), device):
+                losses.append(
+                    _backward(network, phase, rows, batch, labels, parts, precision, device)
+                )
+            if phase.optimiser.clip is not None:
+                nn.utils.clip_grad_norm_(network.parameters(), phase.optimiser.clip)
+            optimiser.step()
+            # None, not zero: a zero gradient would let decay and momentum move what was not used.
+            optimiser.zero_grad(set_to_none=True)
+            state.step += 1
+            extra: Record = {}
+            if learning is not None and state.step % phase.learn_every == 0:
+                assert phase.learner is not None
+                extra = dict(phase.learner.learn(network, rows, *next(learning)))
+            last = state.step == phase.steps
+            save = checkpoint is not None and (last or state.step % checkpoint_every == 0)
+            if last or save or state.step % log_every == 0:
+                state.loss = _mean_loss(losses, phase, state.step, checkpoint)
+                losses.clear()
+                if on_record is not None:
+                    epoch = state.step * phase.batch_size / len(images)
+                    on_record(
+                        {
+                            "phase": phase.name,
+                            "step": state.step,
+                            "steps": phase.steps,
+                            "epoch": round(epoch, 3),
+                            "loss": state.loss,
+                            "lr": rate,
+                            **extra,
+                        }
+                    )
+            if save and not last:
+                assert checkpoint is not None
+                state.write(checkpoint, network, optimiser, phases)
+        state.phase += 1
+        state.step = 0
+        if checkpoint is not None:
+            # The next phase begins with a fresh optimiser.
+            state.write(checkpoint, network, None, phases)
+    network.eval()
+    return state.summary()
+
+
+def _backward(
+    network: nn.Module,
+    phase: Phase,
+    rows: NDArray[np.int64],
+    images: Tensor,
+    labels: Tensor,
+    parts: Sequence[slice],
+    precision: str,
+    device: torch.device,
+) -> Tensor:
+    """Accumulate the gradients of all rows and return their mean loss, detached."""
+    scale = phase.weigh(len(rows))
+    total = torch.zeros((), device=device)
+    for row in rows:
+        for part in parts:
+            share = len(labels[part]) / len(labels)
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+                logits = phase.forward(network, images[part], row)
+            loss = F.cross_entropy(
+                logits.float(), labels[part], label_smoothing=phase.label_smoothing
+            )
+            (loss * (share * scale)).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach() * share
+    return total / len(rows)
+
+
+def _mean_loss(losses: Sequence[Tensor], phase: Phase, step: int, checkpoint: Path | None) -> float:
+    """Return the mean of the losses since the last call, having checked each of them.
+
+    Losses stay on the device until here: reading each at once would stall a GPU.
+    """
+    values = torch.stack(list(losses)).cpu()
+    finite = torch.isfinite(values)
+    if not finite.all():
+        first = step - len(values) + int((~finite).nonzero()[0]) + 1
+        raise DivergedError(
+            _diverged(
+                f"the loss became {float(values[first - step - 1])}", first, phase, checkpoint
+            )
+        )
+    return float(values.mean())
+
+
+def _diverged(what: str, step: int, phase: Phase, checkpoint: Path | None) -> str:
+    kept = ""
+    if checkpoint is not None and checkpoint.exists():
+        kept = f"; the last good checkpoint stays in {checkpoint}"
+    return (
+        f"{what} at step {step} of phase {phase.name!r} (learning rate "
+        f"{phase.optimiser.rate(step - 1, phase.steps):.4g}){kept}; lower the learning rate, "
+        "lengthen the warm-up or clip the gradient"
+    )
+
+
+def _drops(module: nn.Module) -> bool:
+    program: Any = module.program
+    return any(type(step.primitive).__name__ == "Dropout" for step in program)
+
+
+@contextlib.contextmanager
+def _seeded(needed: bool, seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's own generators inside the block, and put them back behind it."""
+    if not needed:
+        yield
+        return
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def _strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
+
+
+class _State:
+    """How far a training is, and its way to and from a checkpoint."""
+
+    def __init__(self, counts: NDArray[np.int64]) -> None:
+        self.phase = 0
+        self.step = 0
+        self.total = 0
+        self.loss = float("nan")
+        self.counts = counts
+
+    @classmethod
+    def begin(cls, phases: Sequence[Phase]) -> "_State":
+        if not phases:
+            raise InputError("phases is empty; give at least one phase")
+        return cls(np.zeros((0, 0), dtype=np.int64))
+
+    def count(self, rows: NDArray[np.int64]) -> None:
+        """Count the options of ``rows`` int ``[n, d]``."""
+        self.total += 1
+        if not rows.size:
+            return
+        columns, options = rows.shape[1], int(rows.max()) + 1
+        if self.counts.shape[0] != columns or self.counts.shape[1] < options:
+            grown = np.zeros((columns, max(options, self.counts.shape[1])), dtype=np.int64)
+            grown[: self.counts.shape[0], : self.counts.shape[1]] = self.counts
+            self.counts = grown
+        for row in rows:
+            self.counts[np.arange(columns), row] += 1
+
+    def summary(self) -> Summary:
+        return Summary(self.total, self.loss, tuple(tuple(row) for row in self.counts.tolist()))
+
+    def write(
+        self,
+        path: Path,
+        network: nn.Module,
+        optimiser: torch.optim.Optimizer | None,
+        phases: Sequence[Phase],
+    ) -> None:
+        tensors = {f"network.{name}": x for name, x in network.state_dict().items()}
+        bad = [n for n, x in tensors.items() if x.is_floating_point() and not x.isfinite().all()]
+        if bad:
+            phase = phases[min(self.phase, len(phases) - 1)]
+            what = f"{len(bad)} tensors ({bad[0]} first) are not finite"
+            raise DivergedError(_diverged(what, max(self.step, 1), phase, path))
+        if optimiser is not None:
+            own = optimiser_tensors(network, optimiser)
+            tensors.update({f"optimiser.{name}": x for name, x in own.items()})
+        state = {
+            "phases": [phase.name for phase in phases],
+            "phase": self.phase,
+            "step": self.step,
+            "total": self.total,
+            "loss": self.loss,
+            "counts": self.counts.tolist(),
+            "samplers": [phase.sampler.state_dict() for phase in phases],
+            "learners": [p.learner.state_dict() if p.learner else None for p in phases],
+        }
+        write_checkpoint(path, Checkpoint(tensors, state))
+
+    def restore(
+        self, saved: Checkpoint, network: nn.Module, phases: Sequence[Phase], path: Path
+    ) -> None:
+        names = [phase.name for phase in phases]
+        if saved.state.get("phases") != names:
+            raise InputError(
+                f"{path} is of a training with phases {saved.state.get('phases')}; "
+                f"this one has {names}"
+            )
+        try:
+            network.load_state_dict(_strip(saved.tensors, "network."))
+        except RuntimeError as error:
+            raise InputError(f"{path} is of another network: {error}") from error
+        self.phase, self.step = saved.state["phase"], saved.state["step"]
+        self.total, self.loss = saved.state["total"], saved.state["loss"]
+        self.counts = np.array(saved.state["counts"], dtype=np.int64)
+        for phase, sampler, learner in zip(
+            phases, saved.state["samplers"], saved.state["learners"], strict=True
+        ):
+            phase.sampler.load_state_dict(sampler)
+            if phase.learner is not None:
+                phase.learner.load_state_dict(learner)

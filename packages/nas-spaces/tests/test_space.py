@@ -1,0 +1,314 @@
+import itertools
+
+import numpy as np
+import pytest
+from attrs import evolve
+from nas_spaces import Block, Choice, InputError, SearchSpace, published
+from nas_spaces.layers import Classifier, Conv, Identity, Pool
+
+
+def rows_of(space):
+    return np.array(list(itertools.product(*map(range, space.num_options))))
+
+
+def test_counts_of_rows_choices_and_classes(plain, widths, cell):
+    assert (plain.num_choices, plain.num_options, plain.size) == (4, (3, 4, 2, 5), 120)
+    assert (widths.size, cell.size) == (18, 4)
+    assert (plain.num_classes, cell.num_classes) == (10, 5)
+
+
+def test_a_network_without_choices_has_one_row():
+    space = SearchSpace("fixed", (3, 8, 8), (), [Block("head", [Classifier(10)])])
+    assert space.size == 1
+    assert space.sample(3, rng=np.random.default_rng(0)).shape == (3, 0)
+    assert space.check(np.zeros((2, 0))).shape == (2, 0)
+    assert space.mask.shape == (0, 0)
+
+
+HEAD = Block("head", [Classifier(10)])
+
+
+@pytest.mark.parametrize(
+    ("choices", "blocks", "message"),
+    [
+        ([], [], "space 'x' has no blocks"),
+        (
+            [Choice("c", (1,)), Choice("c", (1,))],
+            [HEAD],
+            "space 'x' names a choice twice: c",
+        ),
+        ([], [HEAD, HEAD], "space 'x' names a block twice: head"),
+        (
+            [Choice("kernel", (1,))],
+            [Block("b", [Conv(8)], reads=("kernal",))],
+            "block 'b' reads an unknown choice 'kernal': did you mean 'kernel'? valid: kernel",
+        ),
+        (
+            [Choice("k", (1, 2))],
+            [Block("b", [Conv(8)], reads=("k",))],
+            "block 'b' has 1 layers; the choices it reads have 2 combinations",
+        ),
+        (
+            [],
+            [Block("stem", [Conv(8)]), Block("b", [Conv(8)], inputs=("head",)), HEAD],
+            "block 'b' has the input 'head', which is no block before it: valid: stem",
+        ),
+        (
+            [Choice("w", (8, 16))],
+            [Block("b", [Conv(8), Conv(16)], reads=("w",)), HEAD],
+            "the input of block 'head' changes shape with w; "
+            "a block reads every choice that its input's shape depends on",
+        ),
+        (
+            [],
+            [
+                Block("a", [Conv(8)]),
+                Block("b", [Conv(16)]),
+                Block("c", [Conv(8)], inputs=("a", "b")),
+            ],
+            "block 'c' sums inputs of different shapes [(8, 8, 8), (16, 8, 8)]",
+        ),
+        (
+            [],
+            [Block("b", [Conv(8, 2)])],
+            "block 'b': convolution 'conv': kernel=2 must be odd",
+        ),
+    ],
+)
+def test_what_a_space_refuses(choices, blocks, message):
+    with pytest.raises(InputError) as error:
+        SearchSpace("x", (3, 8, 8), choices, blocks)
+    assert str(error.value) == message
+
+
+def test_what_choices_and_blocks_refuse():
+    with pytest.raises(InputError, match="choice 'c' has no options; give at least one"):
+        Choice("c", ())
+    with pytest.raises(InputError, match=r"block name 'a\.b' must be non-empty and hold no dot"):
+        Block("a.b", [Conv(8)])
+
+
+@pytest.mark.parametrize(
+    ("archs", "message"),
+    [
+        ([0, 0, 0, 0], "archs has 1 dimensions; expected [n, 4], one row an architecture"),
+        ([[0, 0, 0]], "archs has 3 columns; space 'plain' has 4 choices"),
+        ([[0.0, 0, 0, 0]], "archs has dtype float64; architectures are integers"),
+        (
+            [[0, 0, 0, 0], [0, 0, 2, 0]],
+            "archs[1, 2] is 2; choice 'c2' of space 'plain' has options 0..1",
+        ),
+        ([[0, -1, 0, 0]], "archs[0, 1] is -1; choice 'c1' of space 'plain' has options 0..3"),
+    ],
+)
+def test_what_check_refuses(plain, archs, message):
+    with pytest.raises(InputError) as error:
+        plain.check(archs)
+    assert str(error.value) == message
+
+
+def test_check_takes_any_integers(plain):
+    rows = plain.check(np.array([[2, 3, 1, 4]], dtype=np.uint8))
+    assert rows.dtype == np.int64
+    assert rows.tolist() == [[2, 3, 1, 4]]
+
+
+@pytest.mark.parametrize("text", ["2,3,1,4", "2 3 1 4", "2, 3, 1, 4", "2314"])
+def test_parse(plain, text):
+    assert plain.parse(text).tolist() == [2, 3, 1, 4]
+    assert plain.format(plain.parse(text)) == "2,3,1,4"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("2,3,1", "architecture '2,3,1' has 3 columns; space 'plain' has 4 choices"),
+        ("2,3,x,0", "architecture '2,3,x,0' is no row of integers; write it as 2,1,0,..."),
+        ("", "architecture '' has 0 columns; space 'plain' has 4 choices"),
+        ("2,3,2,0", "archs[0, 2] is 2; choice 'c2' of space 'plain' has options 0..1"),
+    ],
+)
+def test_what_parse_refuses(plain, text, message):
+    with pytest.raises(InputError) as error:
+        plain.parse(text)
+    assert str(error.value) == message
+
+
+def test_samples_are_uniform_over_live_options(plain):
+    alive = plain.mask.copy()
+    alive[3, [0, 2]] = False
+    rows = plain.restrict(alive).sample(6000, rng=np.random.default_rng(0))
+    counts = np.bincount(rows[:, 3], minlength=5)
+    assert counts[[0, 2]].tolist() == [0, 0]
+    assert np.abs(counts[[1, 3, 4]] - 2000).max() < 5 * np.sqrt(2000 * 2 / 3)
+    again = plain.restrict(alive).sample(6000, rng=np.random.default_rng(0))
+    assert (again == rows).all()
+
+
+def test_combinations_are_in_c_order(widths):
+    # The block "second" reads w0, w1 and k1; k1 varies fastest.
+    combinations = widths.combinations([[2, 1, 1], [0, 0, 1]])
+    assert combinations.tolist() == [[2, 2 * 6 + 1 * 2 + 1, 1], [0, 1, 0]]
+
+
+def test_plan_holds_shapes_that_vary_with_a_choice(widths):
+    first, second, head = widths.plan
+    assert (first.varying, second.varying, head.varying) == ((0,), (1,), ())
+    assert (second.columns, second.sizes, second.combinations) == ((0, 1, 2), (3, 3, 2), 18)
+    assert [shape[0] for shape in second.in_shapes] == [8] * 6 + [16] * 6 + [24] * 6
+    assert [shape[0] for shape in head.in_shapes] == [8, 16, 24]
+
+
+def test_a_block_reads_the_width_of_its_neighbour(widths):
+    for row in rows_of(widths):
+        first, second, head = widths.layers(row)
+        assert first.out_shape == second.in_shape == (8 * (row[0] + 1), 8, 8)
+        assert second.out_shape == head.in_shape == (8 * (row[1] + 1), 8, 8)
+        assert second.graph[0].kernel == (3, 5)[row[2]]
+        assert second.graph[0].in_channels == 8 * (row[0] + 1)
+
+
+def test_inputs_are_sums_of_named_blocks(cell):
+    assert [plan.sources for plan in cell.plan] == [(-1,), (0,), (0,), (1, 2), (3,)]
+    placed = {layer.block: layer for layer in cell.layers([1, 1])}
+    assert isinstance(placed["left"].layer, Identity)
+    assert placed["left"].graph == ()
+    assert placed["sum"].in_shape == placed["right"].out_shape == (8, 8, 8)
+    assert placed["head"].in_shape == (16, 4, 4)
+
+
+def test_fix_builds_the_same_layers_and_keeps_inputs(cell):
+    fixed = cell.fix([0, 1])
+    assert fixed.num_choices == 0
+    assert fixed.layers([]) == cell.layers([0, 1])
+    assert [plan.sources for plan in fixed.plan] == [plan.sources for plan in cell.plan]
+
+
+def test_layers_may_be_computed_on_demand():
+    class Kernels:
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            if not 0 <= index < 3:
+                raise IndexError(index)
+            return Conv(8, 1 + 2 * index)
+
+    space = SearchSpace(
+        "lazy", (3, 8, 8), [Choice("k", (1, 3, 5))], [Block("b", Kernels(), reads=("k",)), HEAD]
+    )
+    assert [space.layers([k])[0].layer.kernel for k in range(3)] == [1, 3, 5]
+
+
+def test_restrict_keeps_the_numbering(plain):
+    alive = plain.mask.copy()
+    alive[1] = [False, False, True, True, False]
+    smaller = plain.restrict(alive)
+    assert smaller.size == 60
+    assert smaller.num_options == plain.num_options
+    assert smaller.choices == plain.choices
+    rows = smaller.sample(200, rng=np.random.default_rng(0))
+    assert set(rows[:, 1]) == {2, 3}
+    assert smaller.layers(rows[0]) == plain.layers(rows[0])
+    # What was dropped before stays dropped.
+    assert smaller.restrict(np.ones_like(alive)).size == 60
+
+
+def test_a_mask_of_another_space_is_refused(plain):
+    with pytest.raises(InputError) as error:
+        evolve(plain, alive=((True, True),))
+    assert str(error.value) == (
+        "space 'plain': alive has (2,) options; its choices have (3, 4, 2, 5)"
+    )
+
+
+def test_what_restrict_refuses(plain):
+    with pytest.raises(InputError) as error:
+        plain.restrict(np.ones((4, 4)))
+    assert str(error.value) == "alive has shape (4, 4); expected (4, 5)"
+    with pytest.raises(InputError) as error:
+        alive = plain.mask.copy()
+        alive[2] = False
+        plain.restrict(alive)
+    assert str(error.value) == "alive leaves choice 'c2' no option"
+
+
+def built(space, arch):
+    """What an architecture builds: its layers with their shapes, identities left out."""
+    return [
+        (placed.layer, placed.in_shape)
+        for placed in space.layers(arch)
+        if not isinstance(placed.layer, Identity)
+    ]
+
+
+def test_nas_bench_macro_has_3969_networks():
+    space = published.load("nas-bench-macro")
+    rows = rows_of(space)
+    canonical = space.canonical(rows)
+    assert len(rows) == 6561
+    assert len(np.unique(canonical, axis=0)) == 3969
+    assert (space.canonical(canonical) == canonical).all()
+    for row, other in zip(rows[::7], canonical[::7], strict=True):
+        assert built(space, row) == built(space, other)
+
+
+@pytest.mark.parametrize("name", sorted(published.SPACES))
+def test_different_canonical_rows_build_different_networks(name):
+    space = published.load(name)
+    rows = space.sample(300, rng=np.random.default_rng(0))
+    canonical = space.canonical(rows)
+    networks = {str(built(space, row)) for row in rows}
+    assert len(networks) == len(np.unique(canonical, axis=0))
+    assert networks == {str(built(space, row)) for row in canonical}
+
+
+def test_canonical_maps_equal_layers_to_the_first():
+    space = SearchSpace(
+        "twins",
+        (3, 8, 8),
+        [Choice("c", ("a", "b", "a again"))],
+        [Block("b", [Conv(8, 3), Conv(8, 5), Conv(8, 3)], reads=("c",)), HEAD],
+    )
+    assert space.canonical([[0], [1], [2]]).tolist() == [[0], [1], [0]]
+
+
+def test_canonical_leaves_identities_that_another_block_can_tell_apart():
+    candidates = [Conv(8), Identity()]
+
+    def space(taps):
+        return SearchSpace(
+            "tapped",
+            (3, 8, 8),
+            [Choice("a", (0, 1)), Choice("b", (0, 1))],
+            [
+                Block("stem", [Conv(8)]),
+                Block("a", candidates, reads=("a",)),
+                Block("b", candidates, reads=("b",)),
+                Block("head", [Classifier(10)], inputs=taps),
+            ],
+        )
+
+    assert space(("b",)).canonical([[1, 0]]).tolist() == [[0, 1]]
+    # Here the head also sees what leaves the first of the two.
+    assert space(("a", "b")).canonical([[1, 0]]).tolist() == [[1, 0]]
+
+
+def test_canonical_does_not_move_identities_past_a_change_of_shape():
+    space = SearchSpace(
+        "pooled",
+        (8, 8, 8),
+        [Choice("a", (0, 1)), Choice("b", (0, 1))],
+        [
+            Block("a", [Conv(8), Identity()], reads=("a",)),
+            Block("between", [Pool("max", 3, 2)]),
+            Block("b", [Conv(8), Identity()], reads=("b",)),
+            HEAD,
+        ],
+    )
+    assert space.canonical([[1, 0]]).tolist() == [[1, 0]]
+
+
+def test_equal_spaces_are_equal():
+    assert published.load("digits-mobile") == published.load("digits-mobile")
+    assert published.load("digits-mobile") != published.load("digits-mobile", classes=5)

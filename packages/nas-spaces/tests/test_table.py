@@ -1,0 +1,161 @@
+import itertools
+
+import numpy as np
+import pytest
+from nas_spaces import Block, Choice, InputError, SearchSpace, Table, Term, published
+from nas_spaces.layers import Classifier, Conv
+
+
+def brute(table, archs):
+    """Return the table's values from its definition, one term after the other."""
+    combine = sum if table.reduce == "sum" else max
+    return [
+        combine(
+            [
+                table.constant,
+                *(term.values[tuple(arch[c] for c in term.columns)] for term in table.terms),
+            ]
+        )
+        for arch in np.asarray(archs)
+    ]
+
+
+def terms(space, columns, rng, *, dtype=np.int64):
+    sizes = space.num_options
+    return [
+        Term(read, rng.integers(-1000, 1000, [sizes[c] for c in read]).astype(dtype))
+        for read in columns
+    ]
+
+
+# Single columns, neighbours that share a column, a pair in reversed order, and no column at all.
+LAYOUTS = [
+    [(0,), (1,), (2,), (3,)],
+    [(0, 1), (1, 2), (2, 3)],
+    [(3, 0), (1,), (0, 3)],
+    [(0, 1, 2, 3)],
+    [(2,), (2,), ()],
+    [],
+]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("reduce", ["sum", "max"])
+def test_packed_look_ups_equal_the_terms_one_by_one(plain, layout, reduce):
+    rng = np.random.default_rng(0)
+    table = Table(plain, "cost", "1", terms(plain, layout, rng), 17, reduce)
+    archs = plain.sample(500, rng=rng)
+    values = table(archs)
+    assert values.dtype == np.int64
+    assert values.tolist() == brute(table, archs)
+
+
+def test_float_tables(plain):
+    rng = np.random.default_rng(0)
+    layout = [(0,), (1, 2), (3,)]
+    table = Table(plain, "latency", "ms", terms(plain, layout, rng, dtype=np.float64), 0.25)
+    archs = plain.sample(500, rng=rng)
+    assert not table.is_integer
+    assert table(archs).dtype == np.float64
+    np.testing.assert_allclose(table(archs), brute(table, archs), rtol=1e-12)
+
+
+def test_a_float_constant_makes_float_values(plain):
+    table = Table(plain, "cost", "1", [Term((0,), np.arange(3))], 0.5)
+    assert table([[2, 0, 0, 0]]).tolist() == [2.5]
+
+
+def test_large_values_are_exact(plain):
+    huge = np.array([2**60, 2**60 + 1, 2**60 + 2])
+    table = Table(plain, "cost", "1", [Term((0,), huge)], 1)
+    assert table([[k, 0, 0, 0] for k in range(3)]).tolist() == (huge + 1).tolist()
+
+
+def test_more_rows_than_are_looked_up_at_a_time():
+    space = published.load("spos-shufflenet")
+    rng = np.random.default_rng(0)
+    table = Table(space, "cost", "1", terms(space, [(c,) for c in range(20)], rng))
+    archs = space.sample(5001, rng=rng)
+    expected = table.term_values(archs).sum(axis=1)
+    assert (table(archs) == expected).all()
+    assert (table(np.asfortranarray(archs)) == expected).all()
+    assert (table(archs[::-2]) == expected[::-2]).all()
+    assert (table(archs.astype(np.int8)) == expected).all()
+
+
+def test_no_rows(plain):
+    table = Table(plain, "cost", "1", [Term((0,), np.arange(3))])
+    assert table(np.zeros((0, 4), dtype=np.int64)).shape == (0,)
+    assert table.term_values(np.zeros((0, 4), dtype=np.int64)).shape == (0, 1)
+
+
+def test_a_table_refuses_rows_of_another_space(plain):
+    table = Table(plain, "cost", "1", [Term((0,), np.arange(3))])
+    with pytest.raises(InputError, match="archs has 2 columns; space 'plain' has 4 choices"):
+        table([[0, 0]])
+    with pytest.raises(InputError, match=r"archs\[0, 0\] is 3"):
+        table([[3, 0, 0, 0]])
+
+
+def test_terms_have_the_sizes_of_their_columns(plain):
+    with pytest.raises(InputError) as error:
+        Table(plain, "cost", "1", [Term((0, 1), np.zeros((4, 3)))])
+    assert str(error.value) == (
+        "table 'cost': the term of columns (0, 1) has shape (4, 3); space 'plain' needs (3, 4)"
+    )
+
+
+def test_term_values_are_what_each_look_up_contributes(plain):
+    rng = np.random.default_rng(0)
+    table = Table(plain, "cost", "1", terms(plain, [(0,), (1, 2)], rng), 5)
+    archs = plain.sample(50, rng=rng)
+    assert (table.term_values(archs).sum(axis=1) + 5 == table(archs)).all()
+
+
+def kernel_area(primitive):
+    return getattr(primitive, "kernel", 0) ** 2
+
+
+@pytest.mark.parametrize("name", ["plain", "widths", "cell"])
+@pytest.mark.parametrize(("reduce", "combine"), [("sum", sum), ("max", max)])
+def test_from_primitives_is_the_cost_of_the_layers(request, name, reduce, combine):
+    space = request.getfixturevalue(name)
+
+    def cost(primitive):
+        return kernel_area(primitive) * primitive.shape[0]
+
+    table = Table.from_primitives(space, "cost", "1", cost, reduce=reduce)
+    rows = list(itertools.product(*map(range, space.num_options)))
+    expected = [
+        combine([cost(node) for placed in space.layers(row) for node in placed.graph])
+        for row in rows
+    ]
+    assert table(rows).tolist() == expected
+
+
+def test_from_primitives_of_a_network_without_choices():
+    space = SearchSpace("fixed", (3, 8, 8), (), [Block("a", [Conv(8)]), Block("b", [Conv(8, 5)])])
+    assert Table.from_primitives(space, "x", "1", kernel_area)(np.zeros((2, 0), int)).tolist() == [
+        34,
+        34,
+    ]
+    largest = Table.from_primitives(space, "x", "1", kernel_area, reduce="max")
+    assert largest(np.zeros((1, 0), int)).tolist() == [25]
+
+
+def test_a_block_that_reads_one_choice_of_many_options():
+    # More entries than are packed together.
+    space = SearchSpace(
+        "wide",
+        (3, 4, 4),
+        [Choice("w", range(1, 2001)), Choice("k", (1, 3))],
+        [
+            Block("a", [Conv(1, 1) for _ in range(2000)], reads=("w",)),
+            Block("b", [Conv(4, 1), Conv(4, 3)], reads=("k",)),
+            Block("head", [Classifier(2)]),
+        ],
+    )
+    rng = np.random.default_rng(0)
+    table = Table(space, "cost", "1", terms(space, [(0,), (1,), (0, 1)], rng))
+    archs = space.sample(500, rng=rng)
+    assert table(archs).tolist() == brute(table, archs)
