@@ -1,8 +1,9 @@
 """How many architectures of SPOS's space are counted in a second: rows / the time a round."""
 
-import nas_hw
 import numpy as np
 import pytest
+
+import nas_hw
 from nas_spaces import published
 
 

@@ -3,9 +3,10 @@ import json
 import os
 from pathlib import Path
 
-import nas_hw
 import numpy as np
 import pytest
+
+import nas_hw
 from nas_hw.count import macs_of, params_of
 from nas_spaces import Block, Choice, FeasibleSet, Limit, SearchSpace, published
 from nas_spaces.layers import Classifier, Conv, MBConv, Pool, ShuffleUnit, Zero

@@ -4,11 +4,11 @@ import re
 import numpy as np
 import pytest
 import torch
-from nas_spaces import InputError
 from PIL import Image
 
 from nas_samplers.data import load_data
 from nas_samplers.data_files import decode, read_image
+from nas_spaces import InputError
 
 
 def _write(path, pixels):
@@ -70,8 +70,9 @@ def test_stream_begun_later_goes_on_bit_for_bit(large):
 def test_images_are_augmented_anew_in_each_epoch(large):
     train = _load(large).train
     (first, y), (second, z) = _take(train.training_batches(batch_size=18, seed=0), 2)
-    means = [{round(float(m), 4) for m in x.mean(dim=(1, 2, 3))} for x in (first, second)]
-    assert not means[0] & means[1]
+    assert not {image.numpy().tobytes() for image in first} & {
+        image.numpy().tobytes() for image in second
+    }
     assert sorted(y.tolist()) == sorted(z.tolist())
 
 
@@ -166,7 +167,7 @@ def test_decoding_a_large_jpeg_as_a_draft_gives_nearly_the_same(tmp_path):
     draft, full = decode(
         [tmp_path / "a.jpg", tmp_path / "a.png"], resolution=32, upscale=False, on_progress=None
     )
-    assert read_image(tmp_path / "a.jpg", draft=32).size == (32, 32)
+    assert read_image(tmp_path / "a.jpg", draft=32).size == (64, 64)  # an eighth
     assert np.abs(draft.astype(int) - full.astype(int)).max() <= 6
 
 

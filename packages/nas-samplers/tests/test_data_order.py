@@ -2,9 +2,9 @@ import itertools
 
 import numpy as np
 import pytest
-from nas_spaces import InputError
 
 from nas_samplers.data_order import fixed_order, sample_bits, split_by_class, training_order
+from nas_spaces import InputError
 
 
 def _stream(steps, **options):

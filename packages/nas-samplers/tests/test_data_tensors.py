@@ -3,10 +3,10 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from nas_spaces import InputError
 
 from nas_samplers.data_order import sample_bits
 from nas_samplers.data_tensors import TensorImages, TensorSplit, channel_statistics
+from nas_spaces import InputError
 
 MEAN, STD = (0.2, 0.4, 0.6), (0.5, 0.25, 0.2)
 

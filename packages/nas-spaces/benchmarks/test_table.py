@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from nas_spaces import FeasibleSet, Limit, Table, published
 
 

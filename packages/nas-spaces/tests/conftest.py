@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from nas_spaces import Block, Choice, SearchSpace
 from nas_spaces.layers import Classifier, Conv, Identity, MBConv
 

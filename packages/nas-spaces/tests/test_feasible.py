@@ -2,6 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
+
 from nas_spaces import FeasibleSet, InputError, Limit, Table, Term, published
 
 

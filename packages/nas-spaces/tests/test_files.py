@@ -1,6 +1,7 @@
 import os
 
 import pytest
+
 from nas_spaces import replace_file
 
 

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+
 from nas_spaces import History, InputError
 
 NAMES, UNITS = ("error", "macs"), ("1", "multiply-adds")

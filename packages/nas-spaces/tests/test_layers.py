@@ -1,4 +1,5 @@
 import pytest
+
 from nas_spaces import InputError
 from nas_spaces.layers import (
     LAYERS,

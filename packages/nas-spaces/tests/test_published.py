@@ -2,6 +2,7 @@ import itertools
 import json
 
 import pytest
+
 from nas_spaces import InputError, published
 from nas_spaces.layers import Identity
 from nas_spaces.testing import check_space

@@ -4,6 +4,7 @@ import json
 import attrs
 import numpy as np
 import pytest
+
 from nas_spaces import Block, Choice, InputError, SearchSpace, from_json, published, to_json
 from nas_spaces.layers import LAYERS, Classifier, Conv, MBConv, Pool, ShuffleUnit
 from nas_spaces.primitives import GraphBuilder

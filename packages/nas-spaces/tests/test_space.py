@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 from attrs import evolve
+
 from nas_spaces import Block, Choice, InputError, SearchSpace, published
 from nas_spaces.layers import Classifier, Conv, Identity, Pool
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from attrs import evolve, frozen
+
 from nas_spaces import Block, Choice, FeasibleSet, InputError, Limit, SearchSpace, Table, Term
 from nas_spaces.layers import Classifier, Conv
 from nas_spaces.primitives import GraphBuilder

@@ -100,7 +100,7 @@ def start_run(out: Path | None, overrides: Iterable[Mapping[str, Any]], *, resum
     if out is not None and (out / "config.toml").exists():
         if not resume:
             raise InputError(
-                f"--out {out} holds another run; go on with it by --resume, or choose another folder"
+                f"--out {out} holds another run; go on with it by --resume, or name another folder"
             )
         run = open_run(out)
         changed = differences(run.config, given)

@@ -200,10 +200,10 @@ def _plain_folder(path: Path, folder: Path, notes: Sequence[str]) -> Source:
     labels = np.array(numbers, dtype=np.int64)
     sizes = np.bincount(labels)
     if sizes.min() < 3:
-        name, size = classes[int(sizes.argmin())], sizes.min()
+        name = classes[int(sizes.argmin())]
         raise InputError(
-            f"class {name!r} in {folder} has {size} image{'s'[: size > 1]}; at least 3 are needed "
-            "(to train on, to search with and to test): add images or remove the class"
+            f"class {name!r} in {folder} has too few images ({sizes.min()}); at least 3 are "
+            "needed, to train on, to search with and to test: add images or remove the class"
         )
     test, train = _draw_test(labels)
     note = (

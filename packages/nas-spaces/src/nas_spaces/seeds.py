@@ -11,4 +11,5 @@ def derive_seed(seed: int, *path: int) -> int:
     >>> derive_seed(0, 1) != derive_seed(0, 2)
     True
     """
-    return int(np.random.SeedSequence(seed, spawn_key=path).generate_state(1, np.uint64)[0] >> 1)
+    sequence = np.random.SeedSequence(seed, spawn_key=path)
+    return int(sequence.generate_state(1, np.uint64)[0]) >> 1

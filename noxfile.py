@@ -1,0 +1,179 @@
+"""What must pass before a change is done; `nox` alone runs everything that is not marked slow.
+
+nox -l                          the sessions
+nox -s "tests(nas-search)"      one package
+nox -s "tests(nas-search)" -- -k evolution
+"""
+
+import re
+import shlex
+import shutil
+import tomllib
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "uv|virtualenv"
+
+ROOT = Path(__file__).parent
+PACKAGES = ("nas-spaces", "nas-hw", "nas-samplers", "nas-search", "nas-cli")
+# nas-spaces twice: what it promises without torch, and all of it.
+VARIANTS = (PACKAGES[0], "nas-spaces[torch]", *PACKAGES[1:])
+# Pinned, so that a new release of a tool fails nobody's change.
+RUFF = "ruff==0.17.6"
+MYPY = "mypy==2.4.1"
+
+# Beside the environments, one of which is called "wheels" itself.
+WHEELS = ROOT / ".nox" / ".cache" / "wheels"
+
+
+@nox.session(default=False)
+def wheels(session: nox.Session) -> None:
+    """Build the five wheels that the other sessions install."""
+    session.install("hatchling")
+    shutil.rmtree(WHEELS, ignore_errors=True)
+    for package in PACKAGES:
+        with session.chdir(ROOT / "packages" / package):
+            session.run("python", "-m", "hatchling", "build", "-t", "wheel", "-d", str(WHEELS))
+
+
+@nox.session(requires=["wheels"])
+@nox.parametrize("package", VARIANTS, ids=VARIANTS)
+def tests(session: nox.Session, package: str) -> None:
+    """Test one package from its wheel: only what it declares is installed."""
+    name = install(session, package)
+    without_torch = package == "nas-spaces"
+    session.run(
+        *pytest(f"packages/{name}/tests"),
+        *(["--ignore=packages/nas-spaces/tests/torch"] if without_torch else []),
+        *session.posargs,
+    )
+    if not session.posargs:
+        session.run(
+            *pytest("--pyargs", module(name), "--doctest-modules"),
+            *(["--ignore-glob=*/nas_spaces/torch/*"] if without_torch else []),
+        )
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting of everything."""
+    session.install(RUFF)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session(requires=["wheels"])
+def types(session: nox.Session) -> None:
+    """Check the types of all five packages, strictly."""
+    install(session, "nas-cli")
+    session.install(MYPY)
+    session.run("mypy", *(f"packages/{package}/src" for package in PACKAGES))
+
+
+@nox.session(requires=["wheels"])
+def boundaries(session: nox.Session) -> None:
+    """Check who imports whom, and that nothing loads torch that should not."""
+    without_torch = ("nas-spaces", "nas-hw", "nas-search")
+    session.install(*map(wheel, without_torch), *test_group("nas-spaces"))
+    session.run(*pytest("tests"), *session.posargs)
+
+
+@nox.session
+def pipeline(session: nox.Session) -> None:
+    """Do what the README says to a new user, in an empty folder, down to the report.
+
+    Installs what the first line installs and runs its command, then, in the same folder, every
+    other line of the README's code that begins with `nas`.
+    """
+    first, *others = readme_commands()
+    installing, command = (part.strip() for part in first.split("&&"))
+    session.install(*shlex.split(installing.removeprefix("pip install ")))
+    with session.chdir(session.create_tmp()):
+        shutil.rmtree("runs", ignore_errors=True)
+        session.run(*shlex.split(command))
+        for other in others:
+            session.run(*shlex.split(other))
+        reports = sorted(Path.cwd().glob("runs/*/report.html"))
+        if not reports:
+            session.error(f"{command!r} wrote no runs/*/report.html")
+
+
+@nox.session(default=False, requires=["wheels"])
+@nox.parametrize("package", PACKAGES, ids=PACKAGES)
+def benchmarks(session: nox.Session, package: str) -> None:
+    """Measure one package (all of them: `nox -s benchmarks`)."""
+    # The benchmarks of nas-spaces include its modules.
+    install(session, "nas-spaces[torch]" if package == "nas-spaces" else package)
+    columns = "--benchmark-columns=min,median,iqr,rounds"
+    session.run(*pytest(f"packages/{package}/benchmarks"), columns, "-s", *session.posargs)
+
+
+@nox.session(default=False, requires=["wheels"], venv_backend="uv")
+@nox.parametrize("package", VARIANTS, ids=VARIANTS)
+def lowest(session: nox.Session, package: str) -> None:
+    """Test one package with the lowest versions of its dependencies that it allows."""
+    # Naming what the package declares makes it direct, and so the lowest.
+    name, _, extra = package.rstrip("]").partition("[")
+    declared = project(name)["project"]
+    direct = [*declared["dependencies"], *declared.get("optional-dependencies", {}).get(extra, [])]
+    others = [requirement for requirement in direct if not requirement.startswith("nas-")]
+    install(session, package, "--resolution", "lowest-direct", *others)
+    ignored = ["--ignore=packages/nas-spaces/tests/torch"] if package == "nas-spaces" else []
+    session.run(*pytest(f"packages/{name}/tests"), *ignored, *session.posargs)
+
+
+def install(session: nox.Session, package: str, *options: str) -> str:
+    """Install the wheel of ``package`` (extras allowed) with its test group; return its name.
+
+    The wheels of its siblings are named too, so that no index is asked for them.
+    """
+    name, _, extras = package.partition("[")
+    siblings = [wheel(sibling) for sibling in sorted(siblings_of(name))]
+    itself = f"{name}[{extras} @ {wheel(name)}" if extras else wheel(name)
+    session.install(*options, itself, *siblings, *test_group(name))
+    return name
+
+
+def siblings_of(package: str) -> set[str]:
+    """Return the packages of this repository that ``package`` needs, directly or not."""
+    found: set[str] = set()
+    for requirement in project(package)["project"]["dependencies"]:
+        name = re.split(r"[^a-z-]", requirement, maxsplit=1)[0]
+        if name in PACKAGES:
+            found |= {name} | siblings_of(name)
+    return found
+
+
+def test_group(package: str) -> tuple[str, ...]:
+    """Return what the package's tests need besides the package."""
+    return nox.project.dependency_groups(project(package), "test")
+
+
+def project(package: str) -> dict:
+    """Return the package's pyproject.toml."""
+    return tomllib.loads((ROOT / "packages" / package / "pyproject.toml").read_text())
+
+
+def wheel(package: str) -> str:
+    """Return the URL of the package's wheel."""
+    (path,) = WHEELS.glob(f"{module(package)}-*.whl")
+    return path.as_uri()
+
+
+def module(package: str) -> str:
+    """Return the name that the package is imported by."""
+    return package.replace("-", "_")
+
+
+def pytest(*arguments: str) -> list[str]:
+    """Return a command that runs pytest with this repository's settings."""
+    return ["pytest", "-q", f"--config-file={ROOT / 'pyproject.toml'}", *arguments]
+
+
+def readme_commands() -> list[str]:
+    """Return the README's commands: the first line of set-up, then all that begin with `nas`."""
+    code = re.findall(r"^    (.*)$", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+    first = next(line for line in code if line.startswith("pip install ./packages/"))
+    return [first, *(line for line in code if line.startswith("nas "))]
