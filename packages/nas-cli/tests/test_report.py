@@ -2,11 +2,12 @@ import json
 import re
 from html.parser import HTMLParser
 
-import nas_hw
 import numpy as np
 import plotly.offline
 import pytest
 import tomli_w
+
+import nas_hw
 from nas_cli.report import draw, load_run, write_report
 from nas_search import non_dominated
 from nas_spaces import FeasibleSet, History, InputError, Limit, published, to_json

@@ -6,6 +6,7 @@ of the saved results (``--benchmark-json``) and is checked.
 
 import numpy as np
 import pytest
+
 from nas_search import Evolution, Random, non_dominated, search
 from nas_spaces import FeasibleSet, Limit, Table, Term, published
 from nas_spaces.primitives import Convolution, Linear

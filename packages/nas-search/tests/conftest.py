@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+
 from nas_spaces import SearchSpace, Table, Term, published
 from nas_spaces.primitives import Convolution, Linear
 

@@ -2,6 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
+
 from nas_search.candidates import (
     check_feasible,
     check_told,

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+
 from nas_search import difference
 from nas_spaces import InputError
 

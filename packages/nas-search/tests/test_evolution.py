@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from nas_search import Evolution, search
 from nas_search.evolution import cross, mutate
 from nas_spaces import FeasibleSet, InputError, Limit

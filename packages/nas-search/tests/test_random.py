@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from nas_search import Random
 from nas_spaces import FeasibleSet, InputError, Limit
 from nas_spaces.testing import check_searcher

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from nas_search import kendall
 from nas_spaces import InputError
 

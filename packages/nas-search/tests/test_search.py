@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+
 from nas_search import Evolution, Random, best, search
 from nas_spaces import FeasibleSet, History, InputError, Limit
 

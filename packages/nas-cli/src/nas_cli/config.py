@@ -1,5 +1,6 @@
 """Settings of a run: typed, merged from recipe, file and options, written out in full."""
 
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -119,8 +120,9 @@ class Config:
     ``space``: a published name or a JSON file. ``data``: ``digits``, ``cifar10``, ``cifar100``,
     ``imagefolder:PATH`` or ``synthetic``. ``resolution``: None takes the space's own.
     ``baselines``: random architectures within the limits that are trained from scratch as the
-    winner is, so that the worth of the search can be seen. ``weights``: a file that the supernet
-    starts from.
+    winner is, so that the worth of the search can be seen. ``threads``: of torch on a CPU, None
+    for all cores; results there repeat to the bit only with the same number. ``weights``: a
+    file that the supernet starts from.
     """
 
     method: str = field(default="spos", validator=in_(tuple(RECIPES)))
@@ -131,6 +133,7 @@ class Config:
     baselines: int = field(default=5, validator=ge(0))
     seed: int = field(default=0, validator=ge(0))
     device: str = "auto"
+    threads: int | None = field(default=None, validator=optional(gt(0)))
     weights: str | None = None
     images: ImagesConfig
     supernet: SupernetConfig
@@ -172,7 +175,8 @@ def resolve(overrides: Iterable[Mapping[str, Any]]) -> Config:
     if resolution is None and space in published.SPACES:
         resolution = published.load(space).input_shape[1]
     scale = SCALES[scale_of(data, resolution)]
-    empty: dict[str, Any] = {"images": {}, "supernet": {}, "space": space}
+    cores = len(os.sched_getaffinity(0))
+    empty: dict[str, Any] = {"threads": cores, "images": {}, "supernet": {}, "space": space}
     return _structure(_merge(_merge(_merge(empty, RECIPES[method]), scale), given))
 
 

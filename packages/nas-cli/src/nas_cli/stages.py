@@ -69,6 +69,8 @@ class Workshop:
         name = self.run.config.device
         if name == "auto":
             name = "cuda" if torch.cuda.is_available() else "cpu"
+        if self.run.config.threads is not None:
+            torch.set_num_threads(self.run.config.threads)
         try:
             device = torch.device(name)
             torch.zeros(1, device=device)

@@ -48,10 +48,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-            if HEADER not in header:
+            state = json.loads(header.get(HEADER, "null"))
+            if not isinstance(state, dict):
                 raise InputError(f"{path} is no training checkpoint; remove it to begin anew")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return Checkpoint(tensors, json.loads(header[HEADER]))
+        return Checkpoint(tensors, state)
     except (SafetensorError, json.JSONDecodeError) as error:
         raise InputError(
             f"{path} is truncated or no checkpoint ({error}); remove it to begin anew"
@@ -107,9 +108,16 @@ def load_weights(network: nn.Module, path: Path) -> list[str]:
             tensors = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, UnpicklingError, RuntimeError, ValueError, EOFError) as error:
         raise InputError(f"weights: {path} cannot be read as tensors: {error}") from error
-    tensors = {name.removeprefix("network."): x for name, x in dict(tensors).items()}
+    if not isinstance(tensors, Mapping) or not all(
+        isinstance(name, str) and isinstance(x, Tensor) for name, x in tensors.items()
+    ):
+        raise InputError(
+            f"weights: {path} holds something else than tensors by name; write it with "
+            "torch.save(module.state_dict(), path)"
+        )
+    tensors = {name.removeprefix("network."): x for name, x in tensors.items()}
     own = network.state_dict()
-    head = {name for name in own if name.startswith(f"blocks.{_last_block(own)}.")}
+    head = {name for name in own if name.startswith(_last_block(own))}
     fitting = {name: x for name, x in tensors.items() if name in own and own[name].shape == x.shape}
     kept = sorted(name for name in own if name not in fitting)
     wrong = [name for name in kept if name not in head and not name.endswith("batches_tracked")]
@@ -125,4 +133,5 @@ def load_weights(network: nn.Module, path: Path) -> list[str]:
 
 
 def _last_block(names: Mapping[str, Tensor]) -> str:
-    return list(names)[-1].split(".")[1]
+    """Return the prefix of the last block's tensors, such as ``"blocks.head."``."""
+    return ".".join([*list(names)[-1].split(".")[:2], ""])

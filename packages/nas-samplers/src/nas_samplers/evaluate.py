@@ -129,6 +129,8 @@ class _Walk:
 
     def run(self, memory: int) -> None:
         """Evaluate all rows."""
+        if not len(self.combinations):
+            return
         cut = self._first_kept_depth(memory)
         # Rows with the same blocks before the cut share them; they are computed streaming,
         # batch by batch, so that only activations behind the cut wait in memory.

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
-from attrs import field, frozen
+from attrs import asdict, field, frozen
 from attrs.validators import ge, lt
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -183,12 +183,11 @@ def train(
     if channels_last:
         network.to(memory_format=torch.channels_last)
     network.train()
-    state = _State.begin(phases)
+    state = _State.begin(phases, seed, precision)
     saved = None
     if checkpoint is not None and checkpoint.exists():
         saved = read_checkpoint(checkpoint)
         state.restore(saved, network, phases, checkpoint)
-    dropout = any(getattr(m, "program", None) and _drops(m) for m in network.modules())
     while state.phase < len(phases):
         phase = phases[state.phase]
         if state.step == 0 and phase.before is not None:
@@ -212,6 +211,7 @@ def train(
             )
         losses: list[Tensor] = []
         parts = phase.parts
+        optimiser.zero_grad(set_to_none=True)  # what the network came with
         while state.step < phase.steps:
             rate = phase.optimiser.rate(state.step, phase.steps)
             for group in optimiser.param_groups:
@@ -221,7 +221,7 @@ def train(
             batch, labels = next(batches)
             if channels_last:
                 batch = batch.contiguous(memory_format=torch.channels_last)
-            with _seeded(dropout, derive_seed(stream_seed, 2, state.step), device):
+            with _seeded(derive_seed(stream_seed, 2, state.step), device):
                 losses.append(
                     _backward(network, phase, rows, batch, labels, parts, precision, device)
                 )
@@ -234,7 +234,9 @@ def train(
             extra: Record = {}
             if learning is not None and state.step % phase.learn_every == 0:
                 assert phase.learner is not None
-                extra = dict(phase.learner.learn(network, rows, *next(learning)))
+                with _seeded(derive_seed(stream_seed, 3, state.step), device):
+                    extra = dict(phase.learner.learn(network, rows, *next(learning)))
+                optimiser.zero_grad(set_to_none=True)  # what the learner left
             last = state.step == phase.steps
             save = checkpoint is not None and (last or state.step % checkpoint_every == 0)
             if last or save or state.step % log_every == 0:
@@ -253,6 +255,8 @@ def train(
                             **extra,
                         }
                     )
+            if last or save:
+                _check_weights(network, phase, state.step, checkpoint)
             if save and not last:
                 assert checkpoint is not None
                 state.write(checkpoint, network, optimiser, phases)
@@ -319,21 +323,31 @@ def _diverged(what: str, step: int, phase: Phase, checkpoint: Path | None) -> st
     )
 
 
-def _drops(module: nn.Module) -> bool:
-    program: Any = module.program
-    return any(type(step.primitive).__name__ == "Dropout" for step in program)
+def _check_weights(network: nn.Module, phase: Phase, step: int, checkpoint: Path | None) -> None:
+    bad = [
+        name
+        for name, x in network.state_dict().items()
+        if x.is_floating_point() and not x.isfinite().all()
+    ]
+    if bad:
+        what = f"{len(bad)} tensors ({bad[0]} first) are not finite"
+        raise DivergedError(_diverged(what, step, phase, checkpoint))
 
 
 @contextlib.contextmanager
-def _seeded(needed: bool, seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's own generators inside the block, and put them back behind it."""
-    if not needed:
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's own generators (dropout draws from them), and put them back afterwards."""
+    generators = [torch.default_generator]
+    if device.type == "cuda":
+        generators.append(torch.cuda.default_generators[device.index or 0])
+    before = [generator.get_state() for generator in generators]
+    try:
+        for generator in generators:
+            generator.manual_seed(seed)
         yield
-        return
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
+    finally:
+        for generator, state in zip(generators, before, strict=True):
+            generator.set_state(state)
 
 
 def _strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -343,18 +357,31 @@ def _strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 class _State:
     """How far a training is, and its way to and from a checkpoint."""
 
-    def __init__(self, counts: NDArray[np.int64]) -> None:
+    def __init__(self, training: dict[str, Any]) -> None:
+        self.training = training
         self.phase = 0
         self.step = 0
         self.total = 0
         self.loss = float("nan")
-        self.counts = counts
+        self.counts = np.zeros((0, 0), dtype=np.int64)
 
     @classmethod
-    def begin(cls, phases: Sequence[Phase]) -> "_State":
+    def begin(cls, phases: Sequence[Phase], seed: int, precision: str) -> "_State":
         if not phases:
             raise InputError("phases is empty; give at least one phase")
-        return cls(np.zeros((0, 0), dtype=np.int64))
+        training = {"seed": seed, "precision": precision, "phases": len(phases)}
+        for index, phase in enumerate(phases):
+            numbers = {
+                "name": phase.name,
+                "steps": phase.steps,
+                "batch_size": phase.batch_size,
+                "micro_batch": phase.micro_batch,
+                "label_smoothing": phase.label_smoothing,
+                "learn_every": phase.learn_every,
+                **{f"optimiser.{key}": value for key, value in asdict(phase.optimiser).items()},
+            }
+            training.update({f"phases[{index}].{key}": x for key, x in numbers.items()})
+        return cls(training)
 
     def count(self, rows: NDArray[np.int64]) -> None:
         """Count the options of ``rows`` int ``[n, d]``."""
@@ -380,16 +407,11 @@ class _State:
         phases: Sequence[Phase],
     ) -> None:
         tensors = {f"network.{name}": x for name, x in network.state_dict().items()}
-        bad = [n for n, x in tensors.items() if x.is_floating_point() and not x.isfinite().all()]
-        if bad:
-            phase = phases[min(self.phase, len(phases) - 1)]
-            what = f"{len(bad)} tensors ({bad[0]} first) are not finite"
-            raise DivergedError(_diverged(what, max(self.step, 1), phase, path))
         if optimiser is not None:
             own = optimiser_tensors(network, optimiser)
             tensors.update({f"optimiser.{name}": x for name, x in own.items()})
         state = {
-            "phases": [phase.name for phase in phases],
+            "training": self.training,
             "phase": self.phase,
             "step": self.step,
             "total": self.total,
@@ -403,16 +425,20 @@ class _State:
     def restore(
         self, saved: Checkpoint, network: nn.Module, phases: Sequence[Phase], path: Path
     ) -> None:
-        names = [phase.name for phase in phases]
-        if saved.state.get("phases") != names:
-            raise InputError(
-                f"{path} is of a training with phases {saved.state.get('phases')}; "
-                f"this one has {names}"
-            )
+        theirs = saved.state.get("training", {})
+        for key in dict.fromkeys([*self.training, *theirs]):
+            if theirs.get(key) != self.training.get(key):
+                raise InputError(
+                    f"{path} is of another training: its {key} is {theirs.get(key)!r}, this "
+                    f"one's is {self.training.get(key)!r}; resume with the same arguments, or "
+                    "remove the file to begin anew"
+                )
         try:
             network.load_state_dict(_strip(saved.tensors, "network."))
         except RuntimeError as error:
-            raise InputError(f"{path} is of another network: {error}") from error
+            raise InputError(
+                f"{path} is of another network: {error}; remove it to begin anew"
+            ) from error
         self.phase, self.step = saved.state["phase"], saved.state["step"]
         self.total, self.loss = saved.state["total"], saved.state["loss"]
         self.counts = np.array(saved.state["counts"], dtype=np.int64)

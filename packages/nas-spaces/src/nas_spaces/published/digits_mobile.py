@@ -6,7 +6,7 @@ from nas_spaces.space import Block, Choice, SearchSpace
 __all__ = ["digits_mobile"]
 
 # (channels, blocks, stride of the first block) of each stage.
-STAGES = ((16, 2, 1), (32, 3, 2), (64, 3, 2))
+STAGES = ((12, 2, 1), (24, 3, 2), (48, 3, 2))
 KERNELS = (3, 5)
 EXPANSIONS = (1, 3, 6)
 
@@ -17,7 +17,7 @@ def digits_mobile(*, classes: int = 10, resolution: int = 8, in_channels: int = 
     Candidates are inverted residual blocks with kernel 3 or 5 and expansion 1, 3 or 6:
     6^3 * 7^5 = 3.6e6 rows.
     """
-    blocks = [Block("stem", [Conv(12, 3, activation="relu6")])]
+    blocks = [Block("stem", [Conv(8, 3, activation="relu6")])]
     choices = []
     for stage, (channels, repeats, first) in enumerate(STAGES, start=1):
         for repeat in range(repeats):
@@ -32,6 +32,6 @@ def digits_mobile(*, classes: int = 10, resolution: int = 8, in_channels: int = 
                 candidates.append(Identity())
             choices.append(Choice(name, options))
             blocks.append(Block(name, candidates, reads=(name,)))
-    blocks.append(Block("last", [Conv(128, 1, activation="relu6")]))
+    blocks.append(Block("last", [Conv(96, 1, activation="relu6")]))
     blocks.append(Block("head", [Classifier(classes)]))
     return SearchSpace("digits-mobile", (in_channels, resolution, resolution), choices, blocks)

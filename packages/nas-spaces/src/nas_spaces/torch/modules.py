@@ -118,6 +118,8 @@ class Norms:
             node, norm = step.primitive, after.primitive
             if not (step.foldable and isinstance(node, Convolution) and isinstance(norm, Norm)):
                 continue
+            if norm.inputs != (node.name,):
+                continue
             convolution, module = layer.weighted(node.name), layer.weighted(norm.name)
             assert isinstance(convolution, nn.Conv2d)
             assert isinstance(module, nn.BatchNorm2d)
