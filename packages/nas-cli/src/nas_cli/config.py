@@ -54,12 +54,13 @@ class SupernetConfig:
     """The supernet.
 
     ``sampler``: what draws the paths. ``affine``: whether norms have a scale and a shift.
-    ``scheme``: of the initial weights, see `nas_spaces.torch.initialise`.
+    ``scheme``: of the initial weights, of stand-alone networks too, see
+    `nas_spaces.torch.initialise`.
     """
 
     sampler: Literal["uniform"] = "uniform"
     affine: bool = True
-    scheme: Literal["kaiming", "spos"] = "kaiming"
+    scheme: Literal["kaiming", "zero-residual", "spos"] = "zero-residual"
 
 
 @frozen(kw_only=True)

@@ -13,7 +13,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "spos": {
         "limits": ("macs<=50%",),
         "baselines": 2,
-        "supernet": {"sampler": "uniform", "affine": False},
+        "supernet": {"sampler": "uniform", "affine": False, "scheme": "spos"},
         "train": {
             "epochs": 120,  # 150,000 iterations of ImageNet
             "batch_size": 1024,
@@ -55,11 +55,13 @@ SCALES: dict[str, dict[str, Any]] = {
     "digits": {
         "baselines": 5,
         "threads": 1,  # sharing out 8x8 images costs more than it saves
+        # Inverted residual blocks; SPOS's own scheme is for ShuffleNet units.
+        "supernet": {"affine": True, "scheme": "zero-residual"},
         "images": {"held_out": 0.2},
         "train": {
             "epochs": 60,
             "batch_size": 64,
-            "lr": 0.1,
+            "lr": 0.3,
             "schedule": "cosine",
             "warmup": 0.05,
             "clip": 5.0,
@@ -82,6 +84,7 @@ SCALES: dict[str, dict[str, Any]] = {
     # CIFAR-like: tens of thousands of images of at most 64 pixels.
     "small": {
         "baselines": 3,
+        "supernet": {"affine": True, "scheme": "zero-residual"},
         "images": {"held_out": 0.1},
         "train": {
             "epochs": 100,

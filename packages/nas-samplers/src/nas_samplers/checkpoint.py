@@ -6,6 +6,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from attrs import frozen
@@ -22,7 +23,7 @@ HEADER = "state"
 
 @frozen(eq=False)
 class Checkpoint:
-    """``tensors`` by name, and ``state``: JSON values."""
+    """``tensors`` by name, and ``state``: JSON values and numpy arrays."""
 
     tensors: dict[str, Tensor]
     state: dict[str, Any]
@@ -35,7 +36,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         OSError: the folder cannot be written or the disk is full; the old file stays.
     """
     tensors = {name: x.detach().cpu().contiguous() for name, x in checkpoint.tensors.items()}
-    header = {HEADER: json.dumps(checkpoint.state)}
+    header = {HEADER: json.dumps(checkpoint.state, default=_encode)}
     replace_file(path, safetensors.torch.save(tensors, metadata=header))
 
 
@@ -48,7 +49,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-            state = json.loads(header.get(HEADER, "null"))
+            state = json.loads(header.get(HEADER, "null"), object_hook=_decode)
             if not isinstance(state, dict):
                 raise InputError(f"{path} is no training checkpoint; remove it to begin anew")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -57,6 +58,20 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise InputError(
             f"{path} is truncated or no checkpoint ({error}); remove it to begin anew"
         ) from error
+
+
+def _encode(value: object) -> object:
+    if isinstance(value, np.ndarray):
+        return {"dtype": value.dtype.str, "shape": value.shape, "array": value.ravel().tolist()}
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a state is made of JSON values and numpy arrays, not {type(value).__name__}")
+
+
+def _decode(value: dict[str, Any]) -> Any:
+    if value.keys() == {"dtype", "shape", "array"}:
+        return np.array(value["array"], dtype=value["dtype"]).reshape(value["shape"])
+    return value
 
 
 def optimiser_tensors(network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

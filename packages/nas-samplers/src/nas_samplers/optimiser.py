@@ -5,7 +5,7 @@ from typing import Literal
 
 import torch
 from attrs import field, frozen
-from attrs.validators import ge, gt, in_
+from attrs.validators import ge, gt, in_, le, optional
 from torch import nn
 
 __all__ = ["Optimiser"]
@@ -32,8 +32,8 @@ class Optimiser:
     schedule: Literal["linear", "cosine", "constant"] = field(
         default="linear", validator=in_(("linear", "cosine", "constant"))
     )
-    warmup: float = field(default=0.0, validator=ge(0))
-    clip: float | None = None
+    warmup: float = field(default=0.0, validator=[ge(0), le(1)])
+    clip: float | None = field(default=None, validator=optional(gt(0)))
 
     def rate(self, step: int, steps: int) -> float:
         """Return the learning rate of ``step`` in ``0..steps - 1``.

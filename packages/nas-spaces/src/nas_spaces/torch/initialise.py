@@ -6,9 +6,11 @@ from typing import Literal
 import torch
 from torch import nn
 
+from nas_spaces.torch.modules import LayerModule
+
 __all__ = ["Scheme", "initialise"]
 
-Scheme = Literal["kaiming", "spos"]
+Scheme = Literal["kaiming", "zero-residual", "spos"]
 
 
 @torch.no_grad()
@@ -18,15 +20,20 @@ def initialise(network: nn.Module, scheme: Scheme, *, generator: torch.Generator
     Args:
         network: module whose convolutions, linear maps and norms are set.
         scheme: ``"kaiming"``: convolutions N(0, 2 / fan_out) (He et al., 2015), linear maps
-            N(0, 0.01), as MobileNets do. ``"spos"``: the first convolution N(0, 0.01), others
+            N(0, 0.01), as MobileNets do. ``"zero-residual"``: the same, but norms that end a
+            residual branch start with scale 0, so that the branch starts as nothing (Goyal et
+            al., 2017): candidates then agree from the first step on what reaches the blocks
+            behind them, and single-path supernets of residual blocks learn much faster.
+            ``"spos"``: the first convolution N(0, 0.01), others
             with standard deviation 1 / (input channels a group), linear maps N(0, 0.01), as the
             official SPOS code does. Biases are 0, norms the identity in both.
         generator: source of randomness, on the CPU.
     """
     first = True
+    residual_norms: list[nn.BatchNorm2d] = []
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
-            if scheme == "kaiming":
+            if scheme != "spos":
                 fan_out = module.out_channels * module.kernel_size[0] ** 2 / module.groups
                 std = math.sqrt(2.0 / fan_out)
             else:
@@ -38,10 +45,16 @@ def initialise(network: nn.Module, scheme: Scheme, *, generator: torch.Generator
         elif isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
             continue
+        elif isinstance(module, LayerModule) and scheme == "zero-residual":
+            residual_norms.extend(module.residual_norms())
+            continue
         else:
             continue
         if module.bias is not None:
             module.bias.zero_()
+    for norm in residual_norms:
+        if norm.affine:
+            norm.weight.zero_()
 
 
 def _normal(weight: torch.Tensor, std: float, generator: torch.Generator) -> None:

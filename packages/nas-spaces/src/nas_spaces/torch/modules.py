@@ -158,6 +158,9 @@ class LayerModule(nn.Module):
 
     def __init__(self, graphs: Sequence[Graph], *, affine: bool = True) -> None:
         super().__init__()
+        # The first layer's; whoever shares weights passes the program that is meant.
+        self.program = compile_graph(graphs[0])
+        self._nodes = tuple(node for graph in graphs for node in graph)
         nodes: dict[str, list[Primitive]] = {}
         for graph in graphs:
             for node in graph:
@@ -167,8 +170,13 @@ class LayerModule(nn.Module):
             if hasattr(self, name) or "." in name:
                 raise InputError(f"a primitive cannot be named {name!r}; choose another name")
             self.add_module(name, _largest(name, sharing, affine))
-        # The first layer's; whoever shares weights passes the program that is meant.
-        self.program = compile_graph(graphs[0])
+
+    def residual_norms(self) -> list[nn.BatchNorm2d]:
+        """Return the norms whose output is added to something."""
+        nodes = {node.name: node for node in self._nodes}
+        added = {name for node in self._nodes if isinstance(node, Add) for name in node.inputs}
+        norms = [self.weighted(name) for name in added if isinstance(nodes.get(name), Norm)]
+        return [norm for norm in norms if isinstance(norm, nn.BatchNorm2d)]
 
     def weighted(self, name: str) -> nn.Module:
         """Return the module that holds the weights of the primitive ``name``."""

@@ -87,7 +87,10 @@ def load_network(folder: Path | str) -> Network:
     for name in (ARCHITECTURE, WEIGHTS):
         if not (folder / name).is_file():
             raise InputError(f"{folder} holds no {name}; name the folder of a saved network")
-    space = from_json((folder / ARCHITECTURE).read_text())
+    try:
+        space = from_json((folder / ARCHITECTURE).read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{folder / ARCHITECTURE} is no text: {error}") from error
     network = Network(space, generator=torch.Generator())
     try:
         network.load_state_dict(safetensors.torch.load((folder / WEIGHTS).read_bytes()))

@@ -109,12 +109,16 @@ class Supernet(nn.Module):
         """
         network = Network(self.space.fix(arch), generator=torch.Generator())
         network.to(next(self.parameters()).device)
+        tensors = {}
         for index, combination in enumerate(self.combinations(arch)):
             source = self.layer(index, combination).state_dict()
-            target = network.blocks[self.space.blocks[index].name].state_dict()
-            for name, tensor in target.items():
+            block = self.space.blocks[index].name
+            for name, tensor in network.blocks[block].state_dict().items():
                 if name in source:
-                    tensor.copy_(source[name][tuple(slice(0, size) for size in tensor.shape)])
+                    part = source[name][tuple(slice(0, size) for size in tensor.shape)]
+                    tensors[f"blocks.{block}.{name}"] = part.clone()
+        # Assigned, not copied into: the memory format decides which kernels run, and so the bits.
+        network.load_state_dict(tensors, strict=False, assign=True)
         return network.train(self.training)
 
 

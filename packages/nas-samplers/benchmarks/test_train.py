@@ -1,0 +1,125 @@
+"""A step of a supernet against the same step of the stand-alone network of its path.
+
+Both are trained by the one training loop, in two threads that take turns step by step, so that
+whatever else the machine does meets both. Before each step that is timed the supernet runs one of
+a random path and the network one of its own: a path's weights are as cold as in a real training.
+"""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from nas_samplers import Optimiser, Phase, load_data, run_network, train
+from nas_spaces import published
+from nas_spaces.torch import Supernet
+
+ROUNDS, WARM_UP = 60, 5
+CASES = {"spos-shufflenet": (64, 16), "nas-bench-macro": (32, 16)}  # pixels, images a step
+
+
+class Turns:
+    """Hands the machine from one player to the other."""
+
+    def __init__(self):
+        self.free = [threading.Semaphore(1), threading.Semaphore(0)]
+
+    def wait(self, player):
+        self.free[player].acquire()
+
+    def finish(self, player):
+        self.free[1 - player].release()
+
+
+class Timed:
+    """A sampler that gives a row of its own and the fixed one in turn, and times the latter."""
+
+    def __init__(self, player, turns, others, fixed):
+        self.player, self.turns, self.others, self.fixed = player, turns, others, fixed
+        self.asked, self.seconds = 0, []
+
+    def ask(self):
+        now = time.perf_counter()
+        timed = self.asked % 2 == 0
+        if timed and self.asked:
+            self.seconds.append(now - self.begun)
+        if timed:
+            if self.asked:
+                self.turns.finish(self.player)
+            self.turns.wait(self.player)
+            torch.set_num_threads(1)  # of this thread
+        row = self.others() if timed else self.fixed
+        self.asked += 1
+        self.begun = time.perf_counter()
+        return row
+
+    def state_dict(self):
+        return {}
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_supernet_step_against_static_step(name, benchmark):
+    resolution, batch = CASES[name]
+    space = published.load(name, resolution=resolution, classes=10)
+    images = load_data("synthetic", resolution=resolution, device="cpu", seed=0).train
+    rng = np.random.default_rng(0)
+    supernet = Supernet(space, generator=torch.Generator().manual_seed(0))
+    arch = space.sample(1, rng=rng)
+    network = supernet.inherit(arch[0])
+    turns = Turns()
+    players = [
+        (supernet, Timed(0, turns, lambda: space.sample(1, rng=rng), arch), {}),
+        (network, Timed(1, turns, lambda: arch, arch), {"forward": run_network}),
+    ]
+
+    stepped = {0: [], 1: []}  # parameters that a step of the optimiser touches
+    by_optimiser = {}
+
+    def count(optimiser, args, kwargs):
+        parameters = [p for group in optimiser.param_groups for p in group["params"]]
+        player = by_optimiser.setdefault(
+            id(optimiser), 0 if len(parameters) > len(list(network.parameters())) else 1
+        )
+        if len(stepped[player]) < 2:
+            stepped[player].append(sum(p.numel() for p in parameters if p.grad is not None))
+
+    failures = []
+
+    def play(network, sampler, options):
+        phase = Phase(
+            "step", sampler, 2 * (ROUNDS + WARM_UP) + 1, Optimiser(lr=0.01), batch, **options
+        )
+        try:
+            train(network, [phase], images, seed=0, device=torch.device("cpu"), log_every=1000)
+        except BaseException as error:
+            failures.append(error)
+            raise
+        finally:
+            turns.finish(sampler.player)
+
+    handle = register_optimizer_step_pre_hook(count)
+    threads = [threading.Thread(target=play, args=player) for player in players]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    handle.remove()
+    assert not failures
+
+    path = sum(p.numel() for p in network.parameters())
+    assert stepped[0][1] == stepped[1][1] == path
+    ours, theirs = (np.array(sampler.seconds[WARM_UP:]) for _, sampler, _ in players)
+    assert len(ours) == len(theirs) == ROUNDS
+    low, ratio, high = np.percentile(ours / theirs, [25, 50, 75])
+    benchmark.extra_info.update(ratio=ratio, quartiles=[low, high], parameters=path)
+    benchmark.pedantic(lambda: supernet(torch.zeros(2, *space.input_shape), arch[0]), rounds=1)
+    print(
+        f"\n{name} {resolution} px, batch {batch}: supernet {np.median(ours) * 1e3:.1f} ms, "
+        f"static {np.median(theirs) * 1e3:.1f} ms; ratio {ratio:.3f} ({low:.3f} to {high:.3f}); "
+        f"parameters stepped {stepped[0][1]:,} of {sum(p.numel() for p in supernet.parameters()):,}"
+        f", of the path {path:,}"
+    )
+    assert ratio <= 1.10

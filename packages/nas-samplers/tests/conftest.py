@@ -1,0 +1,68 @@
+"""Small spaces and images, and one thread: more only slow such small networks."""
+
+import numpy as np
+import pytest
+import torch
+
+from nas_samplers import load_data
+from nas_spaces import Block, Choice, SearchSpace
+from nas_spaces.layers import Classifier, Conv, Identity, MBConv
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def data():
+    """Images of 3 x 8 x 8 in 10 classes: 410 to train on, 102 held out, 128 to test on."""
+    return load_data("synthetic", resolution=8, device=CPU, seed=0)
+
+
+@pytest.fixture(scope="session")
+def space():
+    """Three choices, 18 rows, with dropout: what a training can do wrong shows in it."""
+    candidates = [MBConv(8, 3, expand=2), MBConv(8, 5, expand=1), Identity()]
+    names = ("k3", "k5", "skip")
+    return SearchSpace(
+        "tiny",
+        (3, 8, 8),
+        [Choice("a", names), Choice("b", names), Choice("c", ("k1", "k3"))],
+        [
+            Block("stem", [Conv(8)]),
+            Block("a", list(candidates), ("a",)),
+            Block("b", list(candidates), ("b",)),
+            Block("c", [Conv(16, 1, 2), Conv(16, 3, 2)], ("c",)),
+            Block("head", [Classifier(10, dropout=0.2)]),
+        ],
+    )
+
+
+class Rows:
+    """A sampler that goes round given lists of rows; its place is its state."""
+
+    def __init__(self, *steps):
+        self.steps = [np.array(rows, dtype=np.int64) for rows in steps]
+        self.place = 0
+
+    def ask(self):
+        rows = self.steps[self.place % len(self.steps)]
+        self.place += 1
+        return rows
+
+    def state_dict(self):
+        return {"place": self.place}
+
+    def load_state_dict(self, state):
+        self.place = state["place"]
+
+
+@pytest.fixture(scope="session")
+def rows_sampler():
+    return Rows

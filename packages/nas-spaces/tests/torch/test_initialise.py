@@ -1,0 +1,74 @@
+import pytest
+import torch
+from torch import nn
+
+from nas_spaces import published
+from nas_spaces.torch import Network, Supernet, initialise
+
+
+def network(scheme="kaiming", seed=0):
+    space, arch = published.architecture("spos-readme", resolution=32)
+    generator = torch.Generator().manual_seed(seed)
+    return Network(space.fix(arch), generator=generator, scheme=scheme)
+
+
+@pytest.mark.parametrize("scheme", ["kaiming", "spos"])
+def test_weights_depend_on_the_generator_alone(scheme):
+    torch.manual_seed(1)
+    first = network(scheme).state_dict()
+    torch.manual_seed(2)
+    second, other = network(scheme).state_dict(), network(scheme, seed=1).state_dict()
+    assert all(torch.equal(x, second[name]) for name, x in first.items())
+    weights = [name for name, x in first.items() if x.ndim > 1]
+    assert not any(torch.equal(first[name], other[name]) for name in weights)
+
+
+def test_drawing_weights_leaves_the_global_generator_alone():
+    before = torch.get_rng_state()
+    space = published.load("digits-mobile")
+    # Whatever torch's own constructors draw is replaced, so a global seed must not matter.
+    supernets = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        supernets.append(Supernet(space, generator=torch.Generator().manual_seed(0)))
+    torch.set_rng_state(before)
+    a, b = (supernet.state_dict() for supernet in supernets)
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def convolutions(module):
+    return [m for m in module.modules() if isinstance(m, nn.Conv2d) and m.weight.numel() > 4000]
+
+
+def test_kaiming_spreads_by_fan_out():
+    for conv in convolutions(network("kaiming")):
+        fan_out = conv.out_channels * conv.kernel_size[0] ** 2 / conv.groups
+        assert conv.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
+        assert abs(conv.weight.mean().item()) < 0.1 * conv.weight.std().item()
+
+
+def test_spos_spreads_by_input_channels_and_starts_the_stem_small():
+    module = network("spos")
+    stem = module.blocks["stem"].conv
+    assert stem.weight.std().item() == pytest.approx(0.01, rel=0.15)
+    for conv in convolutions(module):
+        assert conv.weight.std().item() == pytest.approx(1 / conv.weight.shape[1], rel=0.05)
+
+
+def test_biases_are_zero_and_norms_the_identity():
+    module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    module(torch.randn(8, 3, 1, 1, generator=torch.Generator().manual_seed(0)))
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.fill_(7)
+    initialise(module, "kaiming", generator=torch.Generator().manual_seed(0))
+    conv, norm, _, linear = module
+    assert not conv.bias.any()
+    assert not linear.bias.any()
+    assert (norm.weight == 1).all()
+    assert not norm.bias.any()
+    assert not norm.running_mean.any()
+    assert (norm.running_var == 1).all()
+    assert conv.weight.ne(7).all()
+    assert linear.weight.std() < 0.1

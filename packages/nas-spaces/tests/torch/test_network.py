@@ -1,0 +1,121 @@
+import json
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from nas_spaces import InputError, published
+from nas_spaces.torch import Network, load_network, save_network
+
+
+def network(space, arch, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    built = Network(space.fix(arch), generator=generator)
+    # Away from where it began, statistics of norms included.
+    for _ in range(2):
+        built(torch.randn((4, *space.input_shape), generator=generator) + 0.5)
+    return built.eval()
+
+
+@pytest.fixture
+def small():
+    space = published.load("digits-mobile")
+    return network(space, space.sample(1, rng=np.random.default_rng(0))[0])
+
+
+def test_saved_and_loaded_it_gives_the_same_bits(space, archs, images, tmp_path):
+    built = network(space, archs[2])
+    save_network(built, tmp_path)
+    loaded = load_network(tmp_path)
+    assert not loaded.training
+    assert loaded.space == space.fix(archs[2])
+    with torch.no_grad():
+        assert torch.equal(loaded(images), built(images))
+    expected = built.state_dict()
+    assert loaded.state_dict().keys() == expected.keys()
+    assert all(torch.equal(x, expected[name]) for name, x in loaded.state_dict().items())
+
+
+def test_the_same_network_gives_the_same_bytes(small, tmp_path):
+    save_network(small, tmp_path / "a" / "deep")
+    small.to(memory_format=torch.channels_last)
+    save_network(small, tmp_path / "b")
+    for name in ("architecture.json", "model.safetensors"):
+        first = (tmp_path / "a" / "deep" / name).read_bytes()
+        assert first == (tmp_path / "b" / name).read_bytes()
+    save_network(small, tmp_path / "b")  # over itself
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == [
+        "architecture.json",
+        "model.safetensors",
+    ]
+
+
+def test_weights_need_nothing_of_ours_to_be_read(small, tmp_path):
+    save_network(small, tmp_path)
+    tensors = safetensors.torch.load_file(tmp_path / "model.safetensors")
+    assert tensors.keys() == small.state_dict().keys()
+    assert "blocks.stem.conv.weight" in tensors
+
+
+@pytest.mark.parametrize("name", ["architecture.json", "model.safetensors"])
+def test_a_missing_file_is_named(small, tmp_path, name):
+    save_network(small, tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(InputError, match=name):
+        load_network(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["architecture.json", "model.safetensors"])
+@pytest.mark.parametrize("share", [0, 0.001, 0.5, 0.999])
+def test_a_truncated_file_is_refused(small, tmp_path, name, share):
+    save_network(small, tmp_path)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(InputError):
+        load_network(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["architecture.json", "model.safetensors"])
+def test_a_foreign_file_is_refused(small, tmp_path, name):
+    save_network(small, tmp_path)
+    (tmp_path / name).write_bytes(b"\x80\x04\xff\xfe not ours" * 9)
+    with pytest.raises(InputError):
+        load_network(tmp_path)
+    (tmp_path / name).write_text(json.dumps({"name": "x"}))
+    with pytest.raises(InputError):
+        load_network(tmp_path)
+
+
+def test_files_of_two_networks_do_not_belong_together(small, tmp_path):
+    space = published.load("digits-mobile")
+    save_network(small, tmp_path / "a")
+    save_network(network(space, [0] * 8), tmp_path / "b")
+    weights = (tmp_path / "b" / "model.safetensors").read_bytes()
+    (tmp_path / "a" / "model.safetensors").write_bytes(weights)
+    with pytest.raises(InputError, match="does not fit"):
+        load_network(tmp_path / "a")
+
+
+def test_a_space_with_choices_is_no_network():
+    with pytest.raises(InputError, match="8 choices"):
+        Network(published.load("digits-mobile"), generator=torch.Generator())
+
+
+def test_branches_are_summed(cell):
+    built = Network(cell.fix([0, 1]), generator=torch.Generator().manual_seed(0)).eval()
+    x = torch.randn((2, *cell.input_shape), generator=torch.Generator().manual_seed(1))
+    stem = built.blocks["stem"](x)
+    total = built.blocks["left"](stem) + built.blocks["right"](stem)
+    expected = built.blocks["head"](built.blocks["sum"](total))
+    assert torch.equal(built(x), expected)
+    assert built(x).shape == (2, 5)
+
+
+def test_images_are_not_written_to(space, archs, images):
+    before = images.clone()
+    for arch in archs:
+        built = Network(space.fix(arch), generator=torch.Generator().manual_seed(0))
+        built(images)
+        built.eval()(images)
+    assert torch.equal(images, before)
