@@ -2,7 +2,7 @@
 
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -12,9 +12,11 @@ import tomli_w
 from attrs import field, frozen
 from attrs.validators import and_, ge, gt, in_, lt, optional
 from cattrs import transform_error
+from cattrs.v import format_exception
 
 from nas_cli.recipes import DEFAULT_SPACES, RECIPES, SCALES, scale_of
-from nas_spaces import InputError, nearest, published
+from nas_cli.spaces import load_space
+from nas_spaces import InputError, nearest
 
 __all__ = [
     "Config",
@@ -24,11 +26,11 @@ __all__ = [
     "TrainConfig",
     "differences",
     "from_toml",
+    "override",
     "parse_setting",
     "read_config",
     "resolve",
     "to_toml",
-    "with_search_settings",
 ]
 
 
@@ -145,6 +147,131 @@ class Config:
 
 # Where a run is computed does not decide what it computes.
 WHERE = ("device", "images.root", "images.workers")
+# How a setting that has no value is written: TOML has no null, and leaving the setting out would
+# bring the recipe's value back.
+NONE = "none"
+
+
+def resolve(overrides: Iterable[Mapping[str, Any]]) -> Config:
+    """Return the full settings: recipe, then data scale, then ``overrides`` in order.
+
+    Raises:
+        InputError: an unknown key (with the nearest valid one) or a value of the wrong type or
+            out of range.
+    """
+    given: dict[str, Any] = {}
+    for over in overrides:
+        _check_keys(over, Config, "")
+        given = _merge(given, over)
+    method = given.get("method", "spos")
+    if str(method) not in RECIPES:
+        raise InputError(f"method {method!r} is unknown: {nearest(str(method), RECIPES)}")
+    recipe = _merge({"threads": _cores(), "images": {}, "space": ""}, RECIPES[method])
+    # Types are checked before values decide which scale the settings are for.
+    asked = _structure(_merge(recipe, given))
+    space = asked.space or DEFAULT_SPACES[scale_of(asked.data, asked.resolution)]
+    resolution = asked.resolution or load_space(space).input_shape[1]
+    scale = SCALES[scale_of(asked.data, resolution)]
+    return _structure(_merge(_merge(recipe, scale), {**given, "space": space}))
+
+
+def override(config: Config, overrides: Iterable[Mapping[str, Any]]) -> Config:
+    """Return ``config`` with other settings.
+
+    Raises:
+        InputError: see `resolve`.
+    """
+    values = attrs.asdict(config)
+    for over in overrides:
+        _check_keys(over, Config, "")
+        values = _merge(values, over)
+    return _structure(values)
+
+
+def differences(before: Config, after: Config) -> dict[str, str]:
+    """Return which settings differ and how, apart from where a run is computed."""
+    old, new = (_flatten(attrs.asdict(config), "") for config in (before, after))
+    return {
+        key: f"{key} is {_text(old[key])}, received {_text(new[key])}"
+        for key in old
+        if old[key] != new[key] and key not in WHERE
+    }
+
+
+def parse_setting(text: str) -> dict[str, Any]:
+    """Return the nested form of ``"train.epochs=3"``; values are TOML, or texts.
+
+    Raises:
+        InputError: no ``=``, or no key.
+
+    >>> parse_setting("train.epochs=3")
+    {'train': {'epochs': 3}}
+    >>> parse_setting("train.clip=none")
+    {'train': {'clip': None}}
+    """
+    key, sign, value = text.partition("=")
+    if not sign or not key.strip():
+        raise InputError(f"--set {text!r} cannot be read; write it like train.epochs=3")
+    try:
+        parsed = tomllib.loads(f"x = {value}")["x"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    for part in reversed(key.strip().split(".")):
+        parsed = {part: parsed}
+    return dict(_with_none(parsed))
+
+
+def from_toml(path: Path) -> dict[str, Any]:
+    """Return the settings in a TOML file.
+
+    Raises:
+        InputError: a file that is missing or no TOML.
+    """
+    if not path.is_file():
+        raise InputError(f"config: there is no file {path}")
+    try:
+        return dict(_with_none(tomllib.loads(path.read_text())))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no TOML: {error}") from error
+
+
+def to_toml(config: Config) -> str:
+    """Return all settings as TOML; `resolve` makes the same settings of it."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, tuple):
+            return list(value)
+        return NONE if value is None else value
+
+    return tomli_w.dumps(plain(attrs.asdict(config)))
+
+
+def read_config(path: Path) -> Config:
+    """Return the settings that `to_toml` wrote.
+
+    Raises:
+        InputError: a file that is missing or damaged.
+    """
+    values = from_toml(path)
+    try:
+        _check_keys(values, Config, "")
+        return _structure(values)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _with_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_none(item) for key, item in value.items()}
+    return None if value == NONE else value
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,39 +284,6 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def resolve(overrides: Iterable[Mapping[str, Any]]) -> Config:
-    """Return the full settings: recipe, then data scale, then ``overrides`` in order.
-
-    Raises:
-        InputError: an unknown key (with the nearest valid one) or a value out of range.
-    """
-    given: dict[str, Any] = {}
-    for over in overrides:
-        _check_keys(over, Config, "")
-        given = _merge(given, over)
-    method = given.get("method", "spos")
-    if method not in RECIPES:
-        raise InputError(f"method {method!r} is unknown: {nearest(str(method), RECIPES)}")
-    data = str(given.get("data", "digits"))
-    resolution = given.get("resolution")
-    space = given.get("space") or DEFAULT_SPACES[scale_of(data, resolution)]
-    if resolution is None and space in published.SPACES:
-        resolution = published.load(space).input_shape[1]
-    scale = SCALES[scale_of(data, resolution)]
-    cores = len(os.sched_getaffinity(0))
-    empty: dict[str, Any] = {"threads": cores, "images": {}, "supernet": {}, "space": space}
-    return _structure(_merge(_merge(_merge(empty, RECIPES[method]), scale), given))
-
-
-def _structure(values: Mapping[str, Any]) -> Config:
-    converter = cattrs.Converter(forbid_extra_keys=True)
-    try:
-        return converter.structure(dict(values), Config)
-    except cattrs.BaseValidationError as error:
-        reasons = [reason.replace(" @ $.", ": ") for reason in transform_error(error)]
-        raise InputError("settings: " + "; ".join(reasons)) from error
-
-
 def _check_keys(values: Mapping[str, Any], cls: type, prefix: str) -> None:
     """Raise InputError for a key that ``cls`` does not have, with the nearest valid one."""
     hints = get_type_hints(cls)
@@ -198,38 +292,16 @@ def _check_keys(values: Mapping[str, Any], cls: type, prefix: str) -> None:
         if key not in hints:
             raise InputError(f"setting {name!r} is unknown: {nearest(name, _all_keys(Config, ''))}")
         table = attrs.has(hints[key])
-        if table != isinstance(value, Mapping):
-            rule = "is a table" if table else "is no table"
-            raise InputError(f"setting {name!r} {rule}; received {value!r}")
-        if table:
+        if table and not isinstance(value, Mapping):
+            example = _all_keys(hints[key], f"{name}.")[0]
+            raise InputError(
+                f"setting {name!r} is a table, received {value!r}; set one of its keys, like "
+                f"{example}"
+            )
+        if isinstance(value, Mapping):
+            if not table:
+                raise InputError(f"setting {name!r} is no table; received {value!r}")
             _check_keys(value, hints[key], f"{name}.")
-        else:
-            _check_type(name, value, hints[key])
-
-
-def _check_type(name: str, value: Any, hint: Any) -> None:
-    """Raise InputError where a value has the wrong type; nothing is converted silently."""
-    options = get_args(hint) if get_origin(hint) not in (Literal, tuple) else (hint,)
-    for option in options or (hint,):
-        if get_origin(option) is Literal:
-            if value in get_args(option):
-                return
-            valid = [str(valid) for valid in get_args(option)]
-            raise InputError(f"setting {name} = {value!r}: {nearest(str(value), valid)}")
-        if get_origin(option) is tuple:
-            if isinstance(value, list | tuple) and all(isinstance(x, str) for x in value):
-                return
-        elif option is float:
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                return
-        elif option is type(None):
-            if value is None:
-                return
-        elif type(value) is option:
-            return
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-    wanted = " or ".join(words[o] for o in options or (hint,) if o in words) or "a list of texts"
-    raise InputError(f"setting {name} = {value!r} must be {wanted}")
 
 
 def _all_keys(cls: type, prefix: str) -> list[str]:
@@ -239,97 +311,61 @@ def _all_keys(cls: type, prefix: str) -> list[str]:
     return keys
 
 
-def parse_setting(text: str) -> dict[str, Any]:
-    """Return the nested form of ``"train.epochs=3"``; values are TOML, or texts.
-
-    Raises:
-        InputError: no ``=``, or no key.
-
-    >>> parse_setting("train.epochs=3")
-    {'train': {'epochs': 3}}
-    """
-    key, sign, value = text.partition("=")
-    if not sign or not key.strip():
-        raise InputError(f"--set {text!r} cannot be read; write it like train.epochs=3")
+def _structure(values: Mapping[str, Any]) -> Config:
     try:
-        parsed = tomllib.loads(f"x = {value}")["x"]
-    except tomllib.TOMLDecodeError:
-        parsed = value.strip()
-    if parsed == "none":
-        parsed = None
-    for part in reversed(key.strip().split(".")):
-        parsed = {part: parsed}
-    return dict(parsed)
+        return CONVERTER.structure(values, Config)
+    except cattrs.BaseValidationError as error:
+        # "reason @ $.train.epochs" becomes "train.epochs: reason".
+        pairs = [line.rsplit(" @ $", 1) for line in transform_error(error, format_exception=_why)]
+        reasons = [f"{place.lstrip('.')}: {reason}".lstrip(": ") for reason, place in pairs]
+        raise InputError("setting " + "; ".join(reasons)) from error
 
 
-def from_toml(path: Path) -> dict[str, Any]:
-    """Return the settings in a TOML file.
-
-    Raises:
-        InputError: a file that is missing or no TOML.
-    """
-    if not path.is_file():
-        raise InputError(f"--config: there is no file {path}")
-    try:
-        return tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no TOML: {error}") from error
+def _why(error: BaseException, kind: type | None) -> str:
+    # Only what the checks below and the validators of attrs say is written for people.
+    return str(error) if type(error) is ValueError else format_exception(error, kind)
 
 
-def to_toml(config: Config) -> str:
-    """Return all settings as TOML; None is left out."""
+def _converter() -> cattrs.Converter:
+    """Return a converter that turns nothing silently into another type."""
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items() if item is not None}
-        return list(value) if isinstance(value, tuple) else value
+    def only(words: str, *types: type) -> Callable[[Any, Any], Any]:
+        def check(value: Any, kind: Any) -> Any:
+            # A bool is an int to isinstance.
+            if type(value) not in types:
+                raise ValueError(f"must be {words}; received {value!r}")
+            return kind(value)
 
-    return tomli_w.dumps(plain(attrs.asdict(config)))
+        return check
 
+    def texts(value: Any, _: Any) -> tuple[str, ...]:
+        if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
+            raise ValueError(f'must be a list of texts like ["macs<=50%"]; received {value!r}')
+        return tuple(value)
 
-def read_config(path: Path) -> Config:
-    """Return the settings that `to_toml` wrote."""
-    values = from_toml(path)
-    _check_keys(values, Config, "")
-    return _structure(values)
+    def literal(value: Any, kind: Any) -> Any:
+        valid = get_args(kind)
+        if value not in valid:
+            raise ValueError(f"{value!r} is unknown; {nearest(str(value), map(str, valid))}")
+        return value
 
-
-def with_search_settings(config: Config, settings: Iterable[str], device: str | None) -> Config:
-    """Return ``config`` for a further search: other ``search.*`` settings, another device.
-
-    Raises:
-        InputError: a setting of another table, or one that is unknown or out of range.
-    """
-    values = attrs.asdict(config)
-    for text in settings:
-        over = parse_setting(text)
-        _check_keys(over, Config, "")
-        if set(over) != {"search"}:
-            raise InputError(
-                f"--set {text!r}: a search of a trained supernet can change search.* only"
-            )
-        values = _merge(values, over)
-    if device is not None:
-        values["device"] = device
-    return _structure(values)
+    converter = cattrs.Converter()
+    converter.register_structure_hook(int, only("a whole number", int))
+    converter.register_structure_hook(float, only("a number", int, float))
+    converter.register_structure_hook(bool, only("true or false", bool))
+    converter.register_structure_hook(str, only("a text", str))
+    converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], texts)
+    converter.register_structure_hook_func(lambda kind: get_origin(kind) is Literal, literal)
+    return converter
 
 
-def differences(stored: Config, overrides: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return what ``overrides`` would change in ``stored``, apart from where it runs."""
-    flat = _flatten(attrs.asdict(stored), "")
-    changed: dict[str, Any] = {}
-    for over in overrides:
-        _check_keys(over, Config, "")
-        changed.update(_flatten(over, ""))
-    return [
-        f"{key}: the run has {flat[key]!r}, received {value!r}"
-        for key, value in changed.items()
-        if key not in WHERE and _plain(flat[key]) != _plain(value)
-    ]
+CONVERTER = _converter()
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value) or NONE
+    return NONE if value is None else str(value)
 
 
 def _flatten(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:

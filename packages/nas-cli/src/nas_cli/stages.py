@@ -352,7 +352,7 @@ def search(shop: Workshop, name: str, limits: tuple[str, ...], config: SearchCon
             title,
         )
     history, randoms = results["history"].history, results["random"].history
-    winner = nas_search.best(history, ["error"])
+    winner = nas_search.best(history, ["error", "macs"])
     record = {
         "name": name,
         "limits": [str(limit) for limit in feasible.limits],

@@ -32,7 +32,8 @@ class SupernetError:
     Args:
         supernet: the trained supernet; it is not changed.
         recalibration: training images ``[b, c, h, w]``, one tensor a batch, the same for every
-            architecture. Empty: the supernet's own norm statistics are used.
+            architecture; they may wait in host memory. Empty: the supernet's own norm
+            statistics are used.
         batches: held-out images ``[b, c, h, w]`` with labels ``[b]``.
         fold: merge norms into convolutions before the evaluation batches: faster, errors can
             differ by rounding.
@@ -93,14 +94,14 @@ def evaluate(
         raise InputError("batches is empty; give at least one batch of held-out images")
     combinations = supernet.space.combinations(archs)
     errors = np.full(len(combinations), np.nan)
-    format_ = torch.channels_last if channels_last else torch.contiguous_format
     walk = _Walk(
         supernet,
         combinations,
-        [x.contiguous(memory_format=format_) for x in recalibration],
-        [x.contiguous(memory_format=format_) for x, _ in batches],
+        list(recalibration),
+        [x for x, _ in batches],
         [labels for _, labels in batches],
         fold,
+        torch.channels_last if channels_last else torch.contiguous_format,
         errors,
         on_progress,
     )
@@ -124,6 +125,7 @@ class _Walk:
     images: list[Tensor]
     labels: list[Tensor]
     fold: bool
+    memory_format: torch.memory_format
     errors: NDArray[np.float64]
     on_progress: Callable[[int], None] | None
 
@@ -137,11 +139,7 @@ class _Walk:
         prefixes, group = np.unique(self.combinations[:, :cut], axis=0, return_inverse=True)
         for index, prefix in enumerate(prefixes.tolist()):
             rows = np.flatnonzero(group.reshape(-1) == index)
-            if cut == self.combinations.shape[1] - 1 or len(rows) == 1:
-                self._alone(rows)
-                continue
-            recalibrated, evaluated = self._stream(prefix)
-            self._descend(cut, rows, recalibrated, evaluated)
+            self._descend(cut, rows, *self._stream(prefix))
 
     def _first_kept_depth(self, memory: int) -> int:
         """Return the least depth from which on all waiting activations fit into ``memory``."""
@@ -154,7 +152,8 @@ class _Walk:
             }
             waiting += max(int(np.prod(shape)) for shape in shapes) * 4 * images
             if waiting > memory:
-                return min(depth + 1, len(space.blocks) - 1)
+                # What leaves the prefix waits as well: a cut right behind this block keeps it.
+                return min(depth + 2, len(space.blocks))
         return 0
 
     def _stream(self, prefix: Sequence[int]) -> tuple[list[Values], list[Values]]:
@@ -163,7 +162,7 @@ class _Walk:
         use = norms if self.recalibration else [None] * len(prefix)
         recalibrated = []
         for x in self.recalibration:
-            values: Values = {-1: x}
+            values: Values = {-1: self._place(x)}
             for depth, combination in enumerate(prefix):
                 norms[depth].recalibrate()
                 values = self.supernet.advance(values, depth, combination, norms[depth])
@@ -172,37 +171,21 @@ class _Walk:
             self._settle(norms[depth], depth, combination)
         evaluated = []
         for x in self.images:
-            values = {-1: x}
+            values = {-1: self._place(x)}
             for depth, combination in enumerate(prefix):
                 values = self.supernet.advance(values, depth, combination, use[depth])
             evaluated.append(values)
         return recalibrated, evaluated
 
+    def _place(self, x: Tensor) -> Tensor:
+        """Return a batch on the supernet's device, in the memory format that is asked for."""
+        device = next(self.supernet.parameters()).device
+        return x.to(device).contiguous(memory_format=self.memory_format)
+
     def _settle(self, norms: Norms, depth: int, combination: int) -> None:
         norms.settle()
         if self.fold and self.recalibration:
             self.supernet.fold(depth, combination, norms)
-
-    def _alone(self, rows: NDArray[np.int64]) -> None:
-        """Evaluate rows one by one, with one batch in memory."""
-        for row in rows.tolist():
-            combinations = self.combinations[row].tolist()
-            norms = [Norms() for _ in combinations]
-            for x in self.recalibration:
-                values: Values = {-1: x}
-                for depth, combination in enumerate(combinations):
-                    norms[depth].recalibrate()
-                    values = self.supernet.advance(values, depth, combination, norms[depth])
-            for depth, combination in enumerate(combinations):
-                self._settle(norms[depth], depth, combination)
-            use = norms if self.recalibration else [None] * len(norms)
-            wrong = []
-            for x, labels in zip(self.images, self.labels, strict=True):
-                values = {-1: x}
-                for depth, combination in enumerate(combinations):
-                    values = self.supernet.advance(values, depth, combination, use[depth])
-                wrong.append(self._wrong(values, labels))
-            self._finish(np.array([row]), wrong)
 
     def _descend(
         self,
@@ -239,7 +222,7 @@ class _Walk:
 
     def _wrong(self, values: Values, labels: Tensor) -> Tensor:
         logits = self.supernet.wiring.output(values)
-        return (logits.argmax(dim=1) != labels).sum()
+        return (logits.argmax(dim=1) != labels.to(logits.device)).sum()
 
     def _finish(self, rows: NDArray[np.int64], wrong: Sequence[Tensor]) -> None:
         total = sum(len(labels) for labels in self.labels)

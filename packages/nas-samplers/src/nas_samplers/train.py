@@ -211,6 +211,7 @@ def train(
             )
         losses: list[Tensor] = []
         parts = phase.parts
+        parameters = list(network.parameters())
         optimiser.zero_grad(set_to_none=True)  # what the network came with
         while state.step < phase.steps:
             rate = phase.optimiser.rate(state.step, phase.steps)
@@ -226,7 +227,9 @@ def train(
                     _backward(network, phase, rows, batch, labels, parts, precision, device)
                 )
             if phase.optimiser.clip is not None:
-                nn.utils.clip_grad_norm_(network.parameters(), phase.optimiser.clip)
+                # Walking the modules of a supernet at every step would take as long as the rest.
+                active = [p for p in parameters if p.grad is not None]
+                nn.utils.clip_grad_norm_(active, phase.optimiser.clip)
             optimiser.step()
             # None, not zero: a zero gradient would let decay and momentum move what was not used.
             optimiser.zero_grad(set_to_none=True)

@@ -56,6 +56,31 @@ def test_spos_spreads_by_input_channels_and_starts_the_stem_small():
         assert conv.weight.std().item() == pytest.approx(1 / conv.weight.shape[1], rel=0.05)
 
 
+def test_residual_branches_can_start_as_nothing():
+    space = published.load("digits-mobile")
+    generator = torch.Generator().manual_seed(0)
+    supernet = Supernet(space, generator=generator, scheme="zero-residual")
+    kaiming = Supernet(space, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(4, 1, 8, 8, generator=generator)
+    values, residual = {-1: x}, 0
+    for index, block in enumerate(space.blocks):
+        for combination, layer in enumerate(block.layers):
+            out = supernet.advance(values, index, combination)[index]
+            if any(node.name == "residual" for node in space.graph(index, combination)):
+                residual += 1
+                assert torch.equal(out, values[index - 1])
+                assert not torch.equal(
+                    kaiming.advance(values, index, combination)[index], values[index - 1]
+                )
+            elif index and len(block.layers) > 1 and type(layer).__name__ == "MBConv":
+                assert out.std() > 0.5  # its norm is as it was
+        values = supernet.advance(values, index, 0)
+    assert residual == 5 * 4
+    # Everything else is drawn as by "kaiming".
+    others = supernet.state_dict()
+    assert all(torch.equal(p, others[n]) for n, p in kaiming.state_dict().items() if p.ndim > 1)
+
+
 def test_biases_are_zero_and_norms_the_identity():
     module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
     module(torch.randn(8, 3, 1, 1, generator=torch.Generator().manual_seed(0)))
