@@ -1,6 +1,9 @@
 """Settings of a run: typed, merged from recipe, file and options, written out in full."""
 
+import difflib
+import math
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -10,7 +13,7 @@ import attrs
 import cattrs
 import tomli_w
 from attrs import field, frozen
-from attrs.validators import and_, ge, gt, in_, lt, optional
+from attrs.validators import and_, ge, gt, in_, le, lt, optional
 from cattrs import transform_error
 from cattrs.v import format_exception
 
@@ -107,7 +110,7 @@ class SearchConfig:
     parents: int = field(default=10, validator=ge(1))
     crossover: int = field(default=25, validator=ge(0))
     mutation: int = field(default=25, validator=ge(0))
-    mutation_probability: float = field(default=0.1, validator=and_(gt(0), lt(1)))
+    mutation_probability: float = field(default=0.1, validator=and_(gt(0), le(1)))
     generations: int = field(default=20, validator=ge(1))
     recalibration_images: int = field(default=20_000, validator=ge(0))
     recalibration_batch: int = field(default=200, validator=ge(2))
@@ -290,7 +293,13 @@ def _check_keys(values: Mapping[str, Any], cls: type, prefix: str) -> None:
     for key, value in values.items():
         name = f"{prefix}{key}"
         if key not in hints:
-            raise InputError(f"setting {name!r} is unknown: {nearest(name, _all_keys(Config, ''))}")
+            if isinstance(value, Mapping) and value:
+                name = next(iter(_flatten(value, f"{name}.")))
+            close = difflib.get_close_matches(name, _all_keys(Config, ""), n=1, cutoff=0.5)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise InputError(
+                f"setting {name!r} is unknown: {hint}every setting stands in a run's config.toml"
+            )
         table = attrs.has(hints[key])
         if table and not isinstance(value, Mapping):
             example = _all_keys(hints[key], f"{name}.")[0]
@@ -315,15 +324,29 @@ def _structure(values: Mapping[str, Any]) -> Config:
     try:
         return CONVERTER.structure(values, Config)
     except cattrs.BaseValidationError as error:
-        # "reason @ $.train.epochs" becomes "train.epochs: reason".
-        pairs = [line.rsplit(" @ $", 1) for line in transform_error(error, format_exception=_why)]
-        reasons = [f"{place.lstrip('.')}: {reason}".lstrip(": ") for reason, place in pairs]
-        raise InputError("setting " + "; ".join(reasons)) from error
+        reasons = transform_error(error, format_exception=_why)
+        raise InputError("setting " + "; ".join(map(_place_first, reasons))) from error
 
 
 def _why(error: BaseException, kind: type | None) -> str:
     # Only what the checks below and the validators of attrs say is written for people.
-    return str(error) if type(error) is ValueError else format_exception(error, kind)
+    return str(error.args[0]) if type(error) is ValueError else format_exception(error, kind)
+
+
+def _place_first(reason: str) -> str:
+    """Return a reason with the setting's name in front.
+
+    >>> _place_first("must be a number @ $.train.epochs")
+    'train.epochs must be a number'
+    >>> _place_first("'epochs' must be > 0: -1 @ $.train")
+    'train.epochs must be > 0; received -1'
+    """
+    text, _, place = reason.rpartition(" @ $")
+    of_validator = re.fullmatch(r"'(\w+)' (must be .*): (.*)", text)
+    if of_validator is not None:
+        key, rule, value = of_validator.groups()
+        place, text = f"{place}.{key}", f"{rule}; received {value}"
+    return f"{place.removeprefix('.')} {text}"
 
 
 def _converter() -> cattrs.Converter:
@@ -331,8 +354,8 @@ def _converter() -> cattrs.Converter:
 
     def only(words: str, *types: type) -> Callable[[Any, Any], Any]:
         def check(value: Any, kind: Any) -> Any:
-            # A bool is an int to isinstance.
-            if type(value) not in types:
+            # A bool is an int to isinstance; no setting can be infinite.
+            if type(value) not in types or (type(value) is float and not math.isfinite(value)):
                 raise ValueError(f"must be {words}; received {value!r}")
             return kind(value)
 
@@ -346,7 +369,7 @@ def _converter() -> cattrs.Converter:
     def literal(value: Any, kind: Any) -> Any:
         valid = get_args(kind)
         if value not in valid:
-            raise ValueError(f"{value!r} is unknown; {nearest(str(value), map(str, valid))}")
+            raise ValueError(f"cannot be {value!r}: {nearest(str(value), map(str, valid))}")
         return value
 
     converter = cattrs.Converter()

@@ -26,34 +26,50 @@ LINE_EVERY = 15.0
 @contextlib.contextmanager
 def stage(console: Console, title: str, total: int, unit: str) -> Iterator[Update]:
     """Show the progress of one stage of ``total`` units."""
-    begun = time.monotonic()
-    if console.is_terminal:
-        progress = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn(unit),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=console,
-            expand=True,
-        )
-        with progress:
-            task = progress.add_task(title, total=total, note="")
-            yield lambda done, note: progress.update(task, completed=done, note=note)
-        return
-    console.print(f"{title}: {total:,} {unit}")
-    last = begun
+    with (_bar if console.is_terminal else _lines)(console, title, total, unit) as update:
+        yield update
 
-    def line(done: int, note: str) -> None:
-        nonlocal last
+
+@contextlib.contextmanager
+def _bar(console: Console, title: str, total: int, unit: str) -> Iterator[Update]:
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+        expand=True,
+    )
+    with progress:
+        task = progress.add_task(title, total=total, note="")
+        yield lambda done, note: progress.update(task, completed=done, note=note)
+
+
+@contextlib.contextmanager
+def _lines(console: Console, title: str, total: int, unit: str) -> Iterator[Update]:
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    say(f"{title}: {total:,} {unit}")
+    begun = last = time.monotonic()
+    word = ""
+    # A resumed stage has done something before; what is left takes as long as what is new.
+    first: tuple[float, int] | None = None
+
+    def update(done: int, note: str) -> None:
+        nonlocal last, word, first
+        word = note
         now = time.monotonic()
-        if now - last >= LINE_EVERY and done < total:
+        if first is None:
+            first = (now, done)
+        elif now - last >= LINE_EVERY and done > first[1] and done < total:
             last = now
-            left = (now - begun) / max(done, 1) * (total - done)
-            console.print(f"  {done:,}/{total:,} {unit}, about {left:,.0f} s left, {note}")
+            left = (now - first[0]) / (done - first[1]) * (total - done)
+            say(f"  {done:,} of {total:,} {unit}, about {left:,.0f} s left, {note}")
 
-    yield line
-    console.print(f"  done in {time.monotonic() - begun:,.1f} s")
+    yield update
+    say(f"  done in {time.monotonic() - begun:,.1f} s" + (f", {word}" if word else ""))

@@ -1,5 +1,6 @@
 """The folder of a run: settings, events, and who writes to it."""
 
+import contextlib
 import fcntl
 import json
 import re
@@ -8,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from attrs import evolve, field, frozen
+from attrs import define, field
 
-from nas_cli.config import Config, differences, read_config, resolve, to_toml
+from nas_cli.config import Config, differences, override, read_config, resolve, to_toml
 from nas_spaces import InputError, replace_file
 
 __all__ = ["MAIN_SEARCH", "Run", "check_name", "open_run", "read_json", "start_run", "write_json"]
@@ -18,18 +19,44 @@ __all__ = ["MAIN_SEARCH", "Run", "check_name", "open_run", "read_json", "start_r
 MAIN_SEARCH = "main"
 """Name of the first search; its history and winner also stand at the top of the run."""
 
+CONFIG = "config.toml"
+LOCK = ".lock"
+# What a process that was killed before it began may have left.
+REMAINS = {LOCK, f".{CONFIG}.tmp"}
 
-@frozen(eq=False)
+
+@define(eq=False)
 class Run:
-    """A run's folder.
+    """A run's folder, locked for this process.
 
-    ``path``: the folder. ``config``: all settings. ``lock``: an open file that keeps a second
-    process from writing here; it is free again when this process ends, however it ends.
+    ``path``: the folder. ``config``: the settings in force. ``lock``: an open file that keeps a
+    second process from writing here; it is free again when this process ends, however it ends.
+    ``made``: whether this process made the folder.
     """
 
     path: Path
     config: Config
     lock: IO[str] = field(repr=False)
+    made: bool = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether the settings are written, so that the run can be gone on with."""
+        return (self.path / CONFIG).exists()
+
+    def begin(self) -> None:
+        """Write the settings, unless that is done."""
+        if not self.begun:
+            replace_file(self.path / CONFIG, to_toml(self.config))
+
+    def close(self) -> None:
+        """Let other processes write here; a run that never began leaves nothing behind."""
+        if not self.begun:
+            (self.path / LOCK).unlink(missing_ok=True)
+            if self.made:
+                with contextlib.suppress(OSError):  # somebody else has put something into it
+                    self.path.rmdir()
+        self.lock.close()
 
     @property
     def train(self) -> Path:
@@ -40,13 +67,13 @@ class Run:
         """Return the folder of one search."""
         return self.path / "searches" / name
 
+    def retrain(self, name: str) -> Path:
+        """Return the folder of the retraining of one search's winner."""
+        return self.search(name) / "retrain"
+
     def best(self, name: str) -> Path:
         """Return the folder of the retrained winner of one search."""
         return self.path / "best" if name == MAIN_SEARCH else self.search(name) / "best"
-
-    def configured(self, config: Config) -> "Run":
-        """Return the same run with other settings in force; nothing is written."""
-        return evolve(self, config=config)
 
     def event(self, record: Mapping[str, Any]) -> None:
         """Append one line to ``events.jsonl``."""
@@ -95,33 +122,36 @@ def start_run(out: Path | None, overrides: Iterable[Mapping[str, Any]], *, resum
         OSError: the folder cannot be written.
     """
     given = list(overrides)
-    if out is None and resume:
-        raise InputError("--resume needs --out, the folder of the run to go on with")
-    if out is not None and (out / "config.toml").exists():
+    if out is None:
+        if resume:
+            raise InputError("--resume needs --out, the folder of the run to go on with")
+        config = resolve(given)
+        out = _new_folder(f"{config.method}-{Path(config.space).stem}")
+        return Run(out, config, _lock(out), made=True)
+    if (out / CONFIG).exists():
         if not resume:
             raise InputError(
                 f"--out {out} holds another run; go on with it by --resume, or name another folder"
             )
         run = open_run(out)
-        changed = differences(run.config, given)
+        asked = override(run.config, given)
+        changed = differences(run.config, asked)
         if changed:
+            run.close()
             raise InputError(
-                f"--resume: {out} was made with other settings: {'; '.join(changed)}; leave them "
-                "out, or begin another run with another --out"
+                f"--resume: {out} was made with other settings: {'; '.join(changed.values())}; "
+                "leave them out, or begin another run with another --out"
             )
+        run.config = asked
         return run
-    config = resolve(given)
-    if out is None:
-        stem = f"{config.method}-{Path(config.space).stem}"
-        out = next(p for n in range(1, 10**6) if not (p := Path("runs") / f"{stem}-{n}").exists())
-    elif out.exists() and not out.is_dir():
+    if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; name a folder")
-    elif out.exists() and any(path.name != ".lock" for path in out.iterdir()):
+    if out.exists() and {path.name for path in out.iterdir()} - REMAINS:
         raise InputError(f"--out {out} is not empty and holds no run; choose another folder")
+    config = resolve(given)
+    made = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
-    lock = _lock(out)
-    replace_file(out / "config.toml", to_toml(config))
-    return Run(out, config, lock)
+    return Run(out, config, _lock(out), made)
 
 
 def open_run(path: Path) -> Run:
@@ -130,15 +160,29 @@ def open_run(path: Path) -> Run:
     Raises:
         InputError: no run there, damaged settings, or another process that writes to it.
     """
-    if not (path / "config.toml").is_file():
+    if not (path / CONFIG).is_file():
         raise InputError(f"{path} holds no run; `nas train --out {path}` would begin one")
+    config = read_config(path / CONFIG)
     lock = _lock(path)
     _cut_torn_line(path / "events.jsonl")
-    return Run(path, read_config(path / "config.toml"), lock)
+    return Run(path, config, lock)
+
+
+def _new_folder(stem: str) -> Path:
+    """Make the first folder ``runs/STEM-N`` that is free; two processes never get the same."""
+    number = 1
+    while True:
+        path = Path("runs") / f"{stem}-{number}"
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            return path
 
 
 def _lock(path: Path) -> IO[str]:
-    lock = (path / ".lock").open("w")
+    lock = (path / LOCK).open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -1,0 +1,221 @@
+"""The third stage: train the winner of a search from scratch, and random architectures beside it.
+
+The networks are trained on the training and the held-out images. This is the only place that
+looks at the test images, once for each network, when it is finished.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+import nas_search
+from nas_cli.config import Config, differences, override
+from nas_cli.limits import build_limits, cost_tables
+from nas_cli.run import Run, read_json, write_json
+from nas_cli.workshop import ALONE, BASELINES, Workshop, fit, phase
+from nas_samplers import Phase, Uniform, load_weights, run_network, wrong_answers
+from nas_spaces import InputError, SearchSpace
+from nas_spaces.torch import Network, save_network
+
+__all__ = ["check_retrain", "retrain", "retrain_settings"]
+
+Arch = NDArray[np.int64]
+
+
+def retrain_settings(
+    run: Run, name: str, given: Iterable[Mapping[str, Any]], weights: Path | None
+) -> tuple[Config, Path | None]:
+    """Return the settings and the winner's first weights of one retraining.
+
+    Args:
+        run: the run.
+        name: of the search.
+        given: what was asked for, over the settings of the run or of the retraining that is there.
+        weights: where the winner starts; None for new weights, or what was begun with.
+
+    Raises:
+        InputError: no finished search of that name, a setting that is not of a retraining, or a
+            retraining that was begun with other settings.
+    """
+    if not (run.search(name) / "result.json").exists():
+        option = "" if name == "main" else f" --name {name}"
+        raise InputError(
+            f"{run.path} holds no finished search {name!r}; `nas search {run.path}{option}` makes "
+            "one"
+        )
+    known = _settings_file(run, name)
+    if not known.exists():
+        asked = override(run.config, given)
+        for key in differences(run.config, asked):
+            if key != "baselines" and not key.startswith("retrain."):
+                raise InputError(
+                    f"a retraining can change baselines and retrain.* only, not {key}; begin "
+                    "another run for that"
+                )
+        return asked, weights
+    before = read_json(known)
+    begun_with = before.pop("weights")
+    stored = override(run.config, [before])
+    asked = override(stored, given)
+    changed = list(differences(stored, asked).values())
+    if weights is not None and str(weights) != begun_with:
+        changed.append(f"weights is {begun_with or 'none'}, received {weights}")
+    if changed:
+        raise InputError(
+            f"the winner of search {name!r} of {run.path} is retrained with other settings: "
+            f"{'; '.join(changed)}; leave them out, or search again under another --name"
+        )
+    return asked, None if begun_with is None else Path(begun_with)
+
+
+def _settings_file(run: Run, name: str) -> Path:
+    return run.retrain(name) / "settings.json"
+
+
+def check_retrain(shop: Workshop) -> None:
+    """Refuse settings that a retraining could not begin with.
+
+    Raises:
+        InputError: what is wrong.
+    """
+    _phase(shop, shop.space, 0)
+
+
+def _phase(shop: Workshop, space: SearchSpace, index: int) -> Phase:
+    images = shop.data.train_and_held_out
+    # Nothing is drawn in a space without choices; the loop wants a sampler all the same.
+    sampler = Uniform(space, rng=shop.rng(ALONE, index))
+    return attrs.evolve(
+        phase("alone", shop.run.config.retrain, sampler, images), forward=run_network
+    )
+
+
+def retrain(shop: Workshop, name: str, weights: Path | None = None) -> None:
+    """Train the winner of a search and random architectures from scratch, unless that is done.
+
+    Args:
+        shop: the run, with the settings of this retraining.
+        name: of the search, which has finished.
+        weights: where the winner starts.
+
+    Raises:
+        InputError: weights that do not fit the winner.
+    """
+    run, config = shop.run, shop.run.config
+    result = run.retrain(name) / "result.json"
+    if result.exists():
+        shop.say(f"retrain {name}: finished already")
+        return
+    winner = np.array(read_json(run.search(name) / "result.json")["winner"], dtype=np.int64)
+    if weights is not None:
+        load_weights(_network(shop, winner, 0), weights)
+    if not _settings_file(run, name).exists():
+        record = {
+            "baselines": config.baselines,
+            "retrain": attrs.asdict(config.retrain),
+            "weights": None if weights is None else str(weights),
+        }
+        write_json(_settings_file(run, name), record)
+    archs = [winner, *_baselines(shop, name, winner)]
+    if len(archs) <= config.baselines:
+        shop.say(f"retrain {name}: only {len(archs) - 1} other networks are within the limits")
+    candidates = [
+        _retrain_one(shop, name, arch, index, len(archs), weights if index == 0 else None)
+        for index, arch in enumerate(archs)
+    ]
+    write_json(result, {"candidates": candidates, "comparison": _compare(candidates)})
+
+
+def _baselines(shop: Workshop, name: str, winner: Arch) -> list[Arch]:
+    """Return random networks within the limits, other than the winner and than each other."""
+    wanted = shop.run.config.baselines
+    if not wanted:
+        return []
+    limits = tuple(read_json(shop.run.search(name) / "search.json")["limits"])
+    feasible = build_limits(shop.space, limits)
+    drawn = nas_search.Random(
+        shop.space, rng=shop.rng(BASELINES), feasible=feasible, batch=wanted + 1
+    ).ask()
+    same = (shop.space.canonical(drawn) == shop.space.canonical([winner])).all(axis=1)
+    return list(drawn[~same][:wanted])
+
+
+def _network(shop: Workshop, arch: Arch, index: int) -> Network:
+    """Return a stand-alone network with its initial weights."""
+    return Network(
+        shop.space.fix(arch),
+        generator=shop.torch_rng(ALONE, index),
+        scheme=shop.run.config.supernet.scheme,
+    )
+
+
+def _retrain_one(
+    shop: Workshop, name: str, arch: Arch, index: int, total: int, weights: Path | None
+) -> dict[str, Any]:
+    """Train and test one network, the winner where ``index`` is 0; return its record."""
+    run = shop.run
+    label = "winner" if index == 0 else f"random-{index}"
+    folder = run.retrain(name) / label
+    result = folder / "result.json"
+    if result.exists():
+        finished: dict[str, Any] = read_json(result)
+        return finished
+    network = _network(shop, arch, index)
+    if weights is not None:
+        kept = load_weights(network, weights)
+        shop.say(f"{label}: starts from {weights}, {len(kept)} tensors are new")
+    checkpoint = folder / "checkpoint.safetensors"
+    fit(
+        shop,
+        network,
+        _phase(shop, network.space, index),
+        shop.data.train_and_held_out,
+        run.config.retrain,
+        seed=shop.seed(ALONE, index, 1),
+        name=f"retrain/{name}/{label}",
+        title=f"retrain {label} ({index + 1} of {total})",
+        checkpoint=checkpoint,
+    )
+    wrong = wrong_answers(network.eval(), shop.data.test, device=shop.device)
+    found = read_json(run.search(name) / "result.json")
+    if index == 0:
+        save_network(network, run.best(name))
+    record = {
+        "name": label,
+        "architecture": arch.tolist(),
+        "top1": round(100 * (1 - float(wrong.mean())), 4),
+        "test_images": len(wrong),
+        **{key: int(table([arch])[0]) for key, table in cost_tables(shop.space).items()},
+        "supernet_error": found["values"]["error"] if index == 0 else None,
+    }
+    write_json(result, record)
+    # The result stands; the state behind it is not needed any more.
+    checkpoint.unlink(missing_ok=True)
+    return record
+
+
+def _compare(candidates: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return what the search was worth against the random architectures."""
+    top1 = [record["top1"] for record in candidates]
+    if len(top1) < 3:
+        return None
+    found = nas_search.difference(top1[0], top1[1:])
+    size = f"{abs(found.difference):.2f} percentage points"
+    many = f"{len(top1) - 1} random architectures within the same limits"
+    if not found.measurable:
+        verdict = f"no measurable difference between the winner and {many}"
+    elif found.difference > 0:
+        verdict = f"the winner is {size} better than {many} on average"
+    else:
+        verdict = f"the winner is {size} worse than {many} on average"
+    return {
+        "difference": round(found.difference, 4),
+        "low": round(found.low, 4),
+        "high": round(found.high, 4),
+        "confidence": found.confidence,
+        "verdict": verdict,
+    }

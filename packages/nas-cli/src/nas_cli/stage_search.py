@@ -1,0 +1,226 @@
+"""The second stage: search the trained supernet, and random search beside it as the baseline."""
+
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+
+import nas_search
+from nas_cli.config import Config, SearchConfig, differences, override
+from nas_cli.limits import build_limits, cost_tables
+from nas_cli.progress import stage
+from nas_cli.run import MAIN_SEARCH, Run, read_json, write_json
+from nas_cli.stage_train import trained_supernet
+from nas_cli.workshop import RANDOM, RECALIBRATION, SEARCH, Workshop
+from nas_samplers import SupernetError
+from nas_spaces import FeasibleSet, History, InputError, replace_file
+
+__all__ = ["check_search", "search", "search_settings"]
+
+
+def search_settings(
+    run: Run, name: str, given: Iterable[Mapping[str, Any]], *, resume: bool
+) -> Config:
+    """Return the settings of ``run`` with the limits and search settings of one search.
+
+    Args:
+        run: the run.
+        name: of the search, one that is there or a new one.
+        given: what was asked for, over the settings of the run or of the search that is there.
+        resume: whether a search that is there is to be gone on with.
+
+    Raises:
+        InputError: a setting that is not of a search; a search that is there, without ``resume``
+            or with other settings.
+    """
+    known = run.search(name) / "search.json"
+    if not known.exists():
+        asked = override(run.config, given)
+        changed = differences(run.config, asked)
+        foreign = [key for key in changed if key != "limits" and not key.startswith("search.")]
+        if foreign:
+            raise InputError(
+                f"a search of a trained supernet can change search.* only, not {foreign[0]}; "
+                "begin another run for that"
+            )
+        return asked
+    if not resume:
+        raise InputError(
+            f"{run.path} holds a search {name!r} already; go on with it by --resume, or choose "
+            "another --name"
+        )
+    stored = override(run.config, [read_json(known)])
+    asked = override(stored, given)
+    _refuse_changes(run, name, stored, asked)
+    return asked
+
+
+def _refuse_changes(run: Run, name: str, stored: Config, asked: Config) -> None:
+    changed = differences(stored, asked)
+    if changed:
+        raise InputError(
+            f"search {name!r} of {run.path} was begun with other settings: "
+            f"{'; '.join(changed.values())}; leave them out, or choose another --name"
+        )
+
+
+def check_search(shop: Workshop) -> FeasibleSet:
+    """Return the architectures within the run's limits; refuse what a search could not do.
+
+    Raises:
+        InputError: settings that do not fit together, or limits that nothing satisfies.
+    """
+    config = shop.run.config
+    feasible = build_limits(shop.space, config.limits)
+    # One proposal shows whether several limits can be met at once.
+    _searchers(shop, feasible, config.search)["history"].ask()
+    return feasible
+
+
+def _searchers(
+    shop: Workshop, feasible: FeasibleSet, config: SearchConfig
+) -> dict[str, nas_search.Evolution | nas_search.Random]:
+    """Return the search and its baseline by the names of their files."""
+    return {
+        "history": nas_search.Evolution(
+            shop.space,
+            rng=shop.rng(SEARCH),
+            feasible=feasible,
+            population=config.population,
+            parents=config.parents,
+            crossover=config.crossover,
+            mutation=config.mutation,
+            mutation_probability=config.mutation_probability,
+        ),
+        "random": nas_search.Random(
+            shop.space, rng=shop.rng(RANDOM), feasible=feasible, batch=config.population
+        ),
+    }
+
+
+def search(shop: Workshop, name: str) -> None:
+    """Search the trained supernet with the run's settings, unless that is done.
+
+    Raises:
+        InputError: no trained supernet, see also `check_search`; or a search of that name was
+            begun with other settings.
+    """
+    run, folder, config = shop.run, shop.run.search(name), shop.run.config
+    known, result = folder / "search.json", folder / "result.json"
+    if known.exists():
+        _refuse_changes(run, name, override(config, [read_json(known)]), config)
+    if result.exists():
+        shop.say(f"search {name}: finished already")
+        return
+    feasible = check_search(shop)
+    error = _error(shop, trained_supernet(shop))
+    if not known.exists():
+        write_json(known, {"limits": list(config.limits), "search": attrs.asdict(config.search)})
+    begun = time.monotonic()
+    event = {"event": "stage", "stage": f"search/{name}"}
+    run.event({**event, "status": "begun"})
+    found = {
+        label: _run_search(shop, folder, label, searcher, error, feasible)
+        for label, searcher in _searchers(shop, feasible, config.search).items()
+    }
+    history = found["history"].history
+    if name == MAIN_SEARCH:
+        replace_file(run.path / "history.csv", history.to_csv())
+    winner = nas_search.best(history, ["error", "macs"])
+    names = ("error", *cost_tables(shop.space))
+    record = {
+        "name": name,
+        "limits": [str(limit) for limit in feasible.limits],
+        "winner": history.archs[winner].tolist(),
+        "values": {key: float(history.column(key)[winner]) for key in names},
+        "evaluated": len(history),
+        "stopped": found["history"].stopped,
+        "random_best_error": float(found["random"].history.column("error").min()),
+        "space_size": shop.space.size,
+        "feasible": _count(feasible),
+        "recalibration_images": sum(len(images) for images in error.recalibration),
+        "evaluation_images": sum(len(labels) for _, labels in error.batches),
+    }
+    seconds = round(time.monotonic() - begun, 3)
+    run.event({**event, "status": "finished", "seconds": seconds})
+    write_json(result, record)
+
+
+def _count(feasible: FeasibleSet) -> int | None:
+    """Return the number of feasible architectures, None where only sampling would tell."""
+    try:
+        return feasible.count()
+    except InputError:
+        return None
+
+
+def _error(shop: Workshop, supernet: torch.nn.Module) -> SupernetError:
+    """Return the metric: fixed training and held-out images, the same for every architecture."""
+    config, train, held_out = shop.run.config.search, shop.data.train, shop.data.held_out
+    recalibration: list[torch.Tensor] = []
+    wanted = min(config.recalibration_images, len(train))
+    if wanted:
+        size = min(config.recalibration_batch, wanted)
+        batches = train.fixed_batches(size, count=wanted // size, seed=shop.seed(RECALIBRATION))
+        recalibration = [images for images, _ in batches]
+    size = min(config.evaluation_batch, len(held_out))
+    if 0 < config.evaluation_images < len(held_out):
+        size = min(size, config.evaluation_images)
+        judged = held_out.fixed_batches(
+            size, count=config.evaluation_images // size, seed=shop.seed(RECALIBRATION, 1)
+        )
+    else:
+        judged = held_out.fixed_batches(size)
+    return SupernetError(
+        supernet,
+        recalibration,
+        list(judged),
+        fold=config.fold,
+        channels_last=shop.run.config.train.channels_last,
+    )
+
+
+def _run_search(
+    shop: Workshop,
+    folder: Path,
+    label: str,
+    searcher: nas_search.Evolution | nas_search.Random,
+    error: SupernetError,
+    feasible: FeasibleSet,
+) -> nas_search.SearchResult:
+    """Run one searcher; its state is saved after every generation."""
+    config = shop.run.config.search
+    budget = config.population * config.generations
+    title = f"search {folder.name}" + (", random baseline" if label == "random" else "")
+    saved = folder / f"{label}.json"
+    state = read_json(saved) if saved.exists() else None
+    done, note = 0, ""
+    with stage(shop.console, title, budget, "architectures") as update:
+
+        def on_progress(finished: int) -> None:
+            nonlocal done
+            done += finished
+            update(done, note)
+
+        def keep(state: dict[str, Any]) -> None:
+            nonlocal done, note
+            write_json(saved, state)
+            rows = History.from_csv(state["history"])
+            done, note = len(rows), f"best {100 * (1 - rows.column('error').min()):.2f} %"
+            update(done, note)
+
+        result = nas_search.search(
+            searcher,
+            [attrs.evolve(error, on_progress=on_progress)],
+            space=shop.space,
+            budget=budget,
+            feasible=feasible,
+            record=list(cost_tables(shop.space).values()),
+            resume=state,
+            checkpoint=keep,
+        )
+    replace_file(folder / f"{label}.csv", result.history.to_csv())
+    return result

@@ -1,0 +1,102 @@
+"""The first stage: train the supernet. Its result file is written last and never again."""
+
+from pathlib import Path
+
+import torch
+
+from nas_cli.run import write_json
+from nas_cli.workshop import INITIAL, ORDER, PATHS, Workshop, fit, phase
+from nas_samplers import Uniform, load_weights
+from nas_spaces import InputError
+from nas_spaces.torch import Supernet
+
+__all__ = ["check_train", "train_supernet", "trained_supernet"]
+
+
+def check_train(shop: Workshop) -> None:
+    """Refuse settings and weights that the training could not begin with.
+
+    Raises:
+        InputError: what is wrong, before anything is written.
+    """
+    config = shop.run.config
+    phase("supernet", config.train, Uniform(shop.space, rng=shop.rng(PATHS)), shop.data.train)
+    if config.weights is not None:
+        load_weights(_supernet(shop), Path(config.weights))
+
+
+def train_supernet(shop: Workshop) -> None:
+    """Train the supernet, unless that is done."""
+    run, config, images = shop.run, shop.run.config, shop.data.train
+    result = run.train / "summary.json"
+    if result.exists():
+        shop.say("supernet: trained already")
+        return
+    supernet = _supernet(shop)
+    if config.weights is not None:
+        kept = load_weights(supernet, Path(config.weights))
+        shop.say(f"supernet: starts from {config.weights}, {len(kept)} tensors are new")
+    summary, seconds = fit(
+        shop,
+        supernet,
+        phase("supernet", config.train, Uniform(shop.space, rng=shop.rng(PATHS)), images),
+        images,
+        config.train,
+        seed=shop.seed(ORDER),
+        name="train",
+        title="supernet",
+        checkpoint=_checkpoint(shop),
+    )
+    device = shop.device
+    counts = [
+        [*row[:size], *[0] * (size - len(row))]
+        for row, size in zip(summary.path_counts, shop.space.num_options, strict=True)
+    ]
+    record = {
+        "steps": summary.steps,
+        "loss": summary.loss,
+        "path_counts": counts,
+        "seconds": seconds,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+    }
+    write_json(result, record)
+
+
+def trained_supernet(shop: Workshop) -> Supernet:
+    """Return the trained supernet on the run's device.
+
+    Raises:
+        InputError: it has not been trained, or its file is damaged.
+    """
+    again = f"`nas train --resume --out {shop.run.path}`"
+    if not (shop.run.train / "summary.json").exists():
+        raise InputError(f"{shop.run.path} holds no trained supernet; {again} trains it")
+    supernet = _supernet(shop).to(shop.device)
+    try:
+        # Of another network only the classifier may differ, and not even that here.
+        fits = not load_weights(supernet, _checkpoint(shop))
+    except InputError as error:
+        raise InputError(f"{error}; remove {shop.run.train} and train again by {again}") from error
+    if not fits:
+        raise InputError(
+            f"{_checkpoint(shop)} is of another network; remove {shop.run.train} and train again "
+            f"by {again}"
+        )
+    if shop.run.config.train.channels_last:
+        supernet.to(memory_format=torch.channels_last)
+    return supernet.eval()
+
+
+def _checkpoint(shop: Workshop) -> Path:
+    return shop.run.train / "checkpoint.safetensors"
+
+
+def _supernet(shop: Workshop) -> Supernet:
+    """Return the supernet with its initial weights."""
+    config = shop.run.config.supernet
+    return Supernet(
+        shop.space,
+        generator=shop.torch_rng(INITIAL),
+        affine=config.affine,
+        scheme=config.scheme,
+    )

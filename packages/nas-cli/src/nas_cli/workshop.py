@@ -1,0 +1,258 @@
+"""What the stages of a run share: device, images, space, randomness, and a training they see."""
+
+import time
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from attrs import frozen
+from rich.console import Console
+
+from nas_cli.config import TrainConfig
+from nas_cli.progress import stage
+from nas_cli.run import Run, read_json, write_json
+from nas_cli.spaces import is_file, load_space
+from nas_samplers import (
+    ImageData,
+    Optimiser,
+    Phase,
+    Summary,
+    Uniform,
+    load_data,
+    train,
+)
+from nas_samplers.train import Images
+from nas_spaces import InputError, SearchSpace, derive_seed, published, replace_file, to_json
+
+__all__ = [
+    "ALONE",
+    "BASELINES",
+    "INITIAL",
+    "ORDER",
+    "PATHS",
+    "RANDOM",
+    "RECALIBRATION",
+    "SEARCH",
+    "Workshop",
+    "fit",
+    "phase",
+]
+
+# One stream of randomness for each use; a number never changes its meaning.
+INITIAL, PATHS, ORDER, SEARCH, RANDOM, RECALIBRATION, BASELINES, ALONE = range(8)
+
+# Where reading image files takes long: a line in so many seconds.
+READ_EVERY = 5.0
+
+
+@frozen(eq=False, slots=False)
+class Workshop:
+    """A run with what its stages need, loaded on first use.
+
+    ``run``: the run. ``console``: where progress is shown.
+    """
+
+    run: Run
+    console: Console
+
+    def say(self, text: str) -> None:
+        """Tell the person something."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    @cached_property
+    def device(self) -> torch.device:
+        """The device that the run computes on."""
+        name = self.run.config.device
+        if name == "auto":
+            name = "cuda" if torch.cuda.is_available() else "cpu"
+        if self.run.config.threads is not None:
+            torch.set_num_threads(self.run.config.threads)
+        try:
+            device = torch.device(name)
+            torch.zeros(1, device=device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"device {name!r} cannot be used ({reason}); leave --device out, or choose one "
+                "that this machine has, like cpu"
+            ) from error
+        return device
+
+    @cached_property
+    def data(self) -> ImageData:
+        """The images; those that the run was begun with, where it was."""
+        config = self.run.config
+        images = config.images
+        resolution = config.resolution or load_space(config.space).input_shape[1]
+        try:
+            data = load_data(
+                config.data,
+                resolution=resolution,
+                device=self.device,
+                seed=config.seed,
+                held_out=images.held_out,
+                subset=images.subset,
+                root=None if images.root is None else Path(images.root),
+                upscale=images.upscale,
+                workers=images.workers,
+                on_progress=self._say_read(),
+            )
+        except InputError as error:
+            # The package names its own arguments; here they are settings.
+            message = str(error).replace("upscale=True", "--set images.upscale=true")
+            raise InputError(message) from error
+        known = self.run.path / "data.json"
+        if known.exists() and read_json(known)["digest"] != data.digest:
+            raise InputError(
+                f"the images of {config.data!r} are not those that {self.run.path} was begun "
+                "with; restore them, or begin another run"
+            )
+        return data
+
+    def _say_read(self) -> Callable[[int, int], None]:
+        last = time.monotonic()
+
+        def on_progress(done: int, total: int) -> None:
+            nonlocal last
+            if time.monotonic() - last > READ_EVERY:
+                last = time.monotonic()
+                self.say(f"reading images: {done:,} of {total:,}")
+
+        return on_progress
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The space for these images."""
+        name, data = self.run.config.space, self.data
+        if is_file(name):
+            space = load_space(name)
+            if space.input_shape != data.shape or space.num_classes != len(data.classes):
+                raise InputError(
+                    f"space {name} takes images {space.input_shape} of {space.num_classes} "
+                    f"classes; {self.run.config.data!r} has {data.shape} of {len(data.classes)}"
+                )
+            return space
+        return published.load(
+            name,
+            classes=len(data.classes),
+            resolution=data.shape[1],
+            in_channels=data.shape[0],
+        )
+
+    def begin(self) -> None:
+        """Write what the run is made of, unless that is done; nothing is written before."""
+        self.run.begin()
+        data = self.data
+        if not (self.run.path / "data.json").exists():
+            record = {
+                "digest": data.digest,
+                "classes": list(data.classes),
+                "mean": list(data.mean),
+                "std": list(data.std),
+                "train": len(data.train),
+                "held_out": len(data.held_out),
+                "test": len(data.test),
+                "notes": list(data.notes),
+            }
+            write_json(self.run.path / "data.json", record)
+        if not (self.run.path / "space.json").exists():
+            replace_file(self.run.path / "space.json", to_json(self.space))
+
+    def seed(self, *path: int) -> int:
+        """Return the seed of one use of randomness."""
+        return derive_seed(self.run.config.seed, *path)
+
+    def rng(self, *path: int) -> np.random.Generator:
+        """Return the numpy generator of one use of randomness."""
+        return np.random.default_rng(self.seed(*path))
+
+    def torch_rng(self, *path: int) -> torch.Generator:
+        """Return the torch generator of one use of randomness."""
+        return torch.Generator().manual_seed(self.seed(*path))
+
+
+def phase(name: str, config: TrainConfig, sampler: Uniform, images: Images) -> Phase:
+    """Return the training that settings describe.
+
+    Raises:
+        InputError: settings that do not fit together.
+    """
+    return Phase(
+        name,
+        sampler,
+        steps=max(round(config.epochs * len(images) / config.batch_size), 1),
+        optimiser=Optimiser(
+            kind=config.optimiser,
+            lr=config.lr,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            schedule=config.schedule,
+            warmup=config.warmup,
+            clip=config.clip,
+        ),
+        batch_size=config.batch_size,
+        micro_batch=config.micro_batch,
+        label_smoothing=config.label_smoothing,
+    )
+
+
+def fit(
+    shop: Workshop,
+    network: torch.nn.Module,
+    phase: Phase,
+    images: Images,
+    config: TrainConfig,
+    *,
+    seed: int,
+    name: str,
+    title: str,
+    checkpoint: Path,
+) -> tuple[Summary, float]:
+    """Run the one training loop with progress and events, from ``checkpoint`` on if it is there.
+
+    Args:
+        shop: whose run it is.
+        network: trained in place.
+        phase: what to do.
+        images: training images.
+        config: what `phase` was made of.
+        seed: of the order of images and augmentation.
+        name: of the stage in the events.
+        title: of the stage for a person.
+        checkpoint: the file that holds the state.
+
+    Returns:
+        What the training did, and its time [s] in this process.
+    """
+    precision = config.precision
+    if precision == "auto":
+        precision = "bfloat16" if shop.device.type == "cuda" else "float32"
+    begun = time.monotonic()
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    if checkpoint.exists():
+        shop.say(f"{title}: goes on from its checkpoint")
+    shop.run.event({"event": "stage", "stage": name, "status": "begun"})
+    with stage(shop.console, title, phase.steps, "steps") as update:
+
+        def on_record(record: dict[str, Any]) -> None:
+            shop.run.event({"event": "step", "stage": name, **record})
+            update(record["step"], f"loss {record['loss']:.3f}")
+
+        summary = train(
+            network,
+            [phase],
+            images,
+            seed=seed,
+            device=shop.device,
+            precision=precision,
+            channels_last=config.channels_last,
+            checkpoint=checkpoint,
+            checkpoint_every=config.checkpoint_every,
+            on_record=on_record,
+        )
+    seconds = round(time.monotonic() - begun, 3)
+    shop.run.event({"event": "stage", "stage": name, "status": "finished", "seconds": seconds})
+    return summary, seconds
