@@ -1,9 +1,21 @@
 import itertools
+import math
 
 import numpy as np
 import pytest
 
-from nas_spaces import FeasibleSet, InputError, Limit, Table, Term, published
+from nas_spaces import (
+    Block,
+    Choice,
+    FeasibleSet,
+    InputError,
+    Limit,
+    SearchSpace,
+    Table,
+    Term,
+    published,
+)
+from nas_spaces.layers import Conv
 
 
 def enumerate_rows(space):
@@ -145,9 +157,8 @@ def test_rejection_gives_up_with_a_count(plain):
         def __call__(self, archs):
             return np.ones(len(np.asarray(archs)))
 
-    feasible = FeasibleSet(plain, [Limit(Nothing(), upper=0)])
     with pytest.raises(InputError) as error:
-        feasible.sample(1, rng=np.random.default_rng(0))
+        FeasibleSet(plain, [Limit(Nothing(), upper=0)])
     assert str(error.value).startswith("0 of ")
     assert str(error.value).endswith("rows drawn satisfy all of: nothing <= 0 1; widen a limit")
 
@@ -198,7 +209,10 @@ def test_tables_of_another_space_are_refused(plain, widths):
     table = Table(widths, "cost", "1", [Term((0,), np.arange(3))])
     with pytest.raises(InputError) as error:
         FeasibleSet(plain, [Limit(table, upper=1)])
-    assert str(error.value) == "limit on cost: its table is of space 'widths', not of 'plain'"
+    assert str(error.value) == (
+        "limit on cost: its table is of another space: 'widths' for images (3, 8, 8), "
+        "not 'plain' for images (3, 8, 8)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -264,3 +278,67 @@ def test_windows_of_the_space_of_spos():
         for lower, upper in itertools.pairwise(edges)
     ]
     assert sum(parts) == 4**20
+
+
+def test_a_table_at_another_resolution_is_refused():
+    small, large = (published.load("spos-shufflenet", resolution=r) for r in (64, 224))
+    table = Table(large, "cost", "1", [Term((0,), np.arange(4))])
+    with pytest.raises(InputError, match=r"images \(3, 224, 224\), not .* images \(3, 64, 64\)"):
+        FeasibleSet(small, [Limit(table, upper=1)])
+
+
+@pytest.mark.parametrize("unit", [1, 0.1, 0.5])
+def test_rows_on_the_bounds_of_a_continuous_cost_are_drawn(plain, unit):
+    rng = np.random.default_rng(3)
+    rows = enumerate_rows(plain)
+    for _ in range(12):
+        table = Table(
+            plain,
+            "cost",
+            "ms",
+            [Term((c,), rng.integers(0, 6, k) * unit) for c, k in enumerate(plain.num_options)],
+            0.3,
+        )
+        values = table(rows)
+        upper = rng.choice(values)
+        wanted = rows[values <= upper]
+        drawn = FeasibleSet(plain, [Limit(table, upper=upper)]).sample(
+            60 * len(wanted), rng=np.random.default_rng(0)
+        )
+        assert np.array_equal(np.unique(drawn, axis=0), wanted)
+
+
+def test_the_attainable_ends_of_a_continuous_cost_are_feasible():
+    space = published.load("spos-shufflenet")
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        table = Table(space, "cost", "ms", [Term((c,), rng.random(4)) for c in range(20)], 0.1)
+        low, high = FeasibleSet(space).attainable(table)
+        for limit in (Limit(table, upper=low), Limit(table, lower=high)):
+            rows = FeasibleSet(space, [limit]).sample(3, rng=rng)
+            assert limit.holds(rows).all()
+
+
+def test_counts_beyond_64_bits_are_exact_at_both_ends():
+    space = SearchSpace(
+        "binary",
+        (3, 8, 8),
+        [Choice(f"c{i}", (0, 1)) for i in range(80)],
+        [Block(f"b{i}", [Conv(3, 1), Conv(3, 3)], reads=(f"c{i}",)) for i in range(80)],
+    )
+    ones = Table(space, "ones", "1", [Term((i,), [0, 1]) for i in range(80)])
+    for lower, upper in ((75, 80), (70, 71), (0, 5), (40, 40), (0, 80)):
+        feasible = FeasibleSet(space, [Limit(ones, lower=lower, upper=upper)])
+        assert feasible.count() == sum(math.comb(80, k) for k in range(lower, upper + 1))
+        drawn = ones(feasible.sample(4000, rng=np.random.default_rng(0)))
+        shares = np.bincount(drawn - lower, minlength=upper - lower + 1) / 4000
+        expected = [math.comb(80, k) / feasible.count() for k in range(lower, upper + 1)]
+        assert np.abs(shares - expected).max() < 0.03
+
+
+def test_limits_that_exclude_each_other_are_an_error_at_once(plain, cost):
+    other = Table(plain, "other", "1", [Term((0,), [0, 1, 2])])
+    same = Table(plain, "same", "1", [Term((0,), [2, 1, 0])])
+    with pytest.raises(InputError) as error:
+        FeasibleSet(plain, [Limit(other, upper=0), Limit(same, upper=0)])
+    assert "rows drawn satisfy all of: other <= 0 1; attainable: 0 to 2 1; same" in str(error.value)

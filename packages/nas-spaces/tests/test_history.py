@@ -86,3 +86,13 @@ def test_names_have_units():
 def test_text_of_another_form_is_refused(text):
     with pytest.raises(InputError, match="this is no history in CSV"):
         History.from_csv(text)
+
+
+def test_an_empty_history_keeps_its_width():
+    text = History.empty(2, ("error",), ("1",)).to_csv()
+    assert len(History.from_csv(text, num_choices=2).append([[0, 1]], [[0.5]])) == 1
+
+
+def test_broken_csv_is_named():
+    with pytest.raises(InputError, match="no history in CSV"):
+        History.from_csv("a\rb")

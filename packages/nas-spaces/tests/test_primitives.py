@@ -96,3 +96,20 @@ def test_what_does_not_fit_is_refused(build, call, message):
     with pytest.raises(InputError) as error:
         call(build)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda b: b.convolution("c", "input", 8, kernel=3, stride=0), "'c': stride=0 must be"),
+        (lambda b: b.convolution("c", "input", 8, kernel=3, groups=0), "'c': groups=0 must be"),
+        (lambda b: b.convolution("c", "input", -8, kernel=3), "'c': out=-8 must be"),
+        (lambda b: b.convolution("c", "input", 8, kernel=-1), "'c': kernel=-1 must be"),
+        (lambda b: b.linear("l", "input", 0), "'l': out=0 must be"),
+        (lambda b: b.pool("p", "input", "max", kernel=2), "pool 'p': kernel=2 must be odd"),
+        (lambda b: b.pool("p", "input", "average", kernel=3, stride=0), "'p': stride=0 must be"),
+    ],
+)
+def test_sizes_are_checked(make, message):
+    with pytest.raises(InputError, match=message):
+        make(GraphBuilder((4, 8, 8)))

@@ -5,7 +5,7 @@ import pytest
 from attrs import evolve
 
 from nas_spaces import Block, Choice, InputError, SearchSpace, published
-from nas_spaces.layers import Classifier, Conv, Identity, Pool
+from nas_spaces.layers import Classifier, Conv, Identity, MBConv, Pool
 
 
 def rows_of(space):
@@ -313,3 +313,15 @@ def test_canonical_does_not_move_identities_past_a_change_of_shape():
 def test_equal_spaces_are_equal():
     assert published.load("digits-mobile") == published.load("digits-mobile")
     assert published.load("digits-mobile") != published.load("digits-mobile", classes=5)
+
+
+def test_shares_and_inputs_name_something():
+    with pytest.raises(InputError, match="shares 'expnd', which none of its layers has: did you"):
+        Block("b", [MBConv(8, 3), MBConv(8, 5)], reads=("k",), shares=("expnd",))
+    with pytest.raises(InputError, match="block 'b' has no inputs"):
+        Block("b", [MBConv(8, 3)], inputs=())
+
+
+def test_rows_of_unequal_length_are_refused(plain):
+    with pytest.raises(InputError, match="archs is no array"):
+        plain.check([[0, 1], [0]])

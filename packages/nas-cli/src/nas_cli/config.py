@@ -372,13 +372,16 @@ def _converter() -> cattrs.Converter:
             raise ValueError(f"cannot be {value!r}: {nearest(str(value), map(str, valid))}")
         return value
 
+    def is_literal(kind: Any) -> bool:
+        return get_origin(kind) is Literal
+
     converter = cattrs.Converter()
     converter.register_structure_hook(int, only("a whole number", int))
     converter.register_structure_hook(float, only("a number", int, float))
     converter.register_structure_hook(bool, only("true or false", bool))
     converter.register_structure_hook(str, only("a text", str))
     converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], texts)
-    converter.register_structure_hook_func(lambda kind: get_origin(kind) is Literal, literal)
+    converter.register_structure_hook_func(is_literal, literal)
     return converter
 
 

@@ -1,9 +1,11 @@
 """The command ``nas``. Torch is imported only by the commands that compute with it."""
 
+import contextlib
 import errno
 import json
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,34 +13,54 @@ import click
 
 if TYPE_CHECKING:
     from nas_cli.run import Run
+    from nas_cli.workshop import Workshop
 
 __all__ = ["main"]
 
+# Where the command that goes on with a run is kept for whoever has to name it.
+GO_ON = "nas_cli.go_on"
+STOPPED_BY_KEYBOARD = 130  # 128 + SIGINT, as shells report it
+
 
 class Commands(click.Group):
-    """The commands, with input errors told in a sentence and exit code 2."""
+    """The commands in the order of their use; what a person can mend is told in a sentence."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of definition."""
+        return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command."""
-        from nas_spaces import InputError
-
+        """Run a command; input errors end it with exit code 2."""
         try:
             return super().invoke(ctx)
-        except InputError as error:
-            raise Failure(str(error)) from error
+        except KeyboardInterrupt:
+            click.echo(f"\nstopped{_go_on(ctx)}", err=True)
+            ctx.exit(STOPPED_BY_KEYBOARD)
         except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # click ends quietly where nobody reads on
+            reason = error.strerror or str(error)
             if error.errno == errno.ENOSPC:
-                reason = "the disk is full; make room and go on with --resume"
-            else:
-                reason = error.strerror or str(error)
+                reason = f"the disk is full; make room{_go_on(ctx)}"
             where = f"{error.filename}: " if error.filename else ""
             raise Failure(f"{where}{reason}") from error
+        except ValueError as error:
+            from nas_spaces import InputError
+
+            if not isinstance(error, InputError):
+                raise
+            raise Failure(str(error)) from error
 
 
 class Failure(click.ClickException):
     """Something that a person can mend; ends the command with exit code 2."""
 
     exit_code = 2
+
+
+def _go_on(ctx: click.Context) -> str:
+    command = ctx.meta.get(GO_ON)
+    return f"; go on with: {command}" if command else ""
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -65,7 +87,9 @@ def _options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]
 OPTIONS: dict[str, Callable[[Callable[..., None]], Callable[..., None]]] = {
     "method": click.option("--method", help="Method, see the README.  [default: spos]"),
     "space": click.option(
-        "--space", help="Search space: a name that `nas spaces` lists, or a JSON file."
+        "--space",
+        help="Search space: a name that `nas spaces` lists, or a JSON file.  [default: what fits "
+        "the data]",
     ),
     "data": click.option(
         "--data",
@@ -81,7 +105,7 @@ OPTIONS: dict[str, Callable[[Callable[..., None]], Callable[..., None]]] = {
     "out": click.option(
         "--out",
         type=click.Path(path_type=Path),
-        help="Folder of the run.  [default: a new one in runs/]",
+        help="Folder of the run.  [default: runs/METHOD-SPACE-N]",
     ),
     "seed": click.option("--seed", type=int, help="Seed of all randomness.  [default: 0]"),
     "device": click.option("--device", help="cpu, cuda or cuda:N.  [default: a GPU if present]"),
@@ -97,7 +121,9 @@ OPTIONS: dict[str, Callable[[Callable[..., None]], Callable[..., None]]] = {
         "config.toml. May be given several times.",
     ),
     "weights": click.option(
-        "--weights", type=click.Path(path_type=Path), help="Weights to start from."
+        "--weights",
+        type=click.Path(path_type=Path),
+        help="Weights to start from: safetensors, or a torch file without code.",
     ),
     "resume": click.option(
         "--resume", is_flag=True, help="Go on with the run in --out; begin it if there is none."
@@ -108,44 +134,47 @@ OPTIONS: dict[str, Callable[[Callable[..., None]], Callable[..., None]]] = {
     "name": click.option("--name", default="main", show_default=True, help="The search's name."),
 }
 
-RUN_OPTIONS = ("method", "space", "data", "out", "seed", "device", "config", "set", "weights")
+RUN_OPTIONS = ("method", "space", "data", "limit", "out", "seed", "device", "config", "set")
 
 
 @main.command()
-@_options(*RUN_OPTIONS, "limit", "resume", "json")
+@_options(*RUN_OPTIONS, "weights", "resume", "json")
 def pipeline(as_json: bool, **options: Any) -> None:
-    """Train a supernet, search it, retrain the winner, write the report."""
-    run = _start(options)
-    from nas_cli import stages
+    """Do all of it: train, search, retrain, report."""
+    with _started("pipeline", options) as shop:
+        from nas_cli.run import MAIN_SEARCH
+        from nas_cli.stage_retrain import retrain as retrain_stage
+        from nas_cli.stage_search import search as search_stage
+        from nas_cli.stage_train import train_supernet
 
-    shop = _shop(run)
-    _introduce(shop)
-    stages.train_supernet(shop)
-    stages.search(shop, "main", run.config.limits, run.config.search)
-    stages.retrain(shop, "main")
-    _finish(run, "main", as_json)
+        train_supernet(shop)
+        search_stage(shop, MAIN_SEARCH)
+        retrain_stage(shop, MAIN_SEARCH)
+        _finish(shop.run, MAIN_SEARCH, as_json)
 
 
 @main.command()
-@_options(*RUN_OPTIONS, "limit", "resume", "json")
+@_options(*RUN_OPTIONS, "weights", "resume", "json")
 def train(as_json: bool, **options: Any) -> None:
-    """Train a supernet; `nas search` then searches it as often as you like."""
-    run = _start(options)
-    from nas_cli import stages
-    from nas_cli.run import read_json
+    """Train a supernet, to search it as often as you like."""
+    with _started("train", options) as shop:
+        from nas_cli.run import read_json
+        from nas_cli.stage_train import train_supernet
 
-    shop = _shop(run)
-    _introduce(shop)
-    stages.train_supernet(shop)
-    if as_json:
-        click.echo(json.dumps({"run": str(run.path), **read_json(run.train / "summary.json")}))
-    else:
-        click.echo(f"run:  {run.path}\nnext: nas search {run.path} --limit 'macs<=50%'")
+        train_supernet(shop)
+        run = shop.run
+        if as_json:
+            click.echo(json.dumps({"run": str(run.path), **read_json(run.train / "summary.json")}))
+        else:
+            click.echo(f"run:    {run.path}")
+            click.echo(f"next:   {_command('search', run.path)} --limit 'macs<=50%'")
 
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@_options("name", "limit", "set", "device", "resume", "json")
+@_options("name", "limit", "set", "device")
+@click.option("--resume", is_flag=True, help="Go on with the search of that name.")
+@_options("json")
 def search(
     run: Path,
     name: str,
@@ -155,106 +184,115 @@ def search(
     resume: bool,
     as_json: bool,
 ) -> None:
-    """Search the trained supernet of RUN within limits, under a name.
+    """Search the trained supernet of RUN, under a name.
 
-    The settings are those of RUN; --set search.KEY=VALUE changes them for this search.
+    Limits and settings are those of RUN where they are not given; --set search.KEY=VALUE changes
+    one for this search.
     """
-    from nas_cli.config import with_search_settings
-    from nas_cli.run import check_name, open_run, read_json
+    with _opened(run, name, device) as shop:
+        from nas_cli.config import parse_setting
+        from nas_cli.run import read_json
+        from nas_cli.stage_search import search as search_stage
+        from nas_cli.stage_search import search_settings
 
-    check_name(name)
-    opened = open_run(run)
-    config = with_search_settings(opened.config, settings, device)
-    opened = opened.configured(config)
-    known = opened.search(name) / "search.json"
-    if known.exists() and not resume:
-        from nas_spaces import InputError
-
-        raise InputError(
-            f"{run} holds a search {name!r} already; go on with it by --resume, or choose another "
-            "--name"
+        given = [*map(parse_setting, settings), *([{"limits": list(limits)}] if limits else [])]
+        shop.run.config = search_settings(shop.run, name, given, resume=resume)
+        _remember(_command("search", run, name) + " --resume")
+        search_stage(shop, name)
+        found = read_json(shop.run.search(name) / "result.json")
+        if as_json:
+            click.echo(json.dumps({"run": str(run), **found}))
+            return
+        values = found["values"]
+        click.echo(f"limits: {' and '.join(found['limits']) or 'none'}")
+        click.echo(f"winner: {','.join(map(str, found['winner']))}")
+        click.echo(f"cost:   {values['macs']:,.0f} macs, {values['params']:,.0f} params")
+        click.echo(
+            f"top-1:  {100 * (1 - values['error']):.2f} % of {found['evaluation_images']:,} "
+            f"held-out images with the supernet's weights, of {found['evaluated']:,} architectures "
+            f"the best (random search: {100 * (1 - found['random_best_error']):.2f} %)"
         )
-    if known.exists() and not limits:
-        limits = tuple(read_json(known)["limits"])
-    from nas_cli import stages
-
-    shop = _shop(opened)
-    stages.search(shop, name, limits or config.limits, config.search)
-    found = read_json(opened.search(name) / "result.json")
-    if as_json:
-        click.echo(json.dumps({"run": str(run), **found}))
-        return
-    values = found["values"]
-    click.echo(f"winner:       {','.join(map(str, found['winner']))}")
-    click.echo(f"held-out top-1 in the supernet: {100 * (1 - values['error']):.2f} %")
-    click.echo(f"cost:         {values['macs']:,.0f} macs, {values['params']:,.0f} params")
-    option = "" if name == "main" else f" --name {name}"
-    click.echo(f"next:         nas retrain {run}{option}")
+        click.echo(f"next:   {_command('retrain', run, name)}")
 
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@_options("name", "device", "weights", "json")
-@click.option("--resume", is_flag=True, help="Accepted for symmetry: retraining always goes on.")
+@_options("name", "set", "device", "weights")
+@click.option("--resume", is_flag=True, help="Go on, which a retraining does in any case.")
+@_options("json")
 def retrain(
-    run: Path, name: str, device: str | None, weights: Path | None, resume: bool, as_json: bool
+    run: Path,
+    name: str,
+    settings: tuple[str, ...],
+    device: str | None,
+    weights: Path | None,
+    resume: bool,
+    as_json: bool,
 ) -> None:
-    """Train the winner of a search of RUN from scratch, and random architectures beside it."""
-    from nas_cli.config import with_search_settings
-    from nas_cli.run import check_name, open_run
+    """Train a search's winner from scratch, and random ones.
 
-    check_name(name)
-    opened = open_run(run)
-    opened = opened.configured(with_search_settings(opened.config, (), device))
-    from nas_cli import stages
+    The random architectures are within the limits of the search and show what it was worth. --set
+    retrain.KEY=VALUE and --set baselines=N change settings of RUN; --weights are for the winner.
+    """
+    with _opened(run, name, device) as shop:
+        from nas_cli.config import parse_setting
+        from nas_cli.stage_retrain import retrain as retrain_stage
+        from nas_cli.stage_retrain import retrain_settings
 
-    stages.retrain(_shop(opened), name, weights)
-    _finish(opened, name, as_json)
+        given = map(parse_setting, settings)
+        shop.run.config, weights = retrain_settings(shop.run, name, given, weights)
+        _remember(_command("retrain", run, name))
+        retrain_stage(shop, name, weights)
+        _finish(shop.run, name, as_json)
 
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
-def report(run: Path) -> None:
+@_options("json")
+def report(run: Path, as_json: bool) -> None:
     """Write RUN/report.html from what RUN holds so far."""
     from nas_cli.report import write_report
-    from nas_cli.run import open_run
 
-    click.echo(write_report(open_run(run).path))
+    page = write_report(run)
+    click.echo(json.dumps({"run": str(run), "report": str(page)}) if as_json else page)
 
 
 @main.command()
 @click.argument("name", required=False)
 @_options("json")
 def spaces(name: str | None, as_json: bool) -> None:
-    """List the search spaces, or show one: its size, cost range and choices."""
+    """List the search spaces, or show one: size, costs, choices."""
     from nas_cli.limits import cost_tables
+    from nas_cli.spaces import load_space
     from nas_spaces import FeasibleSet, published
 
     if name is None:
-        sizes = {known: published.load(known).size for known in sorted(published.SPACES)}
+        sizes = {known: load_space(known).size for known in sorted(published.SPACES)}
         if as_json:
             click.echo(json.dumps(sizes))
         for known, size in () if as_json else sizes.items():
-            click.echo(f"{known:20} {size:.3g} architectures")
+            click.echo(f"{known:20} {_count(size)} architectures")
         return
-    space = published.load(name)
+    space = load_space(name)
     everything = FeasibleSet(space)
-    costs = {key: everything.attainable(table) for key, table in cost_tables(space).items()}
+    tables = cost_tables(space)
+    costs = {key: everything.attainable(table) for key, table in tables.items()}
     if as_json:
-        choices = [{"name": c.name, "options": c.options} for c in space.choices]
         value = {
-            "name": name,
+            "name": space.name,
             "size": space.size,
             "input_shape": space.input_shape,
+            "classes": space.num_classes,
             "costs": costs,
-            "choices": choices,
+            "units": {key: table.unit for key, table in tables.items()},
+            "choices": [{"name": c.name, "options": c.options} for c in space.choices],
         }
         click.echo(json.dumps(value))
         return
-    click.echo(f"{name}: {space.size:,} architectures of {space.num_choices} choices")
-    click.echo(f"input: {' x '.join(map(str, space.input_shape))}")
+    click.echo(f"{space.name}: {_count(space.size)} architectures of {space.num_choices} choices")
+    click.echo(f"input: {' x '.join(map(str, space.input_shape))}, {space.num_classes} classes")
     for key, (low, high) in costs.items():
-        click.echo(f"{key}: {low:,} to {high:,}")
+        click.echo(f"{key}: {low:,} to {high:,} {tables[key].unit}")
     for index, choice in enumerate(space.choices):
         options = ", ".join(f"{i}: {option}" for i, option in enumerate(choice.options))
         click.echo(f"  {index:2} {choice.name}: {options}")
@@ -265,26 +303,28 @@ def spaces(name: str | None, as_json: bool) -> None:
 @click.argument("arch", required=False)
 @_options("json")
 def cost(space: str, arch: str | None, as_json: bool) -> None:
-    """Show what an architecture costs: SPACE ARCH, or the name of a published architecture.
+    """Show what an architecture costs.
 
-    ARCH is a row of option indices, for example 2,1,0,1.
+    SPACE ARCH, where ARCH is a row of option indices like 2,1,0,1; or the name of a published
+    architecture.
     """
     from nas_cli.limits import cost_tables
+    from nas_cli.spaces import is_file, load_space
     from nas_spaces import InputError, nearest, published
 
-    if arch is None:
-        if space in published.SPACES:
-            example = ",".join(["0"] * published.load(space).num_choices)
-            raise InputError(
-                f"cost {space}: the architecture is missing; give a row of options like {example}"
-            )
-        if space not in published.ARCHITECTURES:
-            names = [*published.SPACES, *published.ARCHITECTURES]
-            raise InputError(f"{space!r} is no space or architecture: {nearest(space, names)}")
-        loaded, row = published.architecture(space)
-    else:
-        loaded = published.load(space)
+    if arch is not None:
+        loaded = load_space(space)
         row = loaded.parse(arch)
+    elif space in published.ARCHITECTURES:
+        loaded, row = published.architecture(space)
+    elif space in published.SPACES or is_file(space):
+        example = ",".join(["0"] * load_space(space).num_choices)
+        raise InputError(
+            f"cost {space}: the architecture is missing; give a row of options like {example}"
+        )
+    else:
+        names = [*published.SPACES, *published.ARCHITECTURES]
+        raise InputError(f"{space!r} is no space or architecture: {nearest(space, names)}")
     tables = cost_tables(loaded)
     costs = {key: table([row])[0].item() for key, table in tables.items()}
     if as_json:
@@ -297,50 +337,96 @@ def cost(space: str, arch: str | None, as_json: bool) -> None:
         click.echo(f"{key}: {value:,} {tables[key].unit}")
 
 
-def _start(options: dict[str, Any]) -> "Run":
-    """Begin or go on with the run that a command's options name."""
+def _count(size: int) -> str:
+    return f"{size:,}" if size < 10**9 else f"{size:.3g}"
+
+
+def _command(command: str, run: Path, name: str = "main") -> str:
+    option = "" if name == "main" else f" --name {name}"
+    return f"nas {command} {shlex.quote(str(run))}{option}"
+
+
+def _remember(command: str) -> None:
+    """Keep the command that goes on, for whoever stops this one or runs out of disk."""
+    click.get_current_context().meta[GO_ON] = command
+
+
+@contextlib.contextmanager
+def _started(command: str, options: dict[str, Any]) -> Iterator["Workshop"]:
+    """Begin or go on with the run that a command's options name; all is checked first."""
     from nas_cli.config import from_toml, parse_setting
+    from nas_cli.limits import parse_limit
     from nas_cli.run import start_run
 
-    named = {
-        key: options[key]
-        for key in ("method", "space", "data", "seed", "device")
-        if options[key] is not None
-    }
+    names = ("method", "space", "data", "seed", "device")
+    named = {key: options[key] for key in names if options[key] is not None}
     if options["weights"] is not None:
         named["weights"] = str(options["weights"])
     if options["limits"]:
         named["limits"] = list(options["limits"])
     file = [from_toml(options["config"])] if options["config"] is not None else []
-    given = [*file, named, *(parse_setting(text) for text in options["settings"])]
-    return start_run(options["out"], given, resume=options["resume"])
+    given = [*file, named, *map(parse_setting, options["settings"])]
+    run = start_run(options["out"], given, resume=options["resume"])
+    try:
+        for text in run.config.limits:
+            parse_limit(text)  # what needs no torch is said at once
+        shop = _shop(run)
+        _introduce(shop)
+        shop.begin()
+        _remember(f"nas {command} --resume --out {shlex.quote(str(run.path))}")
+        shop.say(f"run:      {run.path}")
+        yield shop
+    finally:
+        run.close()
 
 
-def _shop(run: "Run") -> Any:
+@contextlib.contextmanager
+def _opened(path: Path, name: str, device: str | None) -> Iterator["Workshop"]:
+    """Open a run for a further search or retraining."""
+    from nas_cli.config import override
+    from nas_cli.run import check_name, open_run
+
+    check_name(name)
+    run = open_run(path)
+    try:
+        if device is not None:
+            run.config = override(run.config, [{"device": device}])
+        yield _shop(run)
+    finally:
+        run.close()
+
+
+def _shop(run: "Run") -> "Workshop":
+    click.echo("loading torch", err=True)
     from rich.console import Console
 
-    from nas_cli.stages import Workshop
+    from nas_cli.workshop import Workshop
 
     return Workshop(run, Console(stderr=True))
 
 
-def _introduce(shop: Any) -> None:
+def _introduce(shop: "Workshop") -> None:
     """Say what is about to happen, and fail before any work if it cannot."""
-    config, data, space = shop.run.config, shop.data, shop.space
-    from nas_cli.limits import build_limits
+    from nas_cli.stage_retrain import check_retrain
+    from nas_cli.stage_search import check_search
+    from nas_cli.stage_train import check_train
 
-    shop.say(f"run:      {shop.run.path}")
+    config = shop.run.config
     shop.say(f"method:   {config.method} on {shop.device}, seed {config.seed}")
+    data = shop.data
     shop.say(
         f"data:     {config.data}: {len(data.classes)} classes; {len(data.train):,} images to "
         f"train, {len(data.held_out):,} to search, {len(data.test):,} to test"
     )
     for note in data.notes:
         shop.say(f"          {note}")
-    shop.say(f"space:    {space.name}: {space.size:,} architectures, images {space.input_shape}")
-    feasible = build_limits(space, config.limits)
-    for limit, text in zip(feasible.limits, config.limits, strict=False):
-        shop.say(f"limit:    {limit} ({text})")
+    space = shop.space
+    images = " x ".join(map(str, space.input_shape))
+    shop.say(f"space:    {space.name}: {_count(space.size)} architectures, images {images}")
+    for limit in check_search(shop).limits:
+        shop.say(f"limit:    {limit}")
+    check_train(shop)
+    check_retrain(shop)
 
 
 def _finish(run: "Run", name: str, as_json: bool) -> None:
@@ -350,7 +436,7 @@ def _finish(run: "Run", name: str, as_json: bool) -> None:
 
     page = write_report(run.path)
     found = read_json(run.search(name) / "result.json")
-    done = read_json(run.search(name) / "retrain" / "result.json")
+    done = read_json(run.retrain(name) / "result.json")
     if as_json:
         value = {"run": str(run.path), "report": str(page), "search": found, **done}
         click.echo(json.dumps(value))
@@ -358,25 +444,26 @@ def _finish(run: "Run", name: str, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"trained from scratch, {done['candidates'][0]['test_images']} test images")
+    images = done["candidates"][0]["test_images"]
+    table = Table(title=f"trained from scratch, {images:,} test images", title_justify="left")
     for heading in ("network", "top-1 %", "macs", "params"):
         table.add_column(heading, justify="left" if heading == "network" else "right")
     for one in done["candidates"]:
         table.add_row(one["name"], f"{one['top1']:.2f}", f"{one['macs']:,}", f"{one['params']:,}")
     console = Console()
     console.print(table)
-    say = click.echo
-    if done["comparison"] is not None:
-        found_text = done["comparison"]
-        say(
-            f"{found_text['verdict']} ({found_text['difference']:+.2f} points, "
-            f"{found_text['confidence']:.0%} interval {found_text['low']:+.2f} to "
-            f"{found_text['high']:+.2f})"
+    comparison = done["comparison"]
+    if comparison is not None:
+        verdict = (
+            f"{comparison['verdict']} ({comparison['difference']:+.2f} points, "
+            f"{comparison['confidence']:.0%} interval {comparison['low']:+.2f} to "
+            f"{comparison['high']:+.2f})"
         )
-    say(f"winner: {','.join(map(str, found['winner']))}, weights in {run.best(name)}")
-    say(f"report: {page}")
-    say(f"run:    {run.path}")
-    say(f"next:   nas search {run.path} --name smaller --limit 'macs<=30%'")
+        console.print(verdict, highlight=False, markup=False)
+    click.echo(f"winner: {','.join(map(str, found['winner']))}, weights in {run.best(name)}")
+    click.echo(f"report: {page}")
+    click.echo(f"run:    {run.path}")
+    click.echo(f"next:   {_command('search', run.path)} --name smaller --limit 'macs<=30%'")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
@@ -33,20 +32,21 @@ def stage(console: Console, title: str, total: int, unit: str) -> Iterator[Updat
 @contextlib.contextmanager
 def _bar(console: Console, title: str, total: int, unit: str) -> Iterator[Update]:
     progress = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description:<25}", markup=False),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
-        TextColumn(unit),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[word]}"),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        TextColumn("{task.fields[note]}", markup=False),
         console=console,
         expand=True,
     )
     with progress:
-        task = progress.add_task(title, total=total, note="")
+        task = progress.add_task(title, total=total, word="left", note="")
         yield lambda done, note: progress.update(task, completed=done, note=note)
+        # A search may end early, with everything seen.
+        done = progress.tasks[0].completed
+        progress.update(task, total=done or total, word="took")
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from nas_cli.stage_train import trained_supernet
 from nas_cli.workshop import RANDOM, RECALIBRATION, SEARCH, Workshop
 from nas_samplers import SupernetError
 from nas_spaces import FeasibleSet, History, InputError, replace_file
+from nas_spaces.torch import Supernet
 
 __all__ = ["check_search", "search", "search_settings"]
 
@@ -84,8 +85,8 @@ def _searchers(
     shop: Workshop, feasible: FeasibleSet, config: SearchConfig
 ) -> dict[str, nas_search.Evolution | nas_search.Random]:
     """Return the search and its baseline by the names of their files."""
-    return {
-        "history": nas_search.Evolution(
+    try:
+        evolution = nas_search.Evolution(
             shop.space,
             rng=shop.rng(SEARCH),
             feasible=feasible,
@@ -94,11 +95,13 @@ def _searchers(
             crossover=config.crossover,
             mutation=config.mutation,
             mutation_probability=config.mutation_probability,
-        ),
-        "random": nas_search.Random(
-            shop.space, rng=shop.rng(RANDOM), feasible=feasible, batch=config.population
-        ),
-    }
+        )
+    except InputError as error:
+        raise InputError(f"search: {error}; change it by --set search.KEY=VALUE") from error
+    random = nas_search.Random(
+        shop.space, rng=shop.rng(RANDOM), feasible=feasible, batch=config.population
+    )
+    return {"history": evolution, "random": random}
 
 
 def search(shop: Workshop, name: str) -> None:
@@ -157,7 +160,7 @@ def _count(feasible: FeasibleSet) -> int | None:
         return None
 
 
-def _error(shop: Workshop, supernet: torch.nn.Module) -> SupernetError:
+def _error(shop: Workshop, supernet: Supernet) -> SupernetError:
     """Return the metric: fixed training and held-out images, the same for every architecture."""
     config, train, held_out = shop.run.config.search, shop.data.train, shop.data.held_out
     recalibration: list[torch.Tensor] = []
@@ -194,7 +197,7 @@ def _run_search(
     """Run one searcher; its state is saved after every generation."""
     config = shop.run.config.search
     budget = config.population * config.generations
-    title = f"search {folder.name}" + (", random baseline" if label == "random" else "")
+    title = f"search {folder.name}" + (", random" if label == "random" else "")
     saved = folder / f"{label}.json"
     state = read_json(saved) if saved.exists() else None
     done, note = 0, ""
@@ -209,7 +212,8 @@ def _run_search(
             nonlocal done, note
             write_json(saved, state)
             rows = History.from_csv(state["history"])
-            done, note = len(rows), f"best {100 * (1 - rows.column('error').min()):.2f} %"
+            done = len(rows)
+            note = f"best top-1 {100 * (1 - rows.column('error').min()):.1f} %"
             update(done, note)
 
         result = nas_search.search(

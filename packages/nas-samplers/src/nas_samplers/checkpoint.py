@@ -122,7 +122,11 @@ def load_weights(network: nn.Module, path: Path) -> list[str]:
         else:
             tensors = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, UnpicklingError, RuntimeError, ValueError, EOFError) as error:
-        raise InputError(f"weights: {path} cannot be read as tensors: {error}") from error
+        # What torch says about its files is long, and ends in advice to let them run code.
+        raise InputError(
+            f"weights: {path} cannot be read as tensors; give safetensors, or what "
+            "torch.save(module.state_dict(), path) wrote"
+        ) from error
     if not isinstance(tensors, Mapping) or not all(
         isinstance(name, str) and isinstance(x, Tensor) for name, x in tensors.items()
     ):

@@ -6,12 +6,12 @@ dynamic programming over the cost table. No row is drawn and thrown away.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from numpy.typing import ArrayLike, NDArray
 
 from nas_spaces.errors import InputError
@@ -143,20 +143,18 @@ class _Window:
         if not exact:
             unit = reach / (budget // 2) or 1.0
         steps = [np.floor_divide(rise, unit).astype(np.int64) for rise in rises]
-        # Flooring loses less than one bin a group.
-        slack = 0 if exact else len(groups)
-        low = math.ceil(lower / unit) - slack
-        high = math.floor(upper / unit)
+        # Flooring loses less than one bin a group; the ends themselves are rounded too.
+        low = math.ceil(lower / unit) - (0 if exact else len(groups) + 1)
+        high = math.floor(upper / unit) + (0 if exact else 1)
         top = sum(int(step.max()) for step in steps)
+        low, high = max(low, 0), min(high, top)
+        if low + high > top:
+            # Counted from the end that is nearer: sums of float64 lose what is small beside them.
+            steps = [step.max() - step for step in steps]
+            low, high = top - high, top - low
         dtype = np.int64 if space.size < 2**62 else np.float64
-        below: list[Numbers] = [np.array([0, 1], dtype=dtype)]
-        for step in reversed(steps):
-            behind = np.diff(below[0])
-            counts = np.zeros(len(behind) + int(step.max()), dtype=dtype)
-            for cost, times in zip(*np.unique(step, return_counts=True), strict=True):
-                counts[cost : cost + len(behind)] += behind * times
-            below.insert(0, np.concatenate([[0], np.cumsum(counts)]).astype(dtype))
-        return cls(groups, steps, below, max(low, 0), min(high, top), exact)
+        below = [_cumulate(counts) for counts in _completion_counts(steps, dtype)]
+        return cls(groups, steps, below, low, high, exact)
 
     def _completions(
         self, index: int, lower: NDArray[np.int64], upper: NDArray[np.int64]
@@ -168,8 +166,15 @@ class _Window:
         return np.maximum(counts, 0, out=counts)
 
     def count(self) -> int:
-        """Return the number of rows in the window, in states."""
-        return int(self._completions(0, np.array([self.lower]), np.array([self.upper]))[0])
+        """Return the number of rows in the window, in states; exact as a Python integer."""
+        if self.below[0].dtype == np.int64:
+            return int(self._completions(0, np.array([self.lower]), np.array([self.upper]))[0])
+        return int(sum(_completion_counts(self.steps, object)[0][self.lower : self.upper + 1]))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row lies in the window, in states."""
+        return not self._completions(0, np.array([self.lower]), np.array([self.upper]))[0]
 
     def sample(self, n: int, num_choices: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return ``n`` rows int64 ``[n, d]``, uniform over the window."""
@@ -198,6 +203,22 @@ def _limits(limits: Iterable[Limit]) -> tuple[Limit, ...]:
     return tuple(limits)
 
 
+def _completion_counts(steps: Sequence[NDArray[np.int64]], dtype: Any) -> list[Numbers]:
+    """Return, for each group, how many completions from it on cost exactly ``t`` states."""
+    counts: list[Numbers] = [np.array([1], dtype=dtype)]
+    for step in reversed(steps):
+        behind = counts[0]
+        here = np.zeros(len(behind) + int(step.max()), dtype=dtype)
+        for cost, times in zip(*np.unique(step, return_counts=True), strict=True):
+            here[cost : cost + len(behind)] += behind * int(times)
+        counts.insert(0, here)
+    return counts
+
+
+def _cumulate(counts: Numbers) -> Numbers:
+    return np.concatenate([np.zeros(1, dtype=counts.dtype), np.cumsum(counts)])
+
+
 @frozen(eq=False)
 class FeasibleSet:
     """The architectures of a space that are within all limits.
@@ -216,8 +237,8 @@ class FeasibleSet:
     >>> shallow = FeasibleSet(space, [Limit(depth, upper=1)])
     >>> shallow.count()
     17
-    >>> depth(shallow.sample(100, rng=np.random.default_rng(0))).max()
-    np.int64(1)
+    >>> int(depth(shallow.sample(100, rng=np.random.default_rng(0))).max())
+    1
     """
 
     space: SearchSpace
@@ -226,10 +247,11 @@ class FeasibleSet:
     def __attrs_post_init__(self) -> None:
         for limit in self.limits:
             if isinstance(limit.metric, Table):
-                if limit.metric.space.num_options != self.space.num_options:
+                if evolve(limit.metric.space, alive=None) != evolve(self.space, alive=None):
                     raise InputError(
-                        f"limit on {limit.metric.name}: its table is of space "
-                        f"{limit.metric.space.name!r}, not of {self.space.name!r}"
+                        f"limit on {limit.metric.name}: its table is of another space: "
+                        f"{limit.metric.space.name!r} for images {limit.metric.space.input_shape}, "
+                        f"not {self.space.name!r} for images {self.space.input_shape}"
                     )
                 low, high = self.attainable(limit.metric)
                 if (limit.upper is not None and limit.upper < low) or (
@@ -237,15 +259,21 @@ class FeasibleSet:
                 ):
                     raise InputError(self._nothing(limit))
         for limit, window in self._windows:
-            if window.count() == 0:
+            if window.is_empty:
                 raise InputError(self._nothing(limit))
+        if len(self.limits) > len(self._windows[:1]):
+            # Whether several limits hold together is not counted: look for one row, with a
+            # generator of its own, since nothing but a failure comes of it.
+            self.sample(1, rng=np.random.default_rng(0))
 
     def _nothing(self, limit: Limit) -> str:
-        message = f"no architecture of space {self.space.name!r} satisfies {limit}"
-        if isinstance(limit.metric, Table):
-            low, high = self.attainable(limit.metric)
-            message += f"; attainable: {low:,} to {high:,} {limit.metric.unit}"
-        return message
+        return f"no architecture of space {self.space.name!r} satisfies {self._describe(limit)}"
+
+    def _describe(self, limit: Limit) -> str:
+        if not isinstance(limit.metric, Table):
+            return str(limit)
+        low, high = self.attainable(limit.metric)
+        return f"{limit}; attainable: {low:,} to {high:,} {limit.metric.unit}"
 
     def attainable(self, table: Table) -> tuple[float, float]:
         """Return the least and the largest value of ``table`` over live rows.
@@ -255,20 +283,21 @@ class FeasibleSet:
         """
         groups = _groups(self.space, table)
         if groups is not None and table.reduce == "sum":
-            parts = [(group.costs.min().item(), group.costs.max().item()) for group in groups]
-            return (
-                table.constant + sum(low for low, _ in parts),
-                table.constant + sum(high for _, high in parts),
-            )
-        ends = []
+            ends = np.zeros((2, self.space.num_choices), dtype=np.int64)
+            for group in groups:
+                ends[0, group.columns] = group.options[group.costs.argmin()]
+                ends[1, group.columns] = group.options[group.costs.argmax()]
+            low, high = table(ends).tolist()
+            return low, high
+        spans = []
         for term in table.terms:
             values: Numbers = term.values
             for axis, column in enumerate(term.columns):
                 live = np.flatnonzero(self.space.mask[column, : values.shape[axis]])
                 values = np.take(values, live, axis=axis)
-            ends.append((values.min().item(), values.max().item()))
-        lows = [table.constant, *(low for low, _ in ends)]
-        highs = [table.constant, *(high for _, high in ends)]
+            spans.append((values.min().item(), values.max().item()))
+        lows = [table.constant, *(low for low, _ in spans)]
+        highs = [table.constant, *(high for _, high in spans)]
         return (sum(lows), sum(highs)) if table.reduce == "sum" else (max(lows), max(highs))
 
     @cached_property
@@ -287,7 +316,7 @@ class FeasibleSet:
 
         Raises:
             InputError: more than one limit, or one that is no sum of integers within the state
-                budget; sample and look at `acceptance` instead.
+                budget.
         """
         if not self.limits:
             return self.space.size
@@ -324,7 +353,7 @@ class FeasibleSet:
             if drawn >= REJECTION_BUDGET * max(n, 50):
                 raise InputError(
                     f"{found} of {drawn:,} rows drawn satisfy all of: "
-                    + "; ".join(str(limit) for limit in self.limits)
+                    + "; ".join(self._describe(limit) for limit in self.limits)
                     + "; widen a limit"
                 )
             # Draw as many as the acceptance so far asks for, in bounded portions.

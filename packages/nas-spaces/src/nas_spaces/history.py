@@ -100,8 +100,12 @@ class History:
         return out.getvalue()
 
     @classmethod
-    def from_csv(cls, text: str) -> "History":
+    def from_csv(cls, text: str, *, num_choices: int | None = None) -> "History":
         """Read what `to_csv` wrote.
+
+        Args:
+            text: the CSV.
+            num_choices: columns of an architecture, where the text may hold no rows.
 
         Raises:
             InputError: text of another form.
@@ -113,14 +117,14 @@ class History:
             )
             archs = [[int(option) for option in line[0].split(",") if option] for line in lines]
             values = [[float(cell) for cell in line[1:]] for line in lines]
-            width = len(archs[0]) if archs else 0
+            width = len(archs[0]) if archs else num_choices or 0
             return cls(
                 names,
                 units,
                 np.array(archs, dtype=np.int64).reshape(len(lines), width),
                 np.array(values, dtype=np.float64).reshape(len(lines), len(names)),
             )
-        except (ValueError, IndexError) as error:
+        except (ValueError, IndexError, csv.Error) as error:
             raise InputError(f"this is no history in CSV: {error}") from error
 
     def to_jsonl(self) -> str:

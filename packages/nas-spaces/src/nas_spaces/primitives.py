@@ -251,6 +251,7 @@ class GraphBuilder:
     ) -> str:
         """Append a convolution; ``groups`` must divide both numbers of channels."""
         channels, height, width = self.shape_of(source)
+        _positive(name, out=out, kernel=kernel, stride=stride, groups=groups)
         if channels % groups or out % groups:
             raise InputError(
                 f"convolution {name!r}: groups={groups} must divide {channels} and {out} channels"
@@ -265,6 +266,7 @@ class GraphBuilder:
 
     def linear(self, name: str, source: str, out: int, *, bias: bool = True) -> str:
         """Append a linear map of the flattened value."""
+        _positive(name, out=out)
         channels, height, width = self.shape_of(source)
         return self._append(
             Linear(name, (source,), channels * height * width, out, bias, (out, 1, 1))
@@ -287,6 +289,9 @@ class GraphBuilder:
         if kind == "global":
             shape = (channels, 1, 1)
         elif kind in ("max", "average"):
+            _positive(name, kernel=kernel, stride=stride)
+            if kernel % 2 == 0:
+                raise InputError(f"pool {name!r}: kernel={kernel} must be odd")
             shape = (channels, -(-height // stride), -(-width // stride))
         else:
             raise InputError(f"pool kind {kind!r} is unknown; valid: max, average, global")
@@ -332,3 +337,9 @@ class GraphBuilder:
     def zeros(self, name: str, source: str, shape: Shape) -> str:
         """Append zeros of ``shape``."""
         return self._append(Zeros(name, (source,), shape))
+
+
+def _positive(name: str, **sizes: int) -> None:
+    for what, size in sizes.items():
+        if size < 1:
+            raise InputError(f"{name!r}: {what}={size} must be at least 1")

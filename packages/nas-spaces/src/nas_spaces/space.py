@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import numpy as np
-from attrs import evolve, field, frozen
+from attrs import evolve, field, frozen, has
+from attrs import fields as fields_of
 from numpy.typing import ArrayLike, NDArray
 
 from nas_spaces.errors import InputError, nearest
@@ -78,6 +79,17 @@ class Block:
     def __attrs_post_init__(self) -> None:
         if not self.name or "." in self.name:
             raise InputError(f"block name {self.name!r} must be non-empty and hold no dot")
+        if self.inputs == ():
+            raise InputError(f"block {self.name!r} has no inputs; name at least one, or pass None")
+        if self.shares:
+            kinds = {type(layer) for layer in self.layers}
+            known = {one.name for kind in kinds if has(kind) for one in fields_of(kind)}
+            for name in self.shares:
+                if name not in known:
+                    raise InputError(
+                        f"block {self.name!r} shares {name!r}, which none of its layers has: "
+                        f"{nearest(name, known)}"
+                    )
 
 
 @frozen
@@ -303,7 +315,10 @@ class SearchSpace:
         Raises:
             InputError: the wrong number of columns, no integers, or an option out of range.
         """
-        rows = np.asarray(archs)
+        try:
+            rows = np.asarray(archs)
+        except ValueError as error:
+            raise InputError(f"archs is no array [n, {self.num_choices}]: {error}") from error
         if rows.ndim == 2 and rows.shape[1] == self.num_choices == 0:
             return rows.astype(np.int64)
         if rows.ndim != 2:

@@ -25,6 +25,14 @@ def _columns(columns: Iterable[int]) -> tuple[int, ...]:
     return tuple(columns)
 
 
+def _values(values: ArrayLike) -> NDArray[np.int64] | NDArray[np.float64]:
+    array = np.asarray(values)
+    # Narrow integers would overflow in sums.
+    if array.dtype.kind in "biu":
+        return array.astype(np.int64, copy=False)
+    return array.astype(np.float64, copy=False)
+
+
 @frozen(eq=False)
 class Term:
     """One look-up: ``values[arch[columns]]``.
@@ -33,7 +41,7 @@ class Term:
     """
 
     columns: tuple[int, ...] = field(converter=_columns)
-    values: NDArray[np.int64] | NDArray[np.float64]
+    values: NDArray[np.int64] | NDArray[np.float64] = field(converter=_values)
 
 
 def _terms(terms: Iterable[Term]) -> tuple[Term, ...]:
@@ -117,7 +125,7 @@ class Table:
     @cached_property
     def is_integer(self) -> bool:
         """Whether every value is an integer."""
-        return isinstance(self.constant, int) and all(
+        return isinstance(self.constant, (int, np.integer)) and all(
             term.values.dtype.kind in "iu" for term in self.terms
         )
 
@@ -167,15 +175,6 @@ class Table:
             for position, values in zip(positions, look_ups, strict=True):
                 combine(total[portion], values.take(position), out=total[portion])
         return total
-
-    def term_values(self, archs: ArrayLike) -> NDArray[np.int64] | NDArray[np.float64]:
-        """Return ``[n, terms]``: what each look-up contributes to each architecture."""
-        rows = self.space.check(archs)
-        dtype = np.int64 if self.is_integer else np.float64
-        values: NDArray[Any] = np.zeros((len(rows), len(self.terms)), dtype=dtype)
-        for number, term in enumerate(self.terms):
-            values[:, number] = term.values[tuple(rows[:, c] for c in term.columns)]
-        return values
 
 
 def _spread(term: Term, columns: tuple[int, ...]) -> NDArray[np.generic]:
