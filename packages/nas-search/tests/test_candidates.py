@@ -94,12 +94,6 @@ def test_fresh_finds_what_rejection_misses_in_a_small_space(macro):
     assert fresh(feasible, 50, visited, rng=np.random.default_rng(0)).tolist() == []
 
 
-def test_fresh_refuses_limits_that_nothing_satisfies_together(macro):
-    feasible = FeasibleSet(macro, [Limit(Rare(2), upper=0), Limit(Rare(1), upper=0)])
-    with pytest.raises(InputError, match=r"0 of .* rows drawn satisfy all of: rare"):
-        fresh(feasible, 5, set(), rng=np.random.default_rng(0))
-
-
 def test_fresh_exhausts_a_small_set_in_a_huge_space(spos, macs):
     feasible = FeasibleSet(spos, [Limit(macs(spos), upper=272e6)])
     visited = set()

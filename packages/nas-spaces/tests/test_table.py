@@ -3,7 +3,17 @@ import itertools
 import numpy as np
 import pytest
 
-from nas_spaces import Block, Choice, InputError, SearchSpace, Table, Term, published
+from nas_spaces import (
+    Block,
+    Choice,
+    FeasibleSet,
+    InputError,
+    Limit,
+    SearchSpace,
+    Table,
+    Term,
+    published,
+)
 from nas_spaces.layers import Classifier, Conv
 
 
