@@ -3,6 +3,8 @@
 Both are trained by the one training loop, in two threads that take turns step by step, so that
 whatever else the machine does meets both. Before each step that is timed the supernet runs one of
 a random path and the network one of its own: a path's weights are as cold as in a real training.
+The clock on the wall decides; the thread's, which stands still while another process has the core,
+is printed beside it to tell a slow step from a busy machine.
 """
 
 import threading
@@ -42,7 +44,7 @@ class Timed:
         self.asked, self.seconds = 0, []
 
     def ask(self):
-        now = time.perf_counter()
+        now = np.array([time.perf_counter(), time.thread_time()])
         timed = self.asked % 2 == 0
         if timed and self.asked:
             self.seconds.append(now - self.begun)
@@ -53,7 +55,7 @@ class Timed:
             torch.set_num_threads(1)  # of this thread
         row = self.others() if timed else self.fixed
         self.asked += 1
-        self.begun = time.perf_counter()
+        self.begun = np.array([time.perf_counter(), time.thread_time()])
         return row
 
     def state_dict(self):
@@ -109,11 +111,16 @@ def test_supernet_step_against_static_step(name):
     whole, path = (sum(p.numel() for p in m.parameters()) for m in (supernet, network))
     assert [stepped[thread][1] for thread in threads] == [path, path]
     ours, theirs = (np.array(sampler.seconds[WARM_UP:]) for _, sampler, _ in players)
-    assert len(ours) == len(theirs) == ROUNDS
-    low, ratio, high = np.percentile(ours / theirs, [25, 50, 75])
+    assert ours.shape == theirs.shape == (ROUNDS, 2)
+    low, ratio, high = np.percentile(ours / theirs, [25, 50, 75], axis=0)
     print(
-        f"\n{name} {resolution} px, batch {batch}: supernet {np.median(ours) * 1e3:.1f} ms, "
-        f"static {np.median(theirs) * 1e3:.1f} ms; ratio {ratio:.3f} ({low:.3f} to {high:.3f}); "
+        f"\n{name} {resolution} px, batch {batch}: "
         f"parameters stepped {stepped[threads[0]][1]:,} of {whole:,}, of the path {path:,}"
     )
-    assert ratio <= 1.10
+    for i, clock in enumerate(("wall", "thread")):
+        print(
+            f"  {clock:6s} supernet {np.median(ours[:, i]) * 1e3:.1f} ms, static "
+            f"{np.median(theirs[:, i]) * 1e3:.1f} ms; ratio {ratio[i]:.3f} "
+            f"({low[i]:.3f} to {high[i]:.3f})"
+        )
+    assert ratio[0] <= 1.10

@@ -78,7 +78,7 @@ def test_the_same_state_gives_the_same_bytes(tmp_path):
 def test_a_state_of_something_else_is_refused_before_anything_is_written(tmp_path):
     write_checkpoint(tmp_path / "c", some())
     before = (tmp_path / "c").read_bytes()
-    with pytest.raises(TypeError, match="set"):
+    with pytest.raises(TypeError, match=r"state\['seen'\] is a set"):
         write_checkpoint(tmp_path / "c", Checkpoint({}, {"seen": {1, 2}}))
     assert (tmp_path / "c").read_bytes() == before
 
@@ -207,9 +207,26 @@ def test_weights_from_a_file(tmp_path, write):
         assert all(torch.equal(x, wanted[name]) for name, x in network.state_dict().items())
 
 
-def supernet(seed, classes=10):
+def supernet(seed, classes=10, **options):
     space = published.load("digits-mobile", classes=classes)
-    return Supernet(space, generator=torch.Generator().manual_seed(seed))
+    return Supernet(space, generator=torch.Generator().manual_seed(seed), **options)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_tensors_that_the_network_lacks_are_named_and_nothing_loaded(tmp_path, write):
+    network = supernet(2, affine=False)
+    before = {name: x.clone() for name, x in network.state_dict().items()}
+    lacking = r"the network does not have; the first is blocks\.\w+\.0\.\w+_norm\.bias of shape"
+    with pytest.raises(InputError, match=lacking):
+        load_weights(network, write(supernet(1), tmp_path))
+    assert all(torch.equal(x, before[name]) for name, x in network.state_dict().items())
+
+
+def test_a_classifier_may_have_other_tensors(tmp_path):
+    network = fresh(2)
+    tensors = {**fresh(1).state_dict(), "blocks.head.hidden.weight": torch.ones(3)}
+    safetensors.torch.save_file(tensors, tmp_path / "w.safetensors")
+    assert load_weights(network, tmp_path / "w.safetensors") == []
 
 
 @pytest.mark.parametrize("write", WRITERS)
@@ -244,9 +261,12 @@ def test_files_that_are_no_weights(tmp_path):
         load_weights(network, tmp_path)
     for suffix in ("pt", "safetensors"):
         path = tmp_path / f"w.{suffix}"
-        for content in (b"", b"not weights at all", b"\x80\x02" * 40, b"PK\x03\x04" + b"x" * 60):
+        broken = (b"", b"not weights at all", b"\x80\x02" * 40, b"PK\x03\x04" + b"x" * 60)
+        # Torch ends in a KeyError at the one, in an IndexError at the other.
+        for content in (*broken, b"hello\n", b"e = 1\n"):
             path.write_bytes(content)
-            with pytest.raises(InputError, match="cannot be read"):
+            kind = "torch" if suffix == "pt" else "safetensors"
+            with pytest.raises(InputError, match=f"cannot be read.* truncated, or no {kind} file"):
                 load_weights(network, path)
     for write in (write_plain, write_torch):
         path = write(network, tmp_path)

@@ -266,6 +266,13 @@ def test_test_folder_may_lack_a_class(tmp_path):
     assert data.notes == ("classes without images in test: cow",)
 
 
+def test_test_folder_may_be_of_one_class(tmp_path):
+    layout = {name: n for name, n in SPLIT.items() if name != "test/cat"}
+    data = _load(_folder(tmp_path, layout))
+    assert data.test.labels.tolist() == [1, 1]
+    assert data.notes == ("classes without images in test: cat",)
+
+
 def test_labels_of_the_test_folder_are_those_of_the_training_folder(tmp_path):
     data = _load(_folder(tmp_path, {**SPLIT, "train/ape": 5, "test/emu": 2, "train/emu": 5}))
     assert data.classes == ("ape", "cat", "dog", "emu")
@@ -278,6 +285,7 @@ def test_labels_of_the_test_folder_are_those_of_the_training_folder(tmp_path):
         ({}, "is empty; it needs one folder a class"),
         ({".": 3}, "holds no folder; it needs one folder a class"),
         ({"cat": 5}, r"has one class \('cat'\); at least two"),
+        ({"train/cat": 5, "test/cat": 5}, r"train has one class \('cat'\); at least two"),
         ({"cat": 5, "dog": 0}, "dog holds no image"),
         ({"cat": 5, "dog": 2}, r"class 'dog' in .* has too few images \(2\); at least 3"),
         ({**SPLIT, "test/cow": 1}, r"class 'cow' is in .*test but not in .*train"),

@@ -171,6 +171,24 @@ def test_decoding_a_large_jpeg_as_a_draft_gives_nearly_the_same(tmp_path):
     assert np.abs(draft.astype(int) - full.astype(int)).max() <= 6
 
 
+@pytest.mark.parametrize(
+    ("kind", "dtype"), [("png", "<u2"), ("pgm", "<u2"), ("tif", "<u2"), ("tif", ">u2")], ids=str
+)
+def test_grey_images_of_16_bits_keep_their_contrast(tmp_path, kind, dtype):
+    ramp = np.arange(256).repeat(4).reshape(32, 32)
+    Image.fromarray((ramp * 257).astype(dtype)).save(tmp_path / f"a.{kind}")
+    result = np.asarray(read_image(tmp_path / f"a.{kind}"))
+    np.testing.assert_array_equal(result, np.stack([ramp] * 3, axis=2))
+
+
+@pytest.mark.parametrize(("dtype", "mode"), [(np.int32, "I"), (np.float32, "F")])
+def test_grey_images_without_a_range_are_refused(tmp_path, dtype, mode):
+    path = tmp_path / "a.tif"
+    _write(path, np.full((32, 32), 1000, dtype=dtype))
+    with pytest.raises(InputError, match=re.escape(str(path)) + f".*mode '{mode}'.*8 or 16 bits"):
+        read_image(path)
+
+
 @pytest.mark.parametrize("content", [b"", b"not an image", "half"])
 def test_unreadable_image_is_named(tmp_path, content):
     path = tmp_path / "a.jpg"

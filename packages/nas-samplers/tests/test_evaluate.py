@@ -330,7 +330,21 @@ def test_the_metric_keeps_the_rules_of_metrics(name):
     check_metric(SupernetError(case.supernet, case.recalibration, case.batches), case.space)
 
 
+@pytest.mark.parametrize("memory", [0, 1 << 40])
+def test_logits_that_are_not_finite_are_no_answers(branched, memory):
+    broken = copy.deepcopy(branched)
+    archs = np.array([[0, 0, 0], [1, 2, 0], [1, 2, 1]])
+    with torch.no_grad():
+        broken.supernet.layer(2, 0).conv.weight.fill_(float("nan"))
+    assert np.isfinite(broken.evaluate(archs[1:], memory=memory)).all()
+    with pytest.raises(InputError, match="not finite for architecture 0,0,0"):
+        broken.evaluate(archs, memory=memory)
+
+
 def test_what_is_refused(branched):
+    alone = [branched.recalibration[0], branched.recalibration[1][:1]]
+    with pytest.raises(InputError, match=r"recalibration\[1\] is a batch of 1; "):
+        branched.evaluate(recalibration=alone)
     with pytest.raises(InputError, match="at least one batch"):
         branched.evaluate(batches=[])
     with pytest.raises(InputError, match="columns"):

@@ -94,6 +94,18 @@ def test_torchs_own_generator_is_put_back(space, data):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.parametrize(("name", "seeded"), [("cuda", 1), ("cuda:0", 0)])
+def test_the_generator_of_the_device_in_use_is_seeded(monkeypatch, name, seeded):
+    generators = (torch.Generator().manual_seed(3), torch.Generator().manual_seed(4))
+    monkeypatch.setattr(torch.cuda, "default_generators", generators)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    before = [generator.initial_seed() for generator in generators]
+    with train_module._seeded(7, torch.device(name)):
+        inside = [generator.initial_seed() for generator in generators]
+    before[seeded] = 7
+    assert inside == before
+
+
 def test_it_learns(space, data):
     network = supernet(space)
     losses = []
@@ -517,6 +529,7 @@ def test_a_step_touches_the_path_and_nothing_else(name, kind, rows_sampler, tmp_
             p.numel() for p in network.inherit(arch[0]).parameters()
         )
     moment = "momentum_buffer" if kind == "sgd" else "exp_avg"
+    assert len(state) == 2  # there is no file at the first step
     for checkpoint in state:
         touched = {
             key.removeprefix("optimiser.").split("|")[0]: x.numel()
@@ -541,6 +554,8 @@ def test_path_counts(space, data, rows_sampler):
     sampler = rows_sampler(*steps)
     summary = train(supernet(space), [phase(sampler, 3)], data.train, seed=0, device=CPU)
     assert summary.path_counts == ((2, 0, 2), (1, 2, 1), (2, 2, 0))
+    few = train(supernet(space), [phase(rows_sampler(*steps), 1)], data.train, seed=0, device=CPU)
+    assert few.path_counts == ((1, 0), (0, 1), (1, 0))
 
 
 # --- learners ---------------------------------------------------------------------------------
@@ -732,7 +747,24 @@ def saved_run(space, data, path, **changes):
     return train(network, phases, data.train, **{**arguments, **changes})
 
 
-@pytest.mark.parametrize("name", ["steps", "name", "batch", "optimiser", "seed", "number"])
+class Other(Uniform):
+    pass
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "steps",
+        "name",
+        "sampler",
+        "learner",
+        "batch",
+        "optimiser",
+        "seed",
+        "channels_last",
+        "number",
+    ],
+)
 def test_a_checkpoint_of_another_training_is_refused(space, data, tmp_path, name):
     path = tmp_path / "c"
     saved_run(space, data, path)
@@ -741,12 +773,21 @@ def test_a_checkpoint_of_another_training_is_refused(space, data, tmp_path, name
     changes, match = {
         "steps": ({"phases": [phase(sampler, 6)]}, r"steps is 5, this one's is 6"),
         "name": ({"phases": [phase(sampler, 5, name="x")]}, r"name is 'supernet'"),
+        "sampler": (
+            {"phases": [phase(Other(space, rng=np.random.default_rng(0)), 5)]},
+            "sampler is 'Uniform', this one's is 'Other'",
+        ),
+        "learner": (
+            {"phases": [phase(sampler, 5, learner=Learner())]},
+            "learner is None, this one's is 'Learner'",
+        ),
         "batch": ({"phases": [phase(sampler, 5, batch_size=4)]}, "batch_size is 8"),
         "optimiser": (
             {"phases": [phase(sampler, 5, Optimiser("adamw", lr=0.1))]},
             r"optimiser\.kind is 'sgd'",
         ),
         "seed": ({"seed": 1}, "seed is 0, this one's is 1"),
+        "channels_last": ({"channels_last": False}, "channels_last is True"),
         "number": ({"phases": [phase(sampler, 5), phase(sampler, 5)]}, "phases is 1"),
     }[name]
     with pytest.raises(InputError, match=match):
@@ -808,6 +849,20 @@ def test_a_full_disk_leaves_the_checkpoint_before(space, data, tmp_path, monkeyp
     # There is room again: it goes on.
     saved_run(space, data, path, network=supernet(space, 5))
     assert path.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"precision": "bfloat"}, "precision='bfloat' is unknown: did you mean 'bfloat16'"),
+        ({"checkpoint_every": 0}, "checkpoint_every=0 must be at least 1"),
+        ({"log_every": 0}, "log_every=0 must be at least 1"),
+    ],
+)
+def test_arguments_out_of_range(space, data, tmp_path, wrong, words):
+    with pytest.raises(InputError, match=words):
+        saved_run(space, data, tmp_path / "c", **wrong)
+    assert not (tmp_path / "c").exists()
 
 
 def test_no_phases(space, data):

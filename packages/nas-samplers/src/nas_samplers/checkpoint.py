@@ -1,12 +1,11 @@
 """Training state in one file: tensors as safetensors, everything else as JSON in its header."""
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-import numpy as np
 import safetensors.torch
 import torch
 from attrs import frozen
@@ -14,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from nas_spaces import InputError, replace_file
+from nas_spaces.jsonable import from_jsonable, to_jsonable
 
 __all__ = ["Checkpoint", "load_weights", "read_checkpoint", "write_checkpoint"]
 
@@ -34,9 +34,10 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
     Raises:
         OSError: the folder cannot be written or the disk is full; the old file stays.
+        TypeError: a state that is not made of JSON values and numpy arrays; the old file stays.
     """
     tensors = {name: x.detach().cpu().contiguous() for name, x in checkpoint.tensors.items()}
-    header = {HEADER: json.dumps(checkpoint.state, default=_encode)}
+    header = {HEADER: json.dumps(to_jsonable(checkpoint.state, "state"))}
     replace_file(path, safetensors.torch.save(tensors, metadata=header))
 
 
@@ -49,7 +50,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-            state = json.loads(header.get(HEADER, "null"), object_hook=_decode)
+            state = from_jsonable(json.loads(header.get(HEADER, "null")))
             if not isinstance(state, dict):
                 raise InputError(f"{path} is no training checkpoint; remove it to begin anew")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -58,20 +59,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise InputError(
             f"{path} is truncated or no checkpoint ({error}); remove it to begin anew"
         ) from error
-
-
-def _encode(value: object) -> object:
-    if isinstance(value, np.ndarray):
-        return {"dtype": value.dtype.str, "shape": value.shape, "array": value.ravel().tolist()}
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"a state is made of JSON values and numpy arrays, not {type(value).__name__}")
-
-
-def _decode(value: dict[str, Any]) -> Any:
-    if value.keys() == {"dtype", "shape", "array"}:
-        return np.array(value["array"], dtype=value["dtype"]).reshape(value["shape"])
-    return value
 
 
 def optimiser_tensors(network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -112,20 +99,27 @@ def load_weights(network: nn.Module, path: Path) -> list[str]:
         Names of tensors that kept their own values.
 
     Raises:
-        InputError: no such file, a file that cannot be read, or one whose tensors do not fit.
+        InputError: no such file, a file that is damaged, or one whose tensors do not fit: every
+            tensor of the network, and every one of the file, must have its counterpart, other
+            than those of the classifier and of an optimiser.
+        OSError: the file may not be read.
     """
     if not path.is_file():
         raise InputError(f"weights: there is no file {path}")
+    content = path.read_bytes()
     try:
         if path.suffix == ".safetensors":
-            tensors = safetensors.torch.load(path.read_bytes())
+            tensors = safetensors.torch.load(content)
         else:
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, RuntimeError, ValueError, EOFError) as error:
-        # What torch says about its files is long, and ends in advice to let them run code.
+            tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:
+        # Damage surfaces as any exception: torch takes the bytes of a text for instructions, and
+        # ends in a KeyError or IndexError. What it says itself is long, and ends in advice to let
+        # files run code.
+        kind = "safetensors" if path.suffix == ".safetensors" else "torch"
         raise InputError(
-            f"weights: {path} cannot be read as tensors; give safetensors, or what "
-            "torch.save(module.state_dict(), path) wrote"
+            f"weights: {path} cannot be read as tensors: it is truncated, or no {kind} file; give "
+            "safetensors, or what torch.save(module.state_dict(), path) wrote"
         ) from error
     if not isinstance(tensors, Mapping) or not all(
         isinstance(name, str) and isinstance(x, Tensor) for name, x in tensors.items()
@@ -136,7 +130,8 @@ def load_weights(network: nn.Module, path: Path) -> list[str]:
         )
     tensors = {name.removeprefix("network."): x for name, x in tensors.items()}
     own = network.state_dict()
-    head = {name for name in own if name.startswith(_last_block(own))}
+    last_block = _last_block(own)
+    head = {name for name in own if name.startswith(last_block)}
     fitting = {name: x for name, x in tensors.items() if name in own and own[name].shape == x.shape}
     kept = sorted(name for name in own if name not in fitting)
     wrong = [name for name in kept if name not in head and not name.endswith("batches_tracked")]
@@ -146,6 +141,16 @@ def load_weights(network: nn.Module, path: Path) -> list[str]:
         raise InputError(
             f"weights: {path} does not fit the network in {len(wrong)} tensors; the first is "
             f"{name} of shape {tuple(own[name].shape)}, the file has {received}"
+        )
+    # A checkpoint of a training holds its optimiser's tensors as well.
+    exempt = ("optimiser.", last_block)
+    foreign = sorted(n for n in tensors if n not in own and not n.startswith(exempt))
+    if foreign:
+        name = foreign[0]
+        raise InputError(
+            f"weights: {path} holds {len(foreign)} tensors that the network does not have; the "
+            f"first is {name} of shape {tuple(tensors[name].shape)}: build the network as the "
+            "file's was, with the same space and norms, or leave these tensors out"
         )
     network.load_state_dict(fitting, strict=False)
     return kept

@@ -39,14 +39,15 @@ def read_image(path: Path, *, smallest: int = 0, draft: int = 0) -> Image.Image:
             pixels a side, which is quicker.
 
     Raises:
-        InputError: the file is not a whole image, or smaller than ``smallest``.
+        InputError: the file is not a whole image, smaller than ``smallest``, or of grey values
+            without a fixed range.
     """
     try:
         with Image.open(path) as image:
             size = image.size
             if draft and min(size) >= 2 * draft:
                 image.draft("RGB", (draft, draft))
-            pixels = image.convert("RGB")
+            pixels = _to_rgb(image)
     except Exception as error:  # decoders raise almost anything at a broken file
         raise InputError(
             f"image {path} cannot be read ({error}); replace or remove the file"
@@ -57,6 +58,18 @@ def read_image(path: Path, *, smallest: int = 0, draft: int = 0) -> Image.Image:
             "lower the resolution, give larger images, or allow enlarging with upscale=True"
         )
     return pixels
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    # Pillow's own conversion of these modes cuts everything above 255 off, without a word.
+    # PGM files of 16 bits, and with older versions of Pillow PNG files as well, are of mode I.
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in {"PNG", "PPM"}):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in {"I", "F"}:
+        raise ValueError(
+            f"its mode {image.mode!r} has no fixed range of values; save it with 8 or 16 bits"
+        )
+    return image.convert("RGB")
 
 
 def decode(

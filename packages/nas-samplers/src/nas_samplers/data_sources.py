@@ -160,7 +160,7 @@ def _folder(path: Path) -> Source:
     for name in ("val", "test"):
         if name not in splits:
             continue
-        found, more, numbers = _images(splits[name])
+        found, more, numbers = _images(splits[name], least=1)
         foreign = [label for label in found if label not in classes]
         if foreign:
             raise InputError(
@@ -227,13 +227,13 @@ def _folders(path: Path) -> list[Path]:
     return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
-def _images(path: Path) -> tuple[list[str], list[Path], list[int]]:
-    """Return classes, files and the class number of each file of one folder a class."""
+def _images(path: Path, *, least: int = 2) -> tuple[list[str], list[Path], list[int]]:
+    """Return classes, at least so many, files, and the class number of each file."""
     folders = _folders(path)
     if not folders:
         state = "holds no folder" if any(path.iterdir()) else "is empty"
         raise InputError(f"data folder {path} {state}; it needs one folder a class, with images")
-    if len(folders) == 1:
+    if len(folders) < least:
         raise InputError(
             f"data folder {path} has one class ({folders[0].name!r}); at least two are needed"
         )

@@ -3,8 +3,8 @@
 The statistics of a block's norms depend on nothing behind the block. A population is therefore
 walked as a tree of equal block prefixes, depth first: at a node the block's norms are
 recalibrated on fixed training batches, then the fixed evaluation batches pass, and both sets of
-activations go down to all children. In float32 every error equals that of its architecture
-evaluated alone, to the last bit.
+activations go down to all children. In float32 on a CPU every error equals that of its
+architecture evaluated alone, to the last bit.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,6 +23,8 @@ __all__ = ["SupernetError", "evaluate"]
 
 # Activations that may wait at the nodes above the one that is computed.
 DEFAULT_MEMORY = 4 * 2**30
+# In place of a number of wrong answers.
+NOT_FINITE = -1
 
 
 @frozen(eq=False)
@@ -88,14 +90,22 @@ def evaluate(
     """Return the supernet error ``[n]`` of architectures ``[n, d]``; see `SupernetError`.
 
     Raises:
-        InputError: rows that do not belong to the space, or no evaluation batches.
+        InputError: rows that do not belong to the space, no evaluation batches, a recalibration
+            batch of one image, or logits that are not finite.
     """
     if not batches:
         raise InputError("batches is empty; give at least one batch of held-out images")
+    for index, x in enumerate(recalibration):
+        if len(x) < 2:
+            raise InputError(
+                f"recalibration[{index}] is a batch of {len(x)}; norms need at least 2 images"
+            )
+    archs = supernet.space.check(archs)
     combinations = supernet.space.combinations(archs)
     errors = np.full(len(combinations), np.nan)
     walk = _Walk(
         supernet,
+        archs,
         combinations,
         list(recalibration),
         [x for x, _ in batches],
@@ -117,9 +127,10 @@ def evaluate(
 
 @frozen(eq=False)
 class _Walk:
-    """One pass over a population. ``combinations``: int64 [n, blocks]."""
+    """One pass over a population. ``archs``: int64 [n, d]; ``combinations``: int64 [n, blocks]."""
 
     supernet: Supernet
+    archs: NDArray[np.int64]
     combinations: NDArray[np.int64]
     recalibration: list[Tensor]
     images: list[Tensor]
@@ -222,10 +233,20 @@ class _Walk:
 
     def _wrong(self, values: Values, labels: Tensor) -> Tensor:
         logits = self.supernet.wiring.output(values)
-        return (logits.argmax(dim=1) != labels.to(logits.device)).sum()
+        wrong = (logits.argmax(dim=1) != labels.to(logits.device)).sum()
+        # Argmax would take NaN for an answer. Only marked here: to read each batch would stall a
+        # GPU.
+        return torch.where(logits.isfinite().all(), wrong, NOT_FINITE)
 
     def _finish(self, rows: NDArray[np.int64], wrong: Sequence[Tensor]) -> None:
         total = sum(len(labels) for labels in self.labels)
-        self.errors[rows] = int(torch.stack(list(wrong)).sum()) / total
+        counts = torch.stack(list(wrong)).tolist()
+        if NOT_FINITE in counts:
+            raise InputError(
+                "the supernet's logits are not finite for architecture "
+                f"{self.supernet.space.format(self.archs[rows[0]])}; its training diverged, or the "
+                "images are not finite: check both"
+            )
+        self.errors[rows] = sum(counts) / total
         if self.on_progress is not None:
             self.on_progress(len(rows))

@@ -4,11 +4,18 @@ import math
 from typing import Literal
 
 import torch
-from attrs import field, frozen
+from attrs import Attribute, field, frozen
 from attrs.validators import ge, gt, in_, le, optional
 from torch import nn
 
+from nas_spaces import InputError
+
 __all__ = ["Optimiser"]
+
+
+def _finite(instance: object, attribute: "Attribute[float]", value: float) -> None:
+    if not math.isfinite(value):
+        raise InputError(f"{attribute.name}={value} must be a finite number")
 
 
 @frozen
@@ -26,9 +33,9 @@ class Optimiser:
     """
 
     kind: Literal["sgd", "adamw"] = field(default="sgd", validator=in_(("sgd", "adamw")))
-    lr: float = field(default=0.5, validator=gt(0))
-    momentum: float = field(default=0.9, validator=ge(0))
-    weight_decay: float = field(default=4e-5, validator=ge(0))
+    lr: float = field(default=0.5, validator=[gt(0), _finite])
+    momentum: float = field(default=0.9, validator=[ge(0), _finite])
+    weight_decay: float = field(default=4e-5, validator=[ge(0), _finite])
     schedule: Literal["linear", "cosine", "constant"] = field(
         default="linear", validator=in_(("linear", "cosine", "constant"))
     )

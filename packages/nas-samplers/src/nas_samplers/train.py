@@ -5,7 +5,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from nas_samplers.checkpoint import (
     write_checkpoint,
 )
 from nas_samplers.optimiser import Optimiser
-from nas_spaces import InputError, derive_seed
+from nas_spaces import InputError, derive_seed, nearest
 from nas_spaces.protocols import Learner, Sampler
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 Record = dict[str, Any]
+Precision = Literal["float32", "bfloat16"]
 Forward = Callable[[nn.Module, Tensor, NDArray[np.int64]], Tensor]
 """(network, images, row) -> logits."""
 Weigh = Callable[[int], float]
@@ -132,7 +133,8 @@ class Summary:
     """What a training did.
 
     ``steps``: optimiser steps. ``loss``: mean of the last logged stretch. ``path_counts``: int
-    ``[d][k]``, how often each option of each choice was drawn.
+    ``[d][k]``, how often each option of each choice was drawn; all rows are of the same length
+    ``k``, which is one more than the largest option that was drawn of any choice.
     """
 
     steps: int
@@ -148,7 +150,7 @@ def train(
     seed: int,
     device: torch.device,
     held_out: Images | None = None,
-    precision: Literal["float32", "bfloat16"] = "float32",
+    precision: Precision = "float32",
     channels_last: bool = True,
     checkpoint: Path | None = None,
     checkpoint_every: int = 500,
@@ -176,14 +178,21 @@ def train(
 
     Raises:
         DivergedError: loss or weights are not finite; the last good checkpoint stays.
-        InputError: a checkpoint that is damaged or belongs to another training.
+        InputError: an argument out of range, or a checkpoint that is damaged or belongs to
+            another training.
         OSError: the checkpoint cannot be written.
     """
+    if precision not in get_args(Precision):
+        hint = nearest(precision, get_args(Precision))
+        raise InputError(f"precision={precision!r} is unknown: {hint}")
+    for name, every in (("checkpoint_every", checkpoint_every), ("log_every", log_every)):
+        if every < 1:
+            raise InputError(f"{name}={every} must be at least 1 step")
     network.to(device)
     if channels_last:
         network.to(memory_format=torch.channels_last)
     network.train()
-    state = _State.begin(phases, seed, precision)
+    state = _State.begin(phases, seed, precision, channels_last)
     saved = None
     if checkpoint is not None and checkpoint.exists():
         saved = read_checkpoint(checkpoint)
@@ -342,7 +351,8 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch's own generators (dropout draws from them), and put them back afterwards."""
     generators = [torch.default_generator]
     if device.type == "cuda":
-        generators.append(torch.cuda.default_generators[device.index or 0])
+        index = torch.cuda.current_device() if device.index is None else device.index
+        generators.append(torch.cuda.default_generators[index])
     before = [generator.get_state() for generator in generators]
     try:
         for generator in generators:
@@ -369,13 +379,22 @@ class _State:
         self.counts = np.zeros((0, 0), dtype=np.int64)
 
     @classmethod
-    def begin(cls, phases: Sequence[Phase], seed: int, precision: str) -> "_State":
+    def begin(
+        cls, phases: Sequence[Phase], seed: int, precision: str, channels_last: bool
+    ) -> "_State":
         if not phases:
             raise InputError("phases is empty; give at least one phase")
-        training = {"seed": seed, "precision": precision, "phases": len(phases)}
+        training: dict[str, Any] = {
+            "seed": seed,
+            "precision": precision,
+            "channels_last": channels_last,
+            "phases": len(phases),
+        }
         for index, phase in enumerate(phases):
             numbers = {
                 "name": phase.name,
+                "sampler": type(phase.sampler).__name__,
+                "learner": type(phase.learner).__name__ if phase.learner else None,
                 "steps": phase.steps,
                 "batch_size": phase.batch_size,
                 "micro_batch": phase.micro_batch,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from nas_search import candidates
 from nas_spaces import FeasibleSet, History, InputError, Metric, Searcher, SearchSpace
+from nas_spaces.jsonable import from_jsonable, to_jsonable
 
 __all__ = ["SearchResult", "best", "search"]
 
@@ -116,7 +117,7 @@ def search(
                 {
                     "format": STATE_FORMAT,
                     "searcher": type(searcher).__name__,
-                    "state": _to_json(searcher.state_dict(), "state"),
+                    "state": _saved(searcher),
                     "history": history.to_csv(),
                     "generation": generation,
                     "idle": idle,
@@ -194,6 +195,14 @@ def _measure(
     return np.column_stack(columns)
 
 
+def _saved(searcher: Searcher) -> Any:
+    state = searcher.state_dict()
+    try:
+        return to_jsonable(state, "state")
+    except TypeError as error:
+        raise InputError(f"the searcher's {error}") from error
+
+
 def _restore(
     state: Mapping[str, Any], searcher: Searcher, empty: History, feasible: FeasibleSet
 ) -> tuple[History, int, int]:
@@ -213,38 +222,5 @@ def _restore(
         )
     if not feasible.contains(history.archs).all():
         raise InputError("resume is of a search under other limits: it holds infeasible rows")
-    searcher.load_state_dict(_from_json(state["state"]))
+    searcher.load_state_dict(from_jsonable(state["state"]))
     return history, int(state["generation"]), int(state["idle"])
-
-
-def _to_json(value: Any, place: str) -> Any:
-    """Return a state in JSON values only: arrays become their dtype, shape and elements."""
-    if isinstance(value, np.ndarray):
-        return {
-            "dtype": str(value.dtype),
-            "shape": list(value.shape),
-            "array": value.ravel().tolist(),
-        }
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Mapping):
-        return {str(key): _to_json(item, f"{place}[{key!r}]") for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_to_json(item, f"{place}[{i}]") for i, item in enumerate(value)]
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    raise InputError(
-        f"the searcher's {place} is a {type(value).__name__}; a state is made of JSON values and "
-        "numpy arrays"
-    )
-
-
-def _from_json(value: Any) -> Any:
-    """Return what `_to_json` was given (tuples as lists, numpy scalars as Python numbers)."""
-    if isinstance(value, Mapping):
-        if value.keys() == {"dtype", "shape", "array"}:
-            return np.array(value["array"], dtype=value["dtype"]).reshape(value["shape"])
-        return {key: _from_json(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_from_json(item) for item in value]
-    return value

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from nas_spaces import published
+from nas_spaces import InputError, published
 from nas_spaces.torch import Network, Supernet, initialise
 
 
@@ -79,6 +79,19 @@ def test_residual_branches_can_start_as_nothing():
     # Everything else is drawn as by "kaiming".
     others = supernet.state_dict()
     assert all(torch.equal(p, others[n]) for n, p in kaiming.state_dict().items() if p.ndim > 1)
+
+
+def test_branches_whose_norms_have_no_scale_cannot_start_as_nothing():
+    options = {"generator": torch.Generator(), "affine": False, "scheme": "zero-residual"}
+    with pytest.raises(InputError, match="affine=True, or scheme='kaiming'"):
+        Supernet(published.load("digits-mobile"), **options)
+    # Without residual branches there is nothing to set.
+    Supernet(published.load("spos-shufflenet", resolution=32), **options)
+
+
+def test_unknown_scheme():
+    with pytest.raises(InputError, match="scheme='kaimin' is unknown: did you mean 'kaiming'"):
+        network("kaimin")
 
 
 def test_biases_are_zero_and_norms_the_identity():

@@ -205,6 +205,11 @@ def test_sharing_needs_the_same_kernel_kind_and_groups():
     build.linear("conv", INPUT, 8)
     with pytest.raises(InputError, match="different kinds"):
         LayerModule([Conv(8, 3).graph(shape), build.graph])
+    other = GraphBuilder(shape)
+    other.linear("conv", INPUT, 8, bias=False)
+    for graphs in ([build.graph, other.graph], [other.graph, build.graph]):
+        with pytest.raises(InputError, match=r"differ in bias; they share no weights"):
+            LayerModule(graphs)
 
 
 def batches(shape, n=3):

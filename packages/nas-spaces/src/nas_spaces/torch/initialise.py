@@ -1,11 +1,12 @@
 """Weight initialisation from a passed generator."""
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import nn
 
+from nas_spaces.errors import InputError, nearest
 from nas_spaces.torch.modules import LayerModule
 
 __all__ = ["Scheme", "initialise"]
@@ -24,11 +25,16 @@ def initialise(network: nn.Module, scheme: Scheme, *, generator: torch.Generator
             residual branch start with scale 0, so that the branch starts as nothing (Goyal et
             al., 2017): candidates then agree from the first step on what reaches the blocks
             behind them, and single-path supernets of residual blocks learn much faster.
-            ``"spos"``: the first convolution N(0, 0.01), others
-            with standard deviation 1 / (input channels a group), linear maps N(0, 0.01), as the
-            official SPOS code does. Biases are 0, norms the identity in both.
+            ``"spos"``: the first convolution N(0, 0.01), others with standard deviation
+            1 / (input channels a group), linear maps N(0, 0.01), as the official SPOS code does.
+            In all three biases are 0, and all other norms the identity.
         generator: source of randomness, on the CPU.
+
+    Raises:
+        InputError: an unknown scheme, or ``"zero-residual"`` where those norms have no scale.
     """
+    if scheme not in get_args(Scheme):
+        raise InputError(f"scheme={scheme!r} is unknown: {nearest(scheme, get_args(Scheme))}")
     first = True
     residual_norms: list[nn.BatchNorm2d] = []
     for module in network.modules():
@@ -53,8 +59,12 @@ def initialise(network: nn.Module, scheme: Scheme, *, generator: torch.Generator
         if module.bias is not None:
             module.bias.zero_()
     for norm in residual_norms:
-        if norm.affine:
-            norm.weight.zero_()
+        if not norm.affine:
+            raise InputError(
+                "scheme='zero-residual' sets the scales of norms, and these norms have none; give "
+                "affine=True, or scheme='kaiming' or 'spos'"
+            )
+        norm.weight.zero_()
 
 
 def _normal(weight: torch.Tensor, std: float, generator: torch.Generator) -> None:

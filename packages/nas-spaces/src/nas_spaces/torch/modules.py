@@ -230,6 +230,8 @@ def _largest(name: str, nodes: Sequence[Primitive], affine: bool) -> nn.Module:
         )
     if isinstance(first, Linear):
         linears = [node for node in nodes if isinstance(node, Linear)]
+        if len({node.bias for node in linears}) > 1:
+            raise InputError(f"linear maps named {name!r} differ in bias; they share no weights")
         return nn.Linear(
             max(node.in_features for node in linears),
             max(node.out_features for node in linears),
