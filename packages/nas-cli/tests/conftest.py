@@ -15,15 +15,16 @@ from nas_cli.main import main
 TINY = {
     "threads": 1,
     "baselines": 2,
-    "train.epochs": 1,
-    "train.checkpoint_every": 5,
+    "images.subset": 300,
+    "train.epochs": 4,
+    "train.checkpoint_every": 4,
     "search.population": 8,
     "search.parents": 4,
     "search.crossover": 4,
     "search.mutation": 4,
     "search.generations": 2,
-    "retrain.epochs": 0.3,
-    "retrain.checkpoint_every": 5,
+    "retrain.epochs": 1,
+    "retrain.checkpoint_every": 4,
 }
 
 

@@ -11,7 +11,11 @@ import os
 import signal
 import sys
 
-import torch._dynamo  # noqa: F401 (the first optimiser imports it)
+# What a run imports on its way, the first optimiser for example; only that it is there counts.
+import plotly.graph_objects  # noqa: F401
+import plotly.subplots  # noqa: F401
+import sklearn.datasets  # noqa: F401
+import torch._dynamo  # noqa: F401
 
 import nas_cli.report
 import nas_cli.stage_retrain

@@ -549,6 +549,32 @@ def test_a_step_touches_the_path_and_nothing_else(name, kind, rows_sampler, tmp_
     )
 
 
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_a_path_trained_before_does_not_move_by_a_bit(
+    kind, space, data, rows_sampler, tmp_path, monkeypatch
+):
+    """Its momentum and decay would move it, if its gradients were zero instead of absent."""
+    files, real = [], train_module.write_checkpoint
+
+    def write(path, checkpoint):
+        real(path, checkpoint)
+        files.append(read_checkpoint(path).tensors)
+
+    monkeypatch.setattr(train_module, "write_checkpoint", write)
+    before, path = [[0, 0, 0]], [[1, 1, 1]]
+    sampler = rows_sampler(before, before, before, *[path] * 5)
+    steps = phase(sampler, 8, Optimiser(kind, lr=0.1, weight_decay=0.1))
+    saved = {"checkpoint": tmp_path / "c", "checkpoint_every": 1}
+    train(supernet(space), [steps], data.train, seed=0, device=CPU, **saved)
+    then, later = files[2], files[6]  # the last file is of a phase that is over
+    prefixes = [f"{what}.blocks.{b}.0." for what in ("network", "optimiser") for b in "abc"]
+    trained = [name for name in then if name.startswith(tuple(prefixes))]
+    assert len(trained) > 20
+    assert any(name.startswith("optimiser") for name in trained)
+    assert all(torch.equal(then[name], later[name]) for name in trained)
+    assert not torch.equal(files[1][trained[0]], then[trained[0]])  # it did move before
+
+
 def test_path_counts(space, data, rows_sampler):
     steps = [[[0, 1, 0]], [[2, 1, 1], [2, 2, 0]], [[0, 0, 1]]]
     sampler = rows_sampler(*steps)

@@ -274,15 +274,15 @@ def test_slices_are_the_first_channels(shared_widths):
 
 
 @pytest.mark.parametrize(
-    "layers",
+    ("layers", "shares"),
     [
-        [MBConv(8, 3), MBConv(8, 5)],
-        [Conv(8, 1), Conv(8, 3)],
-        [Conv(8, 3), Conv(8, 3, stride=1, groups=2)],
+        ([MBConv(8, 3), MBConv(8, 5)], "kernel"),
+        ([Conv(8, 1), Conv(8, 3)], "kernel"),
+        ([Conv(8, 3), Conv(8, 3, groups=2)], "groups"),
     ],
 )
-def test_kernels_and_groups_are_never_shared(layers):
-    block = Block("a", layers, reads=("a",), shares=("kernel", "groups"))
+def test_kernels_and_groups_are_never_shared(layers, shares):
+    block = Block("a", layers, reads=("a",), shares=(shares,))
     space = SearchSpace("s", (8, 6, 6), [Choice("a", range(len(layers)))], [block])
     with pytest.raises(InputError, match="share no weights"):
         Supernet(space, generator=torch.Generator())

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+
+import nas_hw
+from nas_cli.limits import build_limits, parse_limit
+from nas_spaces import InputError, published
+
+SPACE = published.load("digits-mobile")
+MACS = nas_hw.macs(SPACE)
+PARAMS = nas_hw.params(SPACE)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("macs<=300", 300),
+        ("macs<=300k", 300e3),
+        ("macs<=0.3M", 300e3),
+        (" macs <= 300 K ", 300e3),
+        ("macs<=300,000", 300e3),
+        ("macs<=300_000", 300e3),
+        ("macs<=3e5", 300e3),
+        ("macs<=1.5G", 1.5e9),
+    ],
+)
+def test_values(text, value):
+    limit = parse_limit(text)
+    assert (limit.metric, limit.sign, limit.value, limit.share) == ("macs", "<=", value, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("macs", "cannot be read; write it like 'macs<=300M'"),
+        ("macs=<300M", "cannot be read"),
+        ("macs<=-3", "cannot be read"),
+        ("macs<=3.3.3M", "cannot be read"),
+        ("macs<=3M params<=1M", "cannot be read"),
+        ("macs<300M", "sign '<' is unknown; use <= or >="),
+        ("macs=300M", "sign '=' is unknown"),
+        ("macs<=300X", "unit 'X' is unknown; use K, M, G, %"),
+        ("macs<=300m", "unit 'm' is unknown"),
+        ("mac<=300M", "did you mean 'macs'?"),
+        ("latency<=3", "metric 'latency' is unknown: valid: macs, params"),
+        ("flops<=600M", "what papers call FLOPs of a network are its macs"),
+    ],
+)
+def test_limits_of_another_form(text, says):
+    with pytest.raises(InputError) as caught:
+        parse_limit(text)
+    assert says in str(caught.value)
+    assert repr(text) in str(caught.value)
+
+
+def test_all_limits_hold():
+    feasible = build_limits(SPACE, ("macs<=500k", "params<=40k", "macs>=300k"))
+    rows = feasible.sample(200, rng=np.random.default_rng(0))
+    assert (MACS(rows) <= 500e3).all()
+    assert (MACS(rows) >= 300e3).all()
+    assert (PARAMS(rows) <= 40e3).all()
+
+
+def test_the_tighter_of_two_limits_holds():
+    [limit] = build_limits(SPACE, ("macs<=700k", "macs<=500k", "macs<=600k")).limits
+    assert limit.upper == 500e3
+
+
+def test_a_share_is_of_the_largest_architecture():
+    largest = np.array(SPACE.num_options)[None] * 0 + 3  # 5x5, expansion 6 everywhere
+    [limit] = build_limits(SPACE, ("macs<=50%",)).limits
+    assert limit.upper == MACS(largest)[0] // 2
+
+
+@pytest.mark.parametrize("text", ["macs<=1", "macs>=99M", "macs<=0%", "macs>=101%"])
+def test_unattainable_limits_name_the_attainable_range(text):
+    with pytest.raises(InputError, match="attainable: 159,264 to 1,212,288 multiply-adds"):
+        build_limits(SPACE, (text,))
+
+
+def test_contradictory_limits():
+    with pytest.raises(InputError, match="exceeds"):
+        build_limits(SPACE, ("macs<=300k", "macs>=500k"))

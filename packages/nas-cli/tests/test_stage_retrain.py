@@ -1,0 +1,163 @@
+import json
+import shutil
+import subprocess
+import sys
+
+import attrs
+import numpy as np
+import pytest
+import torch
+
+import nas_cli.workshop
+from nas_cli.stage_retrain import _compare
+from nas_samplers import load_data
+from nas_spaces import from_json
+from nas_spaces.torch import load_network
+
+# As somebody would use the network who has nothing but nas-spaces.
+USE = """
+import sys
+import numpy as np, torch
+from nas_spaces.torch import load_network
+images, labels = (torch.from_numpy(x) for x in np.load(sys.argv[2]).values())
+torch.set_num_threads(1)
+with torch.inference_mode():
+    right = load_network(sys.argv[1])(images).argmax(dim=1) == labels
+print(100 * float(right.double().mean()))
+assert not [name for name in sys.modules if name.startswith("nas_") and "nas_spaces" not in name]
+"""
+
+
+@pytest.fixture
+def searched(finished, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(run / "searches/main/retrain")
+    shutil.rmtree(run / "best")
+    return run
+
+
+def candidates(run, name="main"):
+    path = run / "searches" / name / "retrain" / "result.json"
+    return json.loads(path.read_text())["candidates"]
+
+
+def test_best_gives_the_reported_result_with_nas_spaces_alone(finished, tmp_path):
+    data = load_data("digits", resolution=8, device="cpu", seed=0, subset=300)
+    batches = list(data.test.fixed_batches(1000))
+    images, labels = (torch.cat(parts).numpy() for parts in zip(*batches, strict=True))
+    np.savez(tmp_path / "test.npz", images=images, labels=labels)
+    command = [sys.executable, "-c", USE, str(finished / "best"), str(tmp_path / "test.npz")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert float(said) == pytest.approx(candidates(finished)[0]["top1"], abs=1e-3)
+
+
+def test_best_is_the_winner(finished):
+    found = json.loads((finished / "searches/main/result.json").read_text())
+    space = from_json((finished / "space.json").read_text())
+    assert load_network(finished / "best").space == space.fix(found["winner"])
+    record = candidates(finished)[0]
+    assert record["architecture"] == found["winner"]
+    assert record["supernet_error"] == found["values"]["error"]
+    assert (record["macs"], record["params"]) == (
+        found["values"]["macs"],
+        found["values"]["params"],
+    )
+
+
+def test_random_networks_are_other_networks_within_the_limits(nas, searched):
+    settings = ["--set", "baselines=12", "--set", "retrain.epochs=0.05"]
+    assert nas("retrain", searched, *settings).exit_code == 0
+    space = from_json((searched / "space.json").read_text())
+    records = candidates(searched)
+    assert [one["name"] for one in records] == ["winner", *(f"random-{i}" for i in range(1, 13))]
+    assert all(one["macs"] <= 606_144 for one in records)
+    rows = space.canonical([one["architecture"] for one in records])
+    assert len(np.unique(rows, axis=0)) == 13
+
+
+class Watched:
+    """Test images that note every look at them; nothing trains on them."""
+
+    def __init__(self, images, run, looks):
+        self.images, self.run, self.looks = images, run, looks
+
+    def __len__(self):
+        return len(self.images)
+
+    def fixed_batches(self, *args, **options):
+        events = (self.run / "events.jsonl").read_text().splitlines()
+        last = json.loads(events[-1])
+        self.looks.append((last["stage"], last.get("status")))
+        return self.images.fixed_batches(*args, **options)
+
+
+def test_test_images_are_seen_once_by_each_finished_network(nas, tiny, tmp_path, monkeypatch):
+    run, looks = tmp_path / "run", []
+
+    def watched(*args, **options):
+        data = load_data(*args, **options)
+        return attrs.evolve(data, test=Watched(data.test, run, looks))
+
+    monkeypatch.setattr(nas_cli.workshop, "load_data", watched)
+    assert nas("pipeline", "--out", run, *tiny()).exit_code == 0
+    names = ("winner", "random-1", "random-2")
+    assert looks == [(f"retrain/main/{name}", "finished") for name in names]
+
+
+def test_networks_are_trained_on_training_and_held_out_images(nas, finished):
+    lines = (finished / "events.jsonl").read_text().splitlines()
+    steps = [one for one in map(json.loads, lines) if one["event"] == "step"]
+    # 300 images and not 240: nine steps of 32 images are 0.96 epochs.
+    last = [one for one in steps if one["stage"] == "retrain/main/winner"][-1]
+    assert (last["step"], last["epoch"]) == (9, 0.96)
+    last = [one for one in steps if one["stage"] == "train"][-1]
+    assert (last["step"], last["epoch"]) == (15, 4.0)
+
+
+def test_winners_of_other_searches_have_their_own_best(nas, searched, finished):
+    nas("search", searched, "--name", "small", "--limit", "macs<=30%")
+    assert nas("retrain", searched, "--name", "small").exit_code == 0
+    assert not (searched / "best").exists()
+    best = searched / "searches" / "small" / "best"
+    network = load_network(best)
+    assert (
+        sum(x.numel() for x in network.parameters()) == candidates(searched, "small")[0]["params"]
+    )
+    assert nas("retrain", searched).exit_code == 0
+    for name in ("architecture.json", "model.safetensors"):
+        assert (searched / "best" / name).read_bytes() == (finished / "best" / name).read_bytes()
+
+
+def test_the_winner_can_start_from_weights(nas, searched, finished):
+    weights = finished / "best" / "model.safetensors"
+    settings = ["--set", "retrain.epochs=0.01", "--set", "retrain.lr=1e-9", "--weights", weights]
+    said = nas("retrain", searched, *settings)
+    assert f"winner: starts from {weights}, 0 tensors are new" in said.stderr
+    begun, ended = (load_network(run / "best").state_dict() for run in (finished, searched))
+    for name, x in begun.items():
+        if name.endswith("weight"):
+            torch.testing.assert_close(ended[name], x, atol=1e-6, rtol=0)
+    # Going on takes them from the run.
+    shutil.rmtree(searched / "searches/main/retrain/winner")
+    (searched / "searches/main/retrain/result.json").unlink()
+    assert f"starts from {weights}" in nas("retrain", searched).stderr
+
+
+def compared(*top1):
+    return _compare([{"top1": value} for value in top1])
+
+
+def test_verdicts():
+    better, worse = compared(99.0, 97.0, 97.1, 96.9), compared(95.0, 97.0, 97.1, 96.9)
+    assert better["verdict"] == (
+        "the winner is 2.00 percentage points better than 3 random architectures within the same "
+        "limits on average"
+    )
+    assert better["low"] > 0
+    assert "2.00 percentage points worse" in worse["verdict"]
+    assert worse["high"] < 0
+    none = compared(97.2, 96.0, 97.1, 97.9)
+    assert none["verdict"].startswith("no measurable difference between the winner and 3 random")
+    assert none["low"] < 0 < none["high"]
+    # One other network has no spread.
+    assert compared(97.0, 96.0) is None

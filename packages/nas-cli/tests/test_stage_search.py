@@ -1,0 +1,111 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from nas_cli.limits import build_limits
+from nas_spaces import History, from_json
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+def history(run, name, file="history.csv"):
+    return History.from_csv((run / "searches" / name / file).read_text())
+
+
+def result(run, name):
+    return json.loads((run / "searches" / name / "result.json").read_text())
+
+
+def test_searches_of_one_supernet_keep_their_own_limits(nas, run):
+    space = from_json((run / "space.json").read_text())
+    asked = {
+        "main": (),
+        "small": ("macs<=30%",),
+        "both": ("macs<=500k", "params<=50k", "macs>=300k"),
+    }
+    for name, limits in asked.items():
+        options = [part for text in limits for part in ("--limit", text)]
+        assert nas("search", run, "--name", name, *options).exit_code == 0
+    for name, limits in asked.items():
+        feasible = build_limits(space, limits or ("macs<=50%",))
+        found = result(run, name)
+        assert found["limits"] == [str(limit) for limit in feasible.limits]
+        assert feasible.contains([found["winner"]]).all()
+        for file in ("history.csv", "random.csv"):
+            rows = history(run, name, file)
+            assert len(rows) == 16
+            assert feasible.contains(rows.archs).all()
+    assert result(run, "main")["feasible"] == build_limits(space, ("macs<=50%",)).count()
+    assert result(run, "both")["feasible"] is None
+    # The first search is the run's own.
+    own = (run / "searches" / "main" / "history.csv").read_bytes()
+    assert (run / "history.csv").read_bytes() == own
+
+
+def test_the_winner_is_the_best_of_all_and_the_cheapest_of_equals(nas, finished):
+    rows, found = history(finished, "main"), result(finished, "main")
+    error, macs = rows.column("error"), rows.column("macs")
+    best = np.flatnonzero(error == error.min())
+    assert found["winner"] == rows.archs[best[macs[best].argmin()]].tolist()
+    assert found["values"]["error"] == error.min()
+    assert (
+        found["random_best_error"] == history(finished, "main", "random.csv").column("error").min()
+    )
+
+
+def test_settings_of_one_search(nas, run):
+    options = ["--name", "wide", "--set", "search.generations=1", "--set", "search.population=20"]
+    assert nas("search", run, *options).exit_code == 0
+    assert len(history(run, "wide")) == 20
+    # Resumed without them it is still that search.
+    assert nas("search", run, "--name", "wide", "--resume").exit_code == 0
+    assert "generations = 2" in (run / "config.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "recalibration", "evaluation"),
+    [
+        (["recalibration_images=0"], 0, 60),
+        (["recalibration_images=50", "recalibration_batch=20"], 40, 60),
+        (["recalibration_images=50", "evaluation_images=30"], 50, 30),
+        (["evaluation_images=50", "evaluation_batch=20"], 240, 40),
+    ],
+)
+def test_numbers_of_images(nas, run, settings, recalibration, evaluation):
+    few = ["population=4", "crossover=2", "mutation=2", "generations=1", *settings]
+    options = [part for text in few for part in ("--set", f"search.{text}")]
+    assert nas("search", run, *options).exit_code == 0
+    found = result(run, "main")
+    assert found["recalibration_images"] == recalibration
+    assert found["evaluation_images"] == evaluation
+
+
+def test_a_search_ends_where_nothing_is_left(nas, run):
+    options = ["--limit", "macs<=165k", "--set", "search.generations=20"]
+    said = nas("search", run, *options)
+    assert said.exit_code == 0
+    found = result(run, "main")
+    assert found["stopped"] == "exhausted"
+    assert found["evaluated"] <= found["feasible"] < 160
+    retrained = nas("retrain", run, "--set", "baselines=200", "--set", "retrain.epochs=0.01")
+    assert f"only {found['evaluated'] - 1} other networks are within the limits" in retrained.stderr
+
+
+def test_weights_of_the_supernet_are_not_changed(nas, run):
+    checkpoint = run / "train" / "checkpoint.safetensors"
+    before = checkpoint.read_bytes()
+    nas("search", run)
+    assert checkpoint.read_bytes() == before
+
+
+def test_what_a_search_says(nas, run):
+    said = nas("search", run, "--name", "small", "--limit", "macs<=300k").stdout.splitlines()
+    assert said[0] == "limits: macs <= 300,000 multiply-adds"
+    assert said[1].startswith("winner: ")
+    assert "of 60 held-out images with the supernet's weights, of 16 architectures" in said[3]
+    assert said[-1] == f"next:   nas retrain {run} --name small"
