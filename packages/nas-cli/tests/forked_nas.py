@@ -2,8 +2,9 @@
 
 Reads jobs from standard input, one JSON object a line: ``args``; ``output``, a file for what the
 run says; ``kill``, null or when to kill it with SIGKILL: before the n-th replacement of a file
-(``{"rename": n}``), while the n-th line of events is written (``{"event": n}``), or after so many
-seconds (``{"seconds": s}``). Writes the exit status of each, negative for a signal.
+(``{"replace": n}``; of one file: ``{"replace": n, "file": "history.json"}``), before the n-th line
+of events is written (``{"event": n}``), or after so many seconds (``{"seconds": s}``). Writes the
+exit status of each, negative for a signal.
 """
 
 import json
@@ -12,7 +13,7 @@ import signal
 import sys
 
 # What a run imports on its way, the first optimiser for example; only that it is there counts.
-import plotly.graph_objects  # noqa: F401
+import plotly.graph_objects
 import plotly.subplots  # noqa: F401
 import sklearn.datasets  # noqa: F401
 import torch._dynamo  # noqa: F401
@@ -24,23 +25,23 @@ import nas_cli.stage_train  # noqa: F401
 from nas_cli.main import main
 
 
-def kill_at(moment, counted):
+def kill_at(moment):
     """Kill this process at a moment, seen by Python's own audit events."""
-    kind, number = next(iter(moment.items()))
-    if kind == "seconds":
+    if "seconds" in moment:
         # Nothing catches SIGALRM: like SIGKILL it ends the process on the spot.
-        signal.setitimer(signal.ITIMER_REAL, number)
+        signal.setitimer(signal.ITIMER_REAL, moment["seconds"])
         return
+    if "replace" in moment:
+        left, kind, place, name = moment["replace"], "os.rename", 1, moment.get("file", "")
+    else:
+        left, kind, place, name = moment["event"], "open", 0, "events.jsonl"
 
     def hook(event, args):
-        if event == "os.rename" and kind == "rename":
-            counted.append(args)
-        elif event == "open" and kind == "event" and str(args[0]).endswith("events.jsonl"):
-            counted.append(args)
-        else:
-            return
-        if len(counted) == number:
-            os.kill(os.getpid(), signal.SIGKILL)
+        nonlocal left
+        if event == kind and str(args[place]).endswith(name):
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
 
@@ -53,7 +54,7 @@ for line in sys.stdin:
         os.dup2(output, 1)
         os.dup2(output, 2)
         if job["kill"] is not None:
-            kill_at(job["kill"], [])
+            kill_at(job["kill"])
         main(job["args"])
     _, status = os.waitpid(child, 0)
     print(os.waitstatus_to_exitcode(status), flush=True)

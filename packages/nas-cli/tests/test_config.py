@@ -119,7 +119,7 @@ def test_wrong_settings_are_named(setting, says):
 
 @pytest.mark.parametrize("text", ["train.epochs", "=3", " =3"])
 def test_setting_of_another_form(text):
-    with pytest.raises(InputError, match="write it like train.epochs=3"):
+    with pytest.raises(InputError, match=r"write it like train\.epochs=3"):
         parse_setting(text)
 
 

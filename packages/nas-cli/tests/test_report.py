@@ -17,6 +17,7 @@ MACS = nas_hw.macs(SPACE)
 PARAMS = nas_hw.params(SPACE)
 LIMIT = Limit(MACS, upper=1_042_368)
 COLUMNS = ("generation", "error", "macs", "params")
+RETRAINED = "searches/main/retrain/result.json"
 UNITS = ("1", "1", "multiply-adds", "parameters")
 
 
@@ -97,7 +98,7 @@ def write_run(run):
     events = list(step_events("train", 1500, rng))
     events += [{"event": "stage", "stage": "train", "status": "finished", "seconds": 41.2}]
     for name in ["winner", *(f"random-{i}" for i in range(1, 6))]:
-        events += step_events(f"retrain/{name}", 600, rng, floor=0.45 + 0.05 * rng.random())
+        events += step_events(f"retrain/main/{name}", 600, rng, floor=0.45 + 0.05 * rng.random())
     events += [{"event": "stage", "stage": "retrain", "status": "finished", "seconds": 83.0}]
     write(run / "events.jsonl", "".join(json.dumps(event) + "\n" for event in events))
     counts = [rng.multinomial(1500, np.ones(k) / k).tolist() for k in SPACE.num_options]
@@ -124,7 +125,8 @@ def write_run(run):
         "difference": 0.83, "low": -0.12, "high": 1.78, "confidence": 0.95,
         "verdict": "No measurable difference: the interval contains zero.",
     }  # fmt: skip
-    write(run / "retrain" / "result.json", {"candidates": candidates, "comparison": comparison})
+    retrained = {"candidates": candidates, "comparison": comparison}
+    write(run / RETRAINED, retrained)
     return result
 
 
@@ -174,7 +176,7 @@ def ids(page):
 def test_report_has_every_section_and_plot(run):
     assert write_report(run) == run / "report.html"
     page = page_of(run)
-    assert {"result", "search-0", "retrained", "training", "sampling", "settings"} <= ids(page)
+    assert {"result", "search-0", "training", "sampling", "settings"} <= ids(page)
     # Supernet training, sampling, candidates, progress, retraining.
     assert len(page.figures) == 5
     assert sum(attributes.get("class") == "plot" for _, attributes in page.tags) == 5
@@ -255,7 +257,7 @@ def test_sampling_plot_shows_the_counts_with_the_names_of_the_options(run):
     [heat] = [t for figure in page.figures for t in figure["data"] if t["type"] == "heatmap"]
     assert [row[: len(expected)] for row, expected in zip(heat["z"], counts, strict=True)] == counts
     # The first block of a stage has no identity: nothing is drawn there.
-    assert heat["z"][0][6] is None
+    assert heat["z"][0][4] is None
     assert heat["customdata"][1] == list(SPACE.choices[1].options)
     assert heat["y"] == [choice.name for choice in SPACE.choices]
 
@@ -275,28 +277,30 @@ def test_picture_has_a_box_a_block_and_its_costs_add_up(run):
 @pytest.mark.parametrize(
     ("option", "title", "details", "kernel"),
     [
-        (0, "MBConv 3x3", ("expand 1",), 3),
-        (5, "MBConv 5x5", ("expand 6",), 5),
-        (6, "Identity", (), 0),
+        (0, "MBConv 3x3", ("expand 3",), 3),
+        (3, "MBConv 5x5", ("expand 6",), 5),
+        (4, "Identity", (), 0),
     ],
 )
 def test_picture_says_what_a_block_is(option, title, details, kernel):
     box = draw(SPACE, [0, option, 0, 0, 0, 0, 0, 0])[2]
     assert (box.title, box.details, box.kernel) == (title, details, kernel)
-    assert box.shape == (16, 8, 8)
+    assert box.shape == (12, 8, 8)
     assert box.searched
 
 
-def test_several_searches_have_a_section_each_in_the_order_of_their_names(run):
+def test_several_searches_have_a_section_each_the_run_s_own_first(run):
     rng = np.random.default_rng(3)
     small = FeasibleSet(SPACE, [Limit(MACS, upper=600_000)])
     search_files(run / "searches" / "half", small, rng)
     page = page_of(run)
     assert {"search-0", "search-1"} <= ids(page)
-    assert page.text.index("Search half") < page.text.index("Search main")
+    assert page.text.index("Search main") < page.text.index("Search half")
     assert "macs <= 600,000" in page.text
     # The result at the top is still that of the search whose winner was retrained.
-    assert load_run(run).retrain.winner.architecture == load_run(run).searches[1].result.winner
+    assert load_run(run).searches[0].retrain.winner.architecture == (
+        load_run(run).searches[0].result.winner
+    )
     assert "limit macs <= 1,042,368" in page.text
 
 
@@ -312,7 +316,7 @@ def remove(run, *names):
 
 
 def test_report_after_search_only_says_what_is_next(run):
-    remove(run, "retrain")
+    remove(run, "searches/main/retrain")
     page = page_of(run)
     assert "has not been retrained" in page.text
     assert "nas retrain RUN" in page.text
@@ -320,7 +324,7 @@ def test_report_after_search_only_says_what_is_next(run):
 
 
 def test_report_after_training_only(run):
-    remove(run, "retrain", "searches")
+    remove(run, "searches")
     page = page_of(run)
     assert "nas search RUN" in page.text
     assert len(page.traces("learning rate")) == 1
@@ -328,7 +332,7 @@ def test_report_after_training_only(run):
 
 
 def test_report_of_a_run_that_only_began(run):
-    remove(run, "retrain", "searches", "train", "events.jsonl")
+    remove(run, "searches", "train", "events.jsonl")
     page = page_of(run)
     assert page.figures == []
     assert "has not finished" in page.text
@@ -343,14 +347,14 @@ def test_unfinished_search_is_named_and_left_out(run):
 
 
 def test_winner_without_random_networks_says_so(run):
-    path = run / "retrain" / "result.json"
+    path = run / RETRAINED
     record = json.loads(path.read_text())
     write(path, {"candidates": record["candidates"][:1], "comparison": None})
     assert "nothing says what the search was worth" in page_of(run).text
 
 
 def test_comparison_without_an_interval(run):
-    path = run / "retrain" / "result.json"
+    path = run / RETRAINED
     record = json.loads(path.read_text())
     record["comparison"] |= {"low": None, "high": None}
     write(path, record)
@@ -420,8 +424,8 @@ def test_loss_that_is_no_number_is_not_drawn(run):
         ),
         ("searches/main/result.json", "{", "malformed"),
         ("searches/main/result.json", '{"name": "main"}', "winner"),
-        ("retrain/result.json", '{"candidates": []}', "winner"),
-        ("retrain/result.json", '{"candidates": 3}', "candidates"),
+        (RETRAINED, '{"candidates": []}', "winner"),
+        (RETRAINED, '{"candidates": 3}', "candidates"),
     ],
 )
 def test_malformed_file_is_named(run, name, content, says):
@@ -462,14 +466,14 @@ def test_malformed_run_leaves_the_old_report(run):
 
 def test_names_with_markup_are_escaped(run):
     bad = "</script><b onmouseover=alert(1)>&"
-    path = run / "retrain" / "result.json"
+    path = run / RETRAINED
     record = json.loads(path.read_text())
     record["candidates"][1]["name"] = bad
     record["comparison"]["verdict"] = bad
     write(path, record)
     config = (run / "config.toml").read_text().replace('"digits"', f"'imagefolder:{bad}'")
     (run / "config.toml").write_text(config)
-    event = next(step_events(f"retrain/{bad}", 5, np.random.default_rng(0)))
+    event = next(step_events(f"retrain/main/{bad}", 5, np.random.default_rng(0)))
     with (run / "events.jsonl").open("a") as file:
         file.write(json.dumps(event) + "\n")
     html = write_report(run).read_text(encoding="utf-8")

@@ -48,9 +48,9 @@ def kill_until_done(forked, out, tiny, moments, limit):
 def test_killed_before_files_are_replaced(forked, tiny, finished, tmp_path):
     rng = random.Random(0)
     # A process that is killed before it replaced three files may only repeat what was there.
-    moments = iter(lambda: {"rename": rng.randint(4, 8)}, None)
+    moments = iter(lambda: {"replace": rng.randint(5, 10)}, None)
     kills = kill_until_done(forked, tmp_path / "run", tiny, moments, 20)
-    assert kills >= 4
+    assert kills >= 3
     assert contents(tmp_path / "run") == contents(finished)
 
 
@@ -74,10 +74,10 @@ def test_killed_after_random_times(forked, tiny, finished, tmp_path):
 @pytest.mark.parametrize(
     ("stage", "kill"),
     [
-        ("search/main", {"rename": 9}),
-        ("search/main", {"rename": 11}),
-        ("retrain/main/winner", {"rename": 15}),
-        ("retrain/main/random-1", {"rename": 21}),
+        ("search/main", {"replace": 2, "file": "main/history.json"}),
+        ("retrain/main/winner", {"replace": 2, "file": "winner/checkpoint.safetensors"}),
+        ("retrain/main/winner", {"replace": 1, "file": "best/model.safetensors"}),
+        ("retrain/main/random-1", {"replace": 1, "file": "random-1/result.json"}),
     ],
 )
 def test_finished_stages_are_not_repeated(forked, tiny, finished, tmp_path, stage, kill):
