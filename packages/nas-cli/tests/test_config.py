@@ -95,6 +95,7 @@ def test_every_setting_is_written():
         ("train.lr=inf", "train.lr must be a number; received inf"),
         ("train.lr=nan", "train.lr must be a number; received nan"),
         ("train.optimiser=adam", "train.optimiser cannot be 'adam': did you mean 'adamw'?"),
+        ("search.recalibration_images=1", "must be 0 or >= 2; received 1"),
         ("seed=1.5", "seed must be a whole number; received 1.5"),
         ("seed=true", "seed must be a whole number; received True"),
         ("seed=-1", "seed must be >= 0; received -1"),

@@ -10,8 +10,9 @@ import pytest
 
 import nas_cli.workshop
 from nas_cli.config import read_config
+from nas_cli.limits import build_limits
 from nas_cli.run import open_run
-from nas_spaces import published, to_json
+from nas_spaces import from_json, published, to_json
 
 SPOS = "2,1,0,1,2,0,2,0,2,0,2,3,0,0,0,0,3,2,3,3"
 
@@ -97,11 +98,15 @@ def test_the_end_names_result_folder_and_next_command(nas, finished):
     result = nas("pipeline", "--resume", "--out", finished)
     lines = result.stdout.splitlines()
     assert lines[-4].startswith("winner: ")
-    assert lines[-3:] == [
-        f"report: {finished}/report.html",
-        f"run:    {finished}",
-        f"next:   nas search {finished} --name smaller --limit 'macs<=30%'",
-    ]
+    assert lines[-3:-1] == [f"report: {finished}/report.html", f"run:    {finished}"]
+    command = f"next:   nas search {finished} --name smaller --limit 'macs<="
+    assert lines[-1].startswith(command)
+    # The command that is proposed has something to find, and something smaller.
+    space = from_json((finished / "space.json").read_text())
+    limit = lines[-1].removeprefix(command).removesuffix("'")
+    [smaller] = build_limits(space, (f"macs<={limit}",)).limits
+    found = json.loads((finished / "searches/main/result.json").read_text())
+    assert smaller.upper < found["values"]["macs"]
     assert "2 random architectures" in " ".join(lines)
     assert "95% interval" in " ".join(lines)
     assert [line for line in result.stderr.splitlines() if "already" in line] == [

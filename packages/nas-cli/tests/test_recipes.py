@@ -1,6 +1,7 @@
 import pytest
 
 from nas_cli.config import resolve
+from nas_cli.limits import build_limits
 from nas_cli.recipes import DEFAULT_SPACES, RECIPES, SCALES
 from nas_spaces import published
 
@@ -14,5 +15,11 @@ def test_every_scale_has_a_space():
 @pytest.mark.parametrize("data", ["digits", "cifar10", "imagefolder:x"])
 def test_every_recipe_is_complete_at_every_scale(method, data):
     config = resolve([{"method": method, "data": data}])
-    assert config.limits == ("macs<=50%",)
-    assert config.space in published.SPACES
+    # Limits that nothing satisfies are an error.
+    assert build_limits(published.load(config.space), config.limits).limits
+
+
+def test_the_limit_of_the_paper():
+    config = resolve([{"data": "imagefolder:x"}])
+    [limit] = build_limits(published.load(config.space), config.limits).limits
+    assert limit.upper == pytest.approx(330e6, rel=0.01)

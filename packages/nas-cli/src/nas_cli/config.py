@@ -94,6 +94,11 @@ class TrainConfig:
     checkpoint_every: int = field(default=500, validator=ge(1))
 
 
+def _norms_need_several(_: Any, attribute: Any, value: int) -> None:
+    if value == 1 or value < 0:
+        raise ValueError(f"'{attribute.name}' must be 0 or >= 2: {value}")
+
+
 @frozen(kw_only=True)
 class SearchConfig:
     """How the supernet is searched.
@@ -112,7 +117,7 @@ class SearchConfig:
     mutation: int = field(default=25, validator=ge(0))
     mutation_probability: float = field(default=0.1, validator=and_(gt(0), le(1)))
     generations: int = field(default=20, validator=ge(1))
-    recalibration_images: int = field(default=20_000, validator=ge(0))
+    recalibration_images: int = field(default=20_000, validator=_norms_need_several)
     recalibration_batch: int = field(default=200, validator=ge(2))
     evaluation_images: int = field(default=0, validator=ge(0))
     evaluation_batch: int = field(default=200, validator=ge(1))

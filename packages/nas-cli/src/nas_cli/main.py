@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import math
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import click
 if TYPE_CHECKING:
     from nas_cli.run import Run
     from nas_cli.workshop import Workshop
+    from nas_spaces import SearchSpace
 
 __all__ = ["main"]
 
@@ -100,7 +102,8 @@ OPTIONS: dict[str, Callable[[Callable[..., None]], Callable[..., None]]] = {
         "limits",
         multiple=True,
         help="For example 'macs<=300M', 'params<=5M' or 'macs<=50%' (of the largest "
-        "architecture); may be given several times, all hold.  [default: macs<=50%]",
+        "architecture); may be given several times, all hold.  [default: macs<=50% for small "
+        "images]",
     ),
     "out": click.option(
         "--out",
@@ -167,7 +170,7 @@ def train(as_json: bool, **options: Any) -> None:
             click.echo(json.dumps({"run": str(run.path), **read_json(run.train / "summary.json")}))
         else:
             click.echo(f"run:    {run.path}")
-            click.echo(f"next:   {_command('search', run.path)} --limit 'macs<=50%'")
+            click.echo(f"next:   {_command('search', run.path)}")
 
 
 @main.command()
@@ -433,6 +436,7 @@ def _finish(run: "Run", name: str, as_json: bool) -> None:
     """Write the report and show the result."""
     from nas_cli.report import write_report
     from nas_cli.run import read_json
+    from nas_spaces import from_json
 
     page = write_report(run.path)
     found = read_json(run.search(name) / "result.json")
@@ -463,7 +467,17 @@ def _finish(run: "Run", name: str, as_json: bool) -> None:
     click.echo(f"winner: {','.join(map(str, found['winner']))}, weights in {run.best(name)}")
     click.echo(f"report: {page}")
     click.echo(f"run:    {run.path}")
-    click.echo(f"next:   {_command('search', run.path)} --name smaller --limit 'macs<=30%'")
+    share = _smaller(from_json((run.path / "space.json").read_text()), found["values"]["macs"])
+    click.echo(f"next:   {_command('search', run.path)} --name smaller --limit 'macs<={share}%'")
+
+
+def _smaller(space: "SearchSpace", macs: float) -> int:
+    """Return a limit [% of the largest network] halfway from ``macs`` to the smallest network."""
+    from nas_cli.limits import cost_tables
+    from nas_spaces import FeasibleSet
+
+    low, high = FeasibleSet(space).attainable(cost_tables(space)["macs"])
+    return math.ceil(50 * (low + macs) / high)
 
 
 if __name__ == "__main__":
