@@ -59,7 +59,7 @@ def test_commands_that_need_no_run(nas, args, says):
         (["--limit", "flops<=600k"], "flops = 2 x macs"),
         (["--limit", "macs<=1"], "attainable: 159,264 to 1,212,288 multiply-adds"),
         (["--limit", "macs>=99M"], "attainable: 159,264 to 1,212,288 multiply-adds"),
-        (["--limit", "macs<=300k", "--limit", "macs>=500k"], "exceeds"),
+        (["--limit", "macs<=300k", "--limit", "macs>=500k"], "contradict each other"),
         (["--limit", "macs<=200k", "--limit", "params>=120k"], "widen a limit"),
         (["--set", "search.population=4"], "make 8 children; population=4 holds fewer"),
         (["--data", "imagefolder:nowhere"], "data folder nowhere does not exist"),

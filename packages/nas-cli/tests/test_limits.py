@@ -78,5 +78,11 @@ def test_unattainable_limits_name_the_attainable_range(text):
 
 
 def test_contradictory_limits():
-    with pytest.raises(InputError, match="exceeds"):
+    with pytest.raises(InputError, match="contradict each other: macs cannot be at least 500,000"):
         build_limits(SPACE, ("macs<=300k", "macs>=500k"))
+
+
+def test_limits_that_contradict_each_other_are_quoted():
+    space = published.load("digits-mobile")
+    with pytest.raises(InputError, match=r"limits 'macs<=50%' and 'macs>=60%' contradict"):
+        build_limits(space, ("macs<=50%", "macs>=60%"))

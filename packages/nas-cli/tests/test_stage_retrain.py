@@ -161,3 +161,25 @@ def test_verdicts():
     assert none["low"] < 0 < none["high"]
     # One other network has no spread.
     assert compared(97.0, 96.0) is None
+
+
+def test_a_pipeline_goes_on_by_the_settings_that_a_retraining_was_begun_with(nas, searched):
+    assert nas("retrain", searched, "--set", "retrain.epochs=2").exit_code == 0
+    wanted = (searched / "searches/main/retrain/result.json").read_bytes()
+    # As if killed before the last network was finished.
+    (searched / "searches/main/retrain/result.json").unlink()
+    shutil.rmtree(searched / "searches/main/retrain/random-2", ignore_errors=True)
+    result = nas("pipeline", "--resume", "--out", searched)
+    assert result.exit_code == 0, result.output
+    assert (searched / "searches/main/retrain/result.json").read_bytes() == wanted
+
+
+def test_a_retraining_that_diverged_can_be_begun_anew(nas, searched):
+    result = nas("retrain", searched, "--set", "retrain.lr=1e30", "--set", "retrain.clip=none")
+    assert result.exit_code == 2
+    assert "go on by `nas retrain` with --set retrain.lr=VALUE" in " ".join(result.output.split())
+    result = nas("retrain", searched, "--set", "retrain.lr=0.1")
+    assert result.exit_code == 0, result.output
+    result = nas("retrain", searched, "--set", "retrain.lr=0.2")
+    assert result.exit_code == 2
+    assert "is retrained with other settings" in result.output

@@ -109,3 +109,21 @@ def test_what_a_search_says(nas, run):
     assert said[1].startswith("winner: ")
     assert "of 60 held-out images with the supernet's weights, of 16 architectures" in said[3]
     assert said[-1] == f"next:   nas retrain {run} --name small"
+
+
+def test_a_pipeline_goes_on_with_a_search_that_has_limits_of_its_own(nas, trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "own")
+    assert nas("search", run, "--limit", "macs<=30%").exit_code == 0
+    wanted = (run / "history.csv").read_bytes()
+    result = nas("pipeline", "--resume", "--out", run)
+    assert result.exit_code == 0, result.output
+    assert (run / "history.csv").read_bytes() == wanted
+
+
+def test_state_that_is_no_object_is_damaged(nas, trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "odd")
+    for name, text in (("data.json", "{}"), ("data.json", "[]")):
+        (run / name).write_text(text)
+        result = nas("search", run, "--name", "b")
+        assert result.exit_code == 2
+        assert "data.json is damaged" in result.output

@@ -144,7 +144,7 @@ class Config:
     baselines: int = field(default=5, validator=ge(0))
     seed: int = field(default=0, validator=ge(0))
     device: str = "auto"
-    threads: int | None = field(default=None, validator=optional(gt(0)))
+    threads: int | None = field(default=None, validator=optional(and_(gt(0), le(1024))))
     weights: str | None = None
     images: ImagesConfig
     supernet: SupernetConfig

@@ -84,4 +84,10 @@ def build_limits(space: SearchSpace, texts: tuple[str, ...]) -> FeasibleSet:
         side, choose = ("upper", min) if limit.sign == "<=" else ("lower", max)
         own = ends.setdefault(limit.metric, {})
         own[side] = choose(value, own[side]) if side in own else value
+    for name, own in ends.items():
+        if own.get("lower", 0) > own.get("upper", float("inf")):
+            raise InputError(
+                f"limits {' and '.join(map(repr, texts))} contradict each other: {name} cannot be "
+                f"at least {own['lower']:,.0f} and at most {own['upper']:,.0f}; drop one of them"
+            )
     return FeasibleSet(space, [Limit(tables[name], **own) for name, own in ends.items()])

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 import json
 import math
 import shlex
@@ -148,9 +149,13 @@ def pipeline(as_json: bool, **options: Any) -> None:
         from nas_cli.run import MAIN_SEARCH
         from nas_cli.stage_retrain import retrain as retrain_stage
         from nas_cli.stage_search import search as search_stage
+        from nas_cli.stage_search import search_settings
         from nas_cli.stage_train import train_supernet
 
         train_supernet(shop)
+        if (shop.run.search(MAIN_SEARCH) / "search.json").exists():
+            # Begun by `nas search`, perhaps with limits of its own: that one is gone on with.
+            shop.run.config = search_settings(shop.run, MAIN_SEARCH, (), resume=True)
         search_stage(shop, MAIN_SEARCH)
         retrain_stage(shop, MAIN_SEARCH)
         _finish(shop.run, MAIN_SEARCH, as_json)
@@ -439,7 +444,7 @@ def _finish(run: "Run", name: str, as_json: bool) -> None:
     from nas_spaces import from_json
 
     page = write_report(run.path)
-    found = read_json(run.search(name) / "result.json")
+    found = read_json(run.search(name) / "result.json", "winner", "values")
     done = read_json(run.retrain(name) / "result.json")
     if as_json:
         value = {"run": str(run.path), "report": str(page), "search": found, **done}
@@ -468,7 +473,9 @@ def _finish(run: "Run", name: str, as_json: bool) -> None:
     click.echo(f"report: {page}")
     click.echo(f"run:    {run.path}")
     share = _smaller(from_json((run.path / "space.json").read_text()), found["values"]["macs"])
-    click.echo(f"next:   {_command('search', run.path)} --name smaller --limit 'macs<={share}%'")
+    names = itertools.chain(["smaller"], (f"smaller-{n}" for n in itertools.count(2)))
+    free = next(name for name in names if not run.search(name).exists())
+    click.echo(f"next:   {_command('search', run.path)} --name {free} --limit 'macs<={share}%'")
 
 
 def _smaller(space: "SearchSpace", macs: float) -> int:

@@ -94,14 +94,19 @@ def write_json(path: Path, value: Any) -> None:
     replace_file(path, json.dumps(value, indent=1) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Return what a JSON file holds.
+def read_json(path: Path, *keys: str) -> dict[str, Any]:
+    """Return the object that a JSON file holds.
 
     Raises:
-        InputError: a file that is missing or damaged.
+        InputError: a file that is missing or damaged, or that lacks one of ``keys``.
     """
     try:
-        return json.loads(path.read_text())
+        value = json.loads(path.read_text())
+        missing = [key for key in keys if not isinstance(value, dict) or key not in value]
+        if missing or not isinstance(value, dict):
+            what = f"it lacks {', '.join(missing)}" if missing else "it holds no object"
+            raise InputError(f"{path} is damaged ({what}); remove it and resume the run")
+        return value
     except FileNotFoundError as error:
         raise InputError(f"there is no file {path}") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -47,23 +47,30 @@ def retrain_settings(
             f"{run.path} holds no finished search {name!r}; `nas search {run.path}{option}` makes "
             "one"
         )
-    known = _settings_file(run, name)
+    known, folder = _settings_file(run, name), run.retrain(name)
+    given = list(given)
+    asked = override(run.config, given)
+    for key in differences(run.config, asked):
+        if key != "baselines" and not key.startswith("retrain."):
+            raise InputError(
+                f"a retraining can change baselines and retrain.* only, not {key}; begin "
+                "another run for that"
+            )
     if not known.exists():
-        asked = override(run.config, given)
-        for key in differences(run.config, asked):
-            if key != "baselines" and not key.startswith("retrain."):
-                raise InputError(
-                    f"a retraining can change baselines and retrain.* only, not {key}; begin "
-                    "another run for that"
-                )
         return asked, weights
-    before = read_json(known)
+    before = read_json(known, "weights")
     begun_with = before.pop("weights")
     stored = override(run.config, [before])
     asked = override(stored, given)
     changed = list(differences(stored, asked).values())
     if weights is not None and str(weights) != begun_with:
         changed.append(f"weights is {begun_with or 'none'}, received {weights}")
+    if changed and not list(folder.glob("*/result.json")):
+        # No network is finished: nothing is lost by beginning again, as after a diverged loss.
+        for checkpoint in folder.glob("*/checkpoint.safetensors"):
+            checkpoint.unlink()
+        known.unlink()
+        return asked, weights or (None if begun_with is None else Path(begun_with))
     if changed:
         raise InputError(
             f"the winner of search {name!r} of {run.path} is retrained with other settings: "
@@ -105,13 +112,19 @@ def retrain(shop: Workshop, name: str, weights: Path | None = None) -> None:
     Raises:
         InputError: weights that do not fit the winner.
     """
-    run, config = shop.run, shop.run.config
+    run = shop.run
     result = run.retrain(name) / "result.json"
     if result.exists():
         shop.say(f"retrain {name}: finished already")
         return
-    winner = np.array(read_json(run.search(name) / "result.json")["winner"], dtype=np.int64)
-    if weights is not None:
+    if _settings_file(run, name).exists():
+        # All networks are trained by the settings that the first was begun with.
+        run.config, weights = retrain_settings(run, name, (), weights)
+    config = run.config
+    found = read_json(run.search(name) / "result.json", "winner", "values")
+    winner = np.array(found["winner"], dtype=np.int64)
+    begun = list((run.retrain(name) / "winner").glob("*.*"))
+    if weights is not None and not begun:
         load_weights(_network(shop, winner, 0), weights)
     if not _settings_file(run, name).exists():
         record = {
@@ -135,7 +148,7 @@ def _baselines(shop: Workshop, name: str, winner: Arch) -> list[Arch]:
     wanted = shop.run.config.baselines
     if not wanted:
         return []
-    limits = tuple(read_json(shop.run.search(name) / "search.json")["limits"])
+    limits = tuple(read_json(shop.run.search(name) / "search.json", "limits")["limits"])
     feasible = build_limits(shop.space, limits)
     drawn = nas_search.Random(
         shop.space, rng=shop.rng(BASELINES), feasible=feasible, batch=wanted + 1
@@ -165,10 +178,10 @@ def _retrain_one(
         finished: dict[str, Any] = read_json(result)
         return finished
     network = _network(shop, arch, index)
-    if weights is not None:
+    checkpoint = folder / "checkpoint.safetensors"
+    if weights is not None and not checkpoint.exists():
         kept = load_weights(network, weights)
         shop.say(f"{label}: starts from {weights}, {len(kept)} tensors are new")
-    checkpoint = folder / "checkpoint.safetensors"
     fit(
         shop,
         network,

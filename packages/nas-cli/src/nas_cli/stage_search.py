@@ -53,7 +53,7 @@ def search_settings(
             f"{run.path} holds a search {name!r} already; go on with it by --resume, or choose "
             "another --name"
         )
-    stored = override(run.config, [read_json(known)])
+    stored = override(run.config, [read_json(known, "limits", "search")])
     asked = override(stored, given)
     _refuse_changes(run, name, stored, asked)
     return asked
@@ -114,7 +114,7 @@ def search(shop: Workshop, name: str) -> None:
     run, folder, config = shop.run, shop.run.search(name), shop.run.config
     known, result = folder / "search.json", folder / "result.json"
     if known.exists():
-        _refuse_changes(run, name, override(config, [read_json(known)]), config)
+        _refuse_changes(run, name, override(config, [read_json(known, "limits", "search")]), config)
     if result.exists():
         shop.say(f"search {name}: finished already")
         return

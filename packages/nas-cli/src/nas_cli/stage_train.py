@@ -21,8 +21,13 @@ def check_train(shop: Workshop) -> None:
     """
     config = shop.run.config
     phase("supernet", config.train, Uniform(shop.space, rng=shop.rng(PATHS)), shop.data.train)
-    if config.weights is not None:
+    if config.weights is not None and not _begun(shop):
         load_weights(_supernet(shop), Path(config.weights))
+
+
+def _begun(shop: Workshop) -> bool:
+    """Whether the weights to start from are in a checkpoint already."""
+    return (shop.run.train / "checkpoint.safetensors").exists()
 
 
 def train_supernet(shop: Workshop) -> None:
@@ -33,7 +38,7 @@ def train_supernet(shop: Workshop) -> None:
         shop.say("supernet: trained already")
         return
     supernet = _supernet(shop)
-    if config.weights is not None:
+    if config.weights is not None and not _begun(shop):
         kept = load_weights(supernet, Path(config.weights))
         shop.say(f"supernet: starts from {config.weights}, {len(kept)} tensors are new")
     summary, seconds = fit(

@@ -16,6 +16,7 @@ from nas_cli.progress import stage
 from nas_cli.run import Run, read_json, write_json
 from nas_cli.spaces import is_file, load_space
 from nas_samplers import (
+    DivergedError,
     ImageData,
     Optimiser,
     Phase,
@@ -105,7 +106,7 @@ class Workshop:
             message = str(error).replace("upscale=True", "--set images.upscale=true")
             raise InputError(message) from error
         known = self.run.path / "data.json"
-        if known.exists() and read_json(known)["digest"] != data.digest:
+        if known.exists() and read_json(known, "digest")["digest"] != data.digest:
             raise InputError(
                 f"the images of {config.data!r} are not those that {self.run.path} was begun "
                 "with; restore them, or begin another run"
@@ -241,18 +242,27 @@ def fit(
             shop.run.event({"event": "step", "stage": name, **record})
             update(record["step"], f"loss {record['loss']:.3f}")
 
-        summary = train(
-            network,
-            [phase],
-            images,
-            seed=seed,
-            device=shop.device,
-            precision=precision,
-            channels_last=config.channels_last,
-            checkpoint=checkpoint,
-            checkpoint_every=config.checkpoint_every,
-            on_record=on_record,
-        )
+        try:
+            summary = train(
+                network,
+                [phase],
+                images,
+                seed=seed,
+                device=shop.device,
+                precision=precision,
+                channels_last=config.channels_last,
+                checkpoint=checkpoint,
+                checkpoint_every=config.checkpoint_every,
+                on_record=on_record,
+            )
+        except DivergedError as error:
+            table = "train" if name == "train" else "retrain"
+            cure = (
+                f"set {table}.lr in a new run by --set {table}.lr=VALUE and another --out"
+                if table == "train"
+                else f"go on by `nas retrain` with --set {table}.lr=VALUE"
+            )
+            raise DivergedError(f"{error}: {cure}") from error
     seconds = round(time.monotonic() - begun, 3)
     shop.run.event({"event": "stage", "stage": name, "status": "finished", "seconds": seconds})
     return summary, seconds
