@@ -183,3 +183,17 @@ def test_a_retraining_that_diverged_can_be_begun_anew(nas, searched):
     result = nas("retrain", searched, "--set", "retrain.lr=0.2")
     assert result.exit_code == 2
     assert "is retrained with other settings" in result.output
+
+
+def test_a_healthy_retraining_is_not_thrown_away_for_other_settings(nas, searched):
+    assert nas("retrain", searched).exit_code == 0
+    folder = searched / "searches/main/retrain"
+    (folder / "result.json").unlink()
+    for path in folder.glob("*/result.json"):
+        path.unlink()
+    # As if killed while the winner was trained.
+    (folder / "winner/checkpoint.safetensors").write_bytes(b"state")
+    result = nas("retrain", searched, "--set", "retrain.lr=0.2")
+    assert result.exit_code == 2
+    assert "is retrained with other settings" in result.output
+    assert (folder / "winner/checkpoint.safetensors").read_bytes() == b"state"

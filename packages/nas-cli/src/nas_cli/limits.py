@@ -86,8 +86,9 @@ def build_limits(space: SearchSpace, texts: tuple[str, ...]) -> FeasibleSet:
         own[side] = choose(value, own[side]) if side in own else value
     for name, own in ends.items():
         if own.get("lower", 0) > own.get("upper", float("inf")):
+            own_texts = [repr(text) for text in texts if parse_limit(text).metric == name]
             raise InputError(
-                f"limits {' and '.join(map(repr, texts))} contradict each other: {name} cannot be "
+                f"limits {' and '.join(own_texts)} contradict each other: {name} cannot be "
                 f"at least {own['lower']:,.0f} and at most {own['upper']:,.0f}; drop one of them"
             )
     return FeasibleSet(space, [Limit(tables[name], **own) for name, own in ends.items()])

@@ -16,7 +16,7 @@ import nas_search
 from nas_cli.config import Config, differences, override
 from nas_cli.limits import build_limits, cost_tables
 from nas_cli.run import Run, read_json, write_json
-from nas_cli.workshop import ALONE, BASELINES, Workshop, fit, phase
+from nas_cli.workshop import ALONE, BASELINES, DIVERGED, Workshop, fit, phase
 from nas_samplers import Phase, Uniform, load_weights, run_network, wrong_answers
 from nas_spaces import InputError, SearchSpace
 from nas_spaces.torch import Network, save_network
@@ -65,11 +65,11 @@ def retrain_settings(
     changed = list(differences(stored, asked).values())
     if weights is not None and str(weights) != begun_with:
         changed.append(f"weights is {begun_with or 'none'}, received {weights}")
-    if changed and not list(folder.glob("*/result.json")):
-        # No network is finished: nothing is lost by beginning again, as after a diverged loss.
-        for checkpoint in folder.glob("*/checkpoint.safetensors"):
-            checkpoint.unlink()
-        known.unlink()
+    diverged = list(folder.glob(f"*/{DIVERGED}"))
+    if changed and diverged and not list(folder.glob("*/result.json")):
+        # No network is finished, and by the old settings none will be: begin again.
+        for path in (known, *diverged, *folder.glob("*/checkpoint.safetensors")):
+            path.unlink()
         return asked, weights or (None if begun_with is None else Path(begun_with))
     if changed:
         raise InputError(

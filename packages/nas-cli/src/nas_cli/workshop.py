@@ -31,6 +31,7 @@ from nas_spaces import InputError, SearchSpace, derive_seed, published, replace_
 __all__ = [
     "ALONE",
     "BASELINES",
+    "DIVERGED",
     "INITIAL",
     "ORDER",
     "PATHS",
@@ -44,6 +45,9 @@ __all__ = [
 
 # One stream of randomness for each use; a number never changes its meaning.
 INITIAL, PATHS, ORDER, SEARCH, RANDOM, RECALIBRATION, BASELINES, ALONE = range(8)
+
+# Stands beside the checkpoint of a training whose loss became no number.
+DIVERGED = "diverged"
 
 # Where reading image files takes long: a line in so many seconds.
 READ_EVERY = 5.0
@@ -256,6 +260,7 @@ def fit(
                 on_record=on_record,
             )
         except DivergedError as error:
+            (checkpoint.parent / DIVERGED).touch()
             table = "train" if name == "train" else "retrain"
             cure = (
                 f"set {table}.lr in a new run by --set {table}.lr=VALUE and another --out"
