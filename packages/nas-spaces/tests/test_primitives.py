@@ -35,6 +35,17 @@ def test_pool(build, kind, shape):
     assert build.graph[0].shape == shape
 
 
+def test_even_pools_are_not_padded(build):
+    build.pool("pool", "input", "average", kernel=2, stride=2)
+    assert build.graph[0].shape == (8, 3, 3)
+
+
+def test_channels_change_places_or_are_summed(build):
+    assert build.shape_of(build.shuffle("shuffle", "input", 2)) == (8, 7, 7)
+    assert build.shape_of(build.split_softmax("softmax", "input", 4)) == (8, 7, 7)
+    assert build.shape_of(build.split_sum("sum", "input", 4)) == (2, 7, 7)
+
+
 def test_values_meet(build):
     half = build.select("half", "input", 1, 2)
     assert build.shape_of(half) == (4, 7, 7)
@@ -106,7 +117,12 @@ def test_what_does_not_fit_is_refused(build, call, message):
         (lambda b: b.convolution("c", "input", -8, kernel=3), "'c': out=-8 must be"),
         (lambda b: b.convolution("c", "input", 8, kernel=-1), "'c': kernel=-1 must be"),
         (lambda b: b.linear("l", "input", 0), "'l': out=0 must be"),
-        (lambda b: b.pool("p", "input", "max", kernel=2), "pool 'p': kernel=2 must be odd"),
+        (
+            lambda b: b.pool("p", b.pool("g", "input", "global"), "max", kernel=2),
+            "pool 'p': kernel=2 is larger than 1 x 1 positions",
+        ),
+        (lambda b: b.shuffle("s", "input", 3), "'s': groups=3 must divide 4 channels"),
+        (lambda b: b.split_sum("s", "input", 3), "'s': splits=3 must divide 4 channels"),
         (lambda b: b.pool("p", "input", "average", kernel=3, stride=0), "'p': stride=0 must be"),
     ],
 )

@@ -55,12 +55,6 @@ HEAD = Block("head", [Classifier(10)])
             "block 'b' has the input 'head', which is no block before it: valid: stem",
         ),
         (
-            [Choice("w", (8, 16))],
-            [Block("b", [Conv(8), Conv(16)], reads=("w",)), HEAD],
-            "the input of block 'head' changes shape with w; "
-            "a block reads every choice that its input's shape depends on",
-        ),
-        (
             [],
             [
                 Block("a", [Conv(8)]),
@@ -158,6 +152,26 @@ def test_plan_holds_shapes_that_vary_with_a_choice(widths):
     assert (second.columns, second.sizes, second.combinations) == ((0, 1, 2), (3, 3, 2), 18)
     assert [shape[0] for shape in second.in_shapes] == [8] * 6 + [16] * 6 + [24] * 6
     assert [shape[0] for shape in head.in_shapes] == [8, 16, 24]
+
+
+def test_a_block_need_not_read_what_its_input_depends_on():
+    space = SearchSpace(
+        "widths",
+        (3, 8, 8),
+        [Choice("w", (8, 16, 24)), Choice("k", (3, 5))],
+        [
+            Block("first", [Conv(width) for width in (8, 16, 24)], reads=("w",)),
+            Block("second", [Conv(4, 3), Conv(4, 5)], reads=("k",)),
+            HEAD,
+        ],
+    )
+    plan = space.plan[1]
+    assert (plan.columns, plan.sizes, plan.reads, plan.extra) == ((1, 0), (2, 3), 1, 3)
+    assert space.combinations([[2, 1]])[0].tolist() == [2, 1 * 3 + 2, 0]
+    for row in rows_of(space):
+        second = space.layers(row)[1]
+        assert second.layer == Conv(4, (3, 5)[row[1]])
+        assert second.in_shape == (8 * (row[0] + 1), 8, 8)
 
 
 def test_a_block_reads_the_width_of_its_neighbour(widths):

@@ -26,6 +26,9 @@ __all__ = [
     "Primitive",
     "Select",
     "Shape",
+    "Shuffle",
+    "SplitSoftmax",
+    "SplitSum",
     "Zeros",
     "output_shape",
 ]
@@ -99,7 +102,10 @@ ACTIVATIONS = ("relu", "relu6", "hswish", "swish", "sigmoid", "hsigmoid")
 
 @frozen
 class Pool:
-    """Pooling: ``kind`` is ``"max"``, ``"average"`` or ``"global"`` (mean of all positions)."""
+    """Pooling: ``kind`` is ``"max"``, ``"average"`` or ``"global"`` (mean of all positions).
+
+    Padded by ``(kernel - 1) // 2``; an average counts what is inside the image only.
+    """
 
     name: str
     inputs: tuple[str, ...]
@@ -159,6 +165,46 @@ class Select:
 
 
 @frozen
+class Shuffle:
+    """Channels in another order: ``groups`` of neighbours become every ``groups``-th channel.
+
+    Channel ``g * n + i`` moves to ``i * groups + g``, ``n`` channels a group (Zhang et al.,
+    ShuffleNet, 2018).
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    groups: int
+    shape: Shape
+
+    weighted: ClassVar[bool] = False
+
+
+@frozen
+class SplitSum:
+    """Sum of every ``splits`` neighbouring channels, of which one remains."""
+
+    name: str
+    inputs: tuple[str, ...]
+    splits: int
+    shape: Shape
+
+    weighted: ClassVar[bool] = False
+
+
+@frozen
+class SplitSoftmax:
+    """Softmax over every ``splits`` neighbouring channels, at each position."""
+
+    name: str
+    inputs: tuple[str, ...]
+    splits: int
+    shape: Shape
+
+    weighted: ClassVar[bool] = False
+
+
+@frozen
 class Dropout:
     """Random zeroing of elements in training; nothing in evaluation."""
 
@@ -191,6 +237,9 @@ Primitive = (
     | Multiply
     | Concatenate
     | Select
+    | Shuffle
+    | SplitSoftmax
+    | SplitSum
     | Dropout
     | Zeros
 )
@@ -290,9 +339,12 @@ class GraphBuilder:
             shape = (channels, 1, 1)
         elif kind in ("max", "average"):
             _positive(name, kernel=kernel, stride=stride)
-            if kernel % 2 == 0:
-                raise InputError(f"pool {name!r}: kernel={kernel} must be odd")
-            shape = (channels, -(-height // stride), -(-width // stride))
+            rest = kernel - 1 - 2 * ((kernel - 1) // 2)
+            shape = (channels, (height - rest - 1) // stride + 1, (width - rest - 1) // stride + 1)
+            if min(shape) < 1:
+                raise InputError(
+                    f"pool {name!r}: kernel={kernel} is larger than {height} x {width} positions"
+                )
         else:
             raise InputError(f"pool kind {kind!r} is unknown; valid: max, average, global")
         return self._append(
@@ -329,6 +381,29 @@ class GraphBuilder:
         channels, height, width = self.shape_of(source)
         shape = (len(range(start, channels, step)), height, width)
         return self._append(Select(name, (source,), start, step, shape))
+
+    def shuffle(self, name: str, source: str, groups: int) -> str:
+        """Append a channel shuffle; ``groups`` must divide the number of channels."""
+        shape = self._divided(name, source, groups=groups)
+        return self._append(Shuffle(name, (source,), groups, shape))
+
+    def split_sum(self, name: str, source: str, splits: int) -> str:
+        """Append the sum over every ``splits`` neighbouring channels."""
+        channels, height, width = self._divided(name, source, splits=splits)
+        return self._append(SplitSum(name, (source,), splits, (channels // splits, height, width)))
+
+    def split_softmax(self, name: str, source: str, splits: int) -> str:
+        """Append a softmax over every ``splits`` neighbouring channels."""
+        shape = self._divided(name, source, splits=splits)
+        return self._append(SplitSoftmax(name, (source,), splits, shape))
+
+    def _divided(self, name: str, source: str, **by: int) -> Shape:
+        shape = self.shape_of(source)
+        _positive(name, **by)
+        for what, number in by.items():
+            if shape[0] % number:
+                raise InputError(f"{name!r}: {what}={number} must divide {shape[0]} channels")
+        return shape
 
     def dropout(self, name: str, source: str, rate: float) -> str:
         """Append a dropout."""

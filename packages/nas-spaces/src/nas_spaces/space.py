@@ -5,7 +5,6 @@ choices and holds one layer for each combination of their options; everything ab
 then a function of the row.
 """
 
-import itertools
 import math
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -15,8 +14,9 @@ from attrs import evolve, field, frozen, has
 from attrs import fields as fields_of
 from numpy.typing import ArrayLike, NDArray
 
+from nas_spaces.canonical import Canonical
 from nas_spaces.errors import InputError, nearest
-from nas_spaces.layers import Identity, Layer
+from nas_spaces.layers import Layer
 from nas_spaces.primitives import Graph, Shape, output_shape
 
 __all__ = ["Block", "Choice", "PlacedLayer", "SearchSpace"]
@@ -64,10 +64,11 @@ class Block:
 
     ``reads``: names of the choices that decide its layer. ``layers[i]``: the layer for the i-th
     combination of their options in C-order (the last choice varies fastest); any sequence, so
-    that it may be computed on demand. ``inputs``: names of the blocks whose outputs are summed
-    to make its input; None means the block before. ``shares``: layer fields in which candidates
-    of this block may differ and still share one weight tensor, smaller sizes being slices of
-    the largest; candidates that differ in any other field own their weights.
+    that it may be computed on demand. A layer is told the shape of its input, so a block need not
+    read a width that a block before it has chosen. ``inputs``: names of the blocks whose outputs
+    are summed to make its input; None means the block before. ``shares``: layer fields in which
+    candidates of this block may differ and still share one weight tensor, smaller sizes being
+    slices of the largest; candidates that differ in any other field own their weights.
     """
 
     name: str
@@ -111,20 +112,25 @@ class PlacedLayer:
 class BlockPlan:
     """What the space works out about a block.
 
-    ``columns``: the columns that it reads. ``sizes``: their numbers of options. ``sources``:
-    indices of the blocks that feed it, -1 for the space's input. ``in_shapes``: one a
-    combination. ``varying``: the columns that its output shape depends on.
+    ``columns``: the columns that decide what it is: those that it reads, and behind them those
+    that only the shape of its input depends on. ``sizes``: their numbers of options. ``extra``:
+    number of combinations of the latter. ``sources``: indices of the blocks that feed it, -1 for
+    the space's input. ``in_shapes``, ``out_shapes``: one a combination. ``varying``: the columns
+    that its output shape depends on.
     """
 
     columns: tuple[int, ...]
     sizes: tuple[int, ...]
+    reads: int
+    extra: int
     sources: tuple[int, ...]
     in_shapes: tuple[Shape, ...]
+    out_shapes: tuple[Shape, ...]
     varying: tuple[int, ...]
 
     @property
     def combinations(self) -> int:
-        """Number of combinations of options that the block reads."""
+        """Number of combinations of the options of ``columns``, in C-order."""
         return math.prod(self.sizes)
 
 
@@ -231,8 +237,8 @@ class SearchSpace:
                         f"block {block.name!r} reads an unknown choice {name!r}: "
                         f"{nearest(name, column_of)}"
                     )
-            columns = tuple(column_of[name] for name in block.reads)
-            sizes = tuple(len(self.choices[c].options) for c in columns)
+            reads = tuple(column_of[name] for name in block.reads)
+            sizes = tuple(len(self.choices[c].options) for c in reads)
             if len(block.layers) != math.prod(sizes):
                 raise InputError(
                     f"block {block.name!r} has {len(block.layers)} layers; the choices it reads "
@@ -248,66 +254,64 @@ class SearchSpace:
                             f"before it: {nearest(name, index_of)}"
                         )
                 sources = tuple(index_of[name] for name in block.inputs)
-            in_shapes = self._in_shapes(block, columns, sizes, sources, plans)
-            plans.append(
-                BlockPlan(
-                    columns, sizes, sources, in_shapes, _varying(block, columns, sizes, in_shapes)
-                )
-            )
+            plans.append(self._plan_block(block, reads, sources, plans))
             index_of[block.name] = index
         return tuple(plans)
 
-    def _in_shapes(
+    def _plan_block(
         self,
         block: Block,
-        columns: tuple[int, ...],
-        sizes: tuple[int, ...],
+        reads: tuple[int, ...],
         sources: tuple[int, ...],
         plans: list[BlockPlan],
-    ) -> tuple[Shape, ...]:
-        """Return the input shape of each combination of ``block``."""
-        for source in sources:
-            hidden = () if source < 0 else set(plans[source].varying) - set(columns)
-            if hidden:
-                names = ", ".join(sorted(self.choices[c].name for c in hidden))
+    ) -> BlockPlan:
+        """Work out the shapes that a block receives and gives, for each combination."""
+        shaping = [column for s in sources if s >= 0 for column in plans[s].varying]
+        columns = tuple(dict.fromkeys((*reads, *shaping)))
+        sizes = tuple(len(self.choices[column].options) for column in columns)
+        extra = math.prod(sizes[len(reads) :])
+        incoming = [
+            _spread_shapes(plans[source], columns, sizes) if source >= 0 else None
+            for source in sources
+        ]
+        in_shapes: list[Shape] = []
+        for combination in range(math.prod(sizes)):
+            shapes = {self.input_shape if one is None else one[combination] for one in incoming}
+            if len(shapes) != 1:
                 raise InputError(
-                    f"the input of block {block.name!r} changes shape with {names}; "
-                    "a block reads every choice that its input's shape depends on"
+                    f"block {block.name!r} sums inputs of different shapes {sorted(shapes)}"
                 )
-        if all(source < 0 or not plans[source].varying for source in sources):
-            combinations: list[tuple[int, ...]] = [(0,) * len(sizes)]
-        else:
-            combinations = list(itertools.product(*(range(size) for size in sizes)))
-        shapes: list[Shape] = []
-        for combination in combinations:
-            chosen = dict(zip(columns, combination, strict=True))
-            incoming = {self._source_shape(source, chosen, plans) for source in sources}
-            if len(incoming) != 1:
-                raise InputError(
-                    f"block {block.name!r} sums inputs of different shapes {sorted(incoming)}"
-                )
-            shapes.append(incoming.pop())
-        return tuple(shapes) * (math.prod(sizes) // len(shapes))
+            in_shapes += shapes
+        out_shapes: list[Shape] = []
+        try:
+            for index, layer in enumerate(block.layers):
+                here = in_shapes[index * extra : (index + 1) * extra]
+                given = {shape: _leaving(layer, shape) for shape in dict.fromkeys(here)}
+                out_shapes += [given[shape] for shape in here]
+        except InputError as error:
+            raise InputError(f"block {block.name!r}: {error}") from error
+        return BlockPlan(
+            columns,
+            sizes,
+            len(reads),
+            extra,
+            sources,
+            tuple(in_shapes),
+            tuple(out_shapes),
+            _varying(columns, sizes, out_shapes),
+        )
 
-    def _source_shape(self, source: int, chosen: dict[int, int], plans: list[BlockPlan]) -> Shape:
-        if source < 0:
-            return self.input_shape
-        plan = plans[source]
-        index = 0
-        for column, size in zip(plan.columns, plan.sizes, strict=True):
-            index = index * size + (chosen.get(column, 0) if column in plan.varying else 0)
-        block = self.blocks[source]
-        shape = plan.in_shapes[index]
-        return output_shape(block.layers[index].graph(shape), shape)
+    def layer(self, block: int, combination: int) -> Layer:
+        """Return the record of a block (by index) for one combination of its choices."""
+        return self.blocks[block].layers[combination // self.plan[block].extra]
 
     def graph(self, block: int, combination: int) -> Graph:
         """Return the primitives of a block (by index) for one combination of its choices."""
-        return self.blocks[block].layers[combination].graph(self.plan[block].in_shapes[combination])
+        return self.layer(block, combination).graph(self.plan[block].in_shapes[combination])
 
     def output_shape(self, block: int, combination: int) -> Shape:
         """Return what leaves a block (by index) for one combination of its choices."""
-        in_shape = self.plan[block].in_shapes[combination]
-        return output_shape(self.graph(block, combination), in_shape)
+        return self.plan[block].out_shapes[combination]
 
     def check(self, archs: ArrayLike) -> NDArray[np.int64]:
         """Return ``archs`` as int64 ``[n, d]``.
@@ -394,7 +398,7 @@ class SearchSpace:
         return [
             PlacedLayer(
                 block.name,
-                block.layers[combination],
+                self.layer(index, combination),
                 self.plan[index].in_shapes[combination],
                 self.output_shape(index, combination),
                 self.graph(index, combination),
@@ -434,96 +438,51 @@ class SearchSpace:
         )
         return evolve(self, alive=rows)
 
-    @cached_property
-    def _identity_runs(self) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
-        """Columns of neighbouring blocks with equal candidates, and the identity options.
-
-        Within such a run the order of identities and other layers does not matter for what is
-        built, only the order of the others does.
-        """
-        readers: dict[int, int] = {}
-        for plan in self.plan:
-            for column in plan.columns:
-                readers[column] = readers.get(column, 0) + 1
-        runs: list[tuple[list[int], tuple[int, ...]]] = []
-        last = -2
-        for index, (block, plan) in enumerate(zip(self.blocks, self.plan, strict=True)):
-            identities = tuple(
-                i for i, layer in enumerate(block.layers) if isinstance(layer, Identity)
-            )
-            movable = (
-                bool(identities)
-                and len(plan.columns) == 1
-                and readers[plan.columns[0]] == 1
-                and plan.sources == (index - 1,)
-                and not plan.varying
-                and self.output_shape(index, 0) == plan.in_shapes[0]
-            )
-            if not movable:
-                continue
-            before = self.blocks[index - 1]
-            # A third block that taps the one before would see what moves.
-            tapped = sum(index - 1 in other.sources for other in self.plan) > 1
-            if last == index - 1 and before.layers == block.layers and not tapped:
-                runs[-1][0].append(plan.columns[0])
-            else:
-                runs.append(([plan.columns[0]], identities))
-            last = index
-        return tuple((tuple(columns), identities) for columns, identities in runs)
-
     def canonical(self, archs: ArrayLike) -> NDArray[np.int64]:
         """Return int64 ``[n, d]`` with rows that build the same network mapped to one of them.
 
-        Options of a choice that give equal layers everywhere become the first of them, and
-        identities move behind the other layers of a run of equal blocks.
+        Options that change nothing become the first that is equal, and identities move behind the
+        other layers of a run of equal blocks.
         """
-        rows = self.check(archs).copy()
-        for column, first in self._first_equal_option.items():
-            rows[:, column] = first[rows[:, column]]
-        for columns, identities in self._identity_runs:
-            if len(columns) < 2:
-                continue
-            run = rows[:, columns]
-            order = np.argsort(np.isin(run, identities), axis=1, kind="stable")
-            rows[:, columns] = np.take_along_axis(run, order, axis=1)
-        return rows
+        return self._canonical(self.check(archs))
 
     @cached_property
-    def _first_equal_option(self) -> dict[int, NDArray[np.int64]]:
-        """For columns that only one block reads, alone: the first option with an equal layer."""
-        readers: dict[int, list[int]] = {}
-        for index, plan in enumerate(self.plan):
-            for column in plan.columns:
-                readers.setdefault(column, []).append(index)
-        result = {}
-        for column, blocks in readers.items():
-            plan = self.plan[blocks[0]]
-            if len(blocks) != 1 or len(plan.columns) != 1:
-                continue
-            layers = list(self.blocks[blocks[0]].layers)
-            first = np.array([layers.index(layer) for layer in layers], dtype=np.int64)
-            if (first != np.arange(len(layers))).any():
-                result[column] = first
-        return result
+    def _canonical(self) -> Canonical:
+        return Canonical.of(self.blocks, self.plan)
+
+
+def _leaving(layer: Layer, shape: Shape) -> Shape:
+    """Return what leaves a layer; records that know it without their graph are asked."""
+    output = getattr(layer, "output", None)
+    if output is None:
+        return output_shape(layer.graph(shape), shape)
+    known: Shape = output(shape)
+    return known
+
+
+def _spread_shapes(
+    plan: BlockPlan, columns: tuple[int, ...], sizes: tuple[int, ...]
+) -> list[Shape]:
+    """Return the output shape of a block for each combination of ``columns`` (of ``sizes``)."""
+    shapes = list(dict.fromkeys(plan.out_shapes))
+    numbers = {shape: i for i, shape in enumerate(shapes)}
+    grid = np.array([numbers[shape] for shape in plan.out_shapes]).reshape(plan.sizes)
+    kept = [column for column in columns if column in plan.varying]
+    # Columns that do not matter are looked at in their first option.
+    grid = grid[tuple(slice(None) if c in plan.varying else 0 for c in plan.columns)]
+    order = [column for column in plan.columns if column in plan.varying]
+    grid = grid.transpose([order.index(column) for column in kept])
+    grid = grid.reshape([size if c in kept else 1 for c, size in zip(columns, sizes, strict=True)])
+    return [shapes[number] for number in np.broadcast_to(grid, sizes).ravel().tolist()]
 
 
 def _varying(
-    block: Block,
-    columns: tuple[int, ...],
-    sizes: tuple[int, ...],
-    in_shapes: tuple[Shape, ...],
+    columns: tuple[int, ...], sizes: tuple[int, ...], shapes: list[Shape]
 ) -> tuple[int, ...]:
-    """Return the columns that the block's output shape depends on."""
-    try:
-        shapes = [
-            output_shape(layer.graph(shape), shape)
-            for layer, shape in zip(block.layers, in_shapes, strict=True)
-        ]
-    except InputError as error:
-        raise InputError(f"block {block.name!r}: {error}") from error
-    if len(set(shapes)) == 1:
-        return ()
+    """Return the columns that ``shapes``, one a combination, depend on."""
     numbers = {shape: i for i, shape in enumerate(dict.fromkeys(shapes))}
+    if len(numbers) == 1:
+        return ()
     grid = np.array([numbers[shape] for shape in shapes]).reshape(sizes)
     return tuple(
         column

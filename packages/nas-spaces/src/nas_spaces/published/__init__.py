@@ -10,6 +10,7 @@
 
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,43 +19,50 @@ from nas_spaces.errors import InputError, nearest
 from nas_spaces.published import digits_mobile, nas_bench_macro, spos
 from nas_spaces.space import SearchSpace
 
-__all__ = ["ARCHITECTURES", "SPACES", "architecture", "load"]
+__all__ = ["ARCHITECTURES", "NETWORKS", "SPACES", "architecture", "load"]
 
 SPACES: dict[str, Callable[..., SearchSpace]] = {
-    "digits-mobile": digits_mobile.digits_mobile,
-    "nas-bench-macro": nas_bench_macro.nas_bench_macro,
-    "spos-shufflenet": spos.spos_shufflenet,
+    **digits_mobile.SPACES,
+    **nas_bench_macro.SPACES,
+    **spos.SPACES,
 }
+"""Name -> function that builds the search space."""
+
+NETWORKS: dict[str, Callable[..., SearchSpace]] = {}
+"""Name -> function that builds a network that is in none of the spaces: a space with no choice."""
 
 ARCHITECTURES: dict[str, tuple[str, tuple[int, ...]]] = {
-    **{name: ("spos-shufflenet", arch) for name, arch in spos.ARCHITECTURES.items()},
-    **{name: ("nas-bench-macro", arch) for name, arch in nas_bench_macro.ARCHITECTURES.items()},
+    **nas_bench_macro.ARCHITECTURES,
+    **spos.ARCHITECTURES,
+    **{name: (name, ()) for name in NETWORKS},
 }
 """Name -> (space, row)."""
 
 
-def load(name: str, **options: int) -> SearchSpace:
-    """Return a published space.
+def load(name: str, **options: Any) -> SearchSpace:
+    """Return a published space, or a published network as a space with no choice.
 
     Args:
-        name: one of `SPACES`.
-        options: ``classes``, ``resolution``, ``in_channels``; the paper's where left out.
+        name: one of `SPACES` or `NETWORKS`.
+        options: ``classes``, ``resolution``, ``in_channels``, and what else the function of that
+            name takes; the paper's where left out.
 
     Raises:
         InputError: an unknown name or option, or a value that the space cannot have.
     """
-    if name not in SPACES:
+    builders = {**SPACES, **NETWORKS}
+    if name not in builders:
         raise InputError(f"space {name!r} is unknown: {nearest(name, SPACES)}")
-    known = inspect.signature(SPACES[name]).parameters
+    known = inspect.signature(builders[name]).parameters
     for option, value in options.items():
         if option not in known:
             raise InputError(f"space {name!r} has no option {option!r}: {nearest(option, known)}")
-        if value < 1:
+        if option in ("classes", "resolution", "in_channels") and value < 1:
             raise InputError(f"space {name!r}: {option}={value} must be at least 1")
-    return SPACES[name](**options)
+    return builders[name](**options)
 
 
-def architecture(name: str, **options: int) -> tuple[SearchSpace, NDArray[np.int64]]:
+def architecture(name: str, **options: Any) -> tuple[SearchSpace, NDArray[np.int64]]:
     """Return a published architecture: its space and its row int64 ``[d]``.
 
     Raises:

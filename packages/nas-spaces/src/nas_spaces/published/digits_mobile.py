@@ -3,7 +3,7 @@
 from nas_spaces.layers import Classifier, Conv, Identity, MBConv
 from nas_spaces.space import Block, Choice, SearchSpace
 
-__all__ = ["digits_mobile"]
+__all__ = ["SPACES", "digits_mobile"]
 
 # (channels, blocks, stride of the first block) of each stage.
 STAGES = ((12, 2, 1), (24, 3, 2), (48, 3, 2))
@@ -35,3 +35,6 @@ def digits_mobile(*, classes: int = 10, resolution: int = 8, in_channels: int = 
     blocks.append(Block("last", [Conv(96, 1, activation="relu6")]))
     blocks.append(Block("head", [Classifier(classes)]))
     return SearchSpace("digits-mobile", (in_channels, resolution, resolution), choices, blocks)
+
+
+SPACES = {"digits-mobile": digits_mobile}

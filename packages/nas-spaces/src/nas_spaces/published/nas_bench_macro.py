@@ -4,7 +4,7 @@ CVPR 2021. All 6,561 architectures were trained alone on CIFAR-10."""
 from nas_spaces.layers import Classifier, Conv, Identity, Layer, MBConv
 from nas_spaces.space import Block, Choice, SearchSpace
 
-__all__ = ["ARCHITECTURES", "nas_bench_macro"]
+__all__ = ["ARCHITECTURES", "SPACES", "nas_bench_macro"]
 
 # (channels, blocks) of each stage; the first block of a stage has stride 2.
 STAGES = ((64, 2), (128, 3), (256, 3))
@@ -12,7 +12,7 @@ CANDIDATES = ("identity", "mb_k3_e3", "mb_k5_e6")
 
 ARCHITECTURES = {
     # The best of the benchmark by mean accuracy.
-    "nas-bench-macro-best": (2, 2, 2, 1, 2, 2, 2, 0),
+    "nas-bench-macro-best": ("nas-bench-macro", (2, 2, 2, 1, 2, 2, 2, 0)),
 }
 
 
@@ -44,3 +44,6 @@ def nas_bench_macro(
     blocks.append(Block("last", [Conv(1280, 1, activation="relu6")]))
     blocks.append(Block("head", [Classifier(classes)]))
     return SearchSpace("nas-bench-macro", (in_channels, resolution, resolution), choices, blocks)
+
+
+SPACES = {"nas-bench-macro": nas_bench_macro}

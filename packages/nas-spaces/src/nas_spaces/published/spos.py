@@ -4,7 +4,7 @@ from nas_spaces.errors import InputError
 from nas_spaces.layers import Classifier, Conv, ShuffleUnit
 from nas_spaces.space import Block, Choice, SearchSpace
 
-__all__ = ["ARCHITECTURES", "spos_shufflenet"]
+__all__ = ["ARCHITECTURES", "SPACES", "spos_shufflenet"]
 
 # (channels, blocks) of each stage; the first block of a stage has stride 2 (table 1).
 STAGES = ((64, 4), (160, 4), (320, 8), (640, 4))
@@ -12,9 +12,15 @@ CANDIDATES = ("choice_3", "choice_5", "choice_7", "choice_x")
 
 ARCHITECTURES = {
     # The architecture of the official repository's readme: 323M multiply-adds, 3.5M parameters.
-    "spos-readme": (2, 1, 0, 1, 2, 0, 2, 0, 2, 0, 2, 3, 0, 0, 0, 0, 3, 2, 3, 3),
+    "spos-readme": (
+        "spos-shufflenet",
+        (2, 1, 0, 1, 2, 0, 2, 0, 2, 0, 2, 3, 0, 0, 0, 0, 3, 2, 3, 3),
+    ),
     # The paper's block search result: 319M, 3.3M.
-    "spos-paper": (0, 0, 3, 1, 1, 1, 0, 0, 2, 0, 2, 1, 1, 0, 2, 0, 2, 1, 3, 2),
+    "spos-paper": (
+        "spos-shufflenet",
+        (0, 0, 3, 1, 1, 1, 0, 0, 2, 0, 2, 1, 1, 0, 2, 0, 2, 1, 3, 2),
+    ),
 }
 
 
@@ -43,3 +49,6 @@ def spos_shufflenet(
     blocks.append(Block("last", [Conv(1024, 1)]))
     blocks.append(Block("head", [Classifier(classes, bias=False, dropout=0.1)]))
     return SearchSpace("spos-shufflenet", (in_channels, resolution, resolution), choices, blocks)
+
+
+SPACES = {"spos-shufflenet": spos_shufflenet}

@@ -24,6 +24,9 @@ from nas_spaces.primitives import (
     Pool,
     Primitive,
     Select,
+    Shuffle,
+    SplitSoftmax,
+    SplitSum,
     Zeros,
 )
 
@@ -160,7 +163,7 @@ class LayerModule(nn.Module):
         super().__init__()
         # The first layer's; whoever shares weights passes the program that is meant.
         self.program = compile_graph(graphs[0])
-        self._nodes = tuple(node for graph in graphs for node in graph)
+        self._residual_norms = _residual_norms(graphs)
         nodes: dict[str, list[Primitive]] = {}
         for graph in graphs:
             for node in graph:
@@ -173,9 +176,7 @@ class LayerModule(nn.Module):
 
     def residual_norms(self) -> list[nn.BatchNorm2d]:
         """Return the norms whose output is added to something."""
-        nodes = {node.name: node for node in self._nodes}
-        added = {name for node in self._nodes if isinstance(node, Add) for name in node.inputs}
-        norms = [self.weighted(name) for name in added if isinstance(nodes.get(name), Norm)]
+        norms = [self.weighted(name) for name in self._residual_norms]
         return [norm for norm in norms if isinstance(norm, nn.BatchNorm2d)]
 
     def weighted(self, name: str) -> nn.Module:
@@ -202,6 +203,16 @@ class LayerModule(nn.Module):
                 del values[name]
             values[step.primitive.name] = out
         return out
+
+
+def _residual_norms(graphs: Sequence[Graph]) -> tuple[str, ...]:
+    """Return the names of norms whose output is added to something."""
+    names: dict[str, None] = {}
+    for graph in graphs:
+        norms = {node.name for node in graph if isinstance(node, Norm)}
+        added = [name for node in graph if isinstance(node, Add) for name in node.inputs]
+        names.update((name, None) for name in added if name in norms)
+    return tuple(names)
 
 
 def _largest(name: str, nodes: Sequence[Primitive], affine: bool) -> nn.Module:
@@ -330,9 +341,10 @@ def _pool(layer: LayerModule, step: Step, values: Values, norms: Norms | None) -
     x = values[node.inputs[0]]
     if node.kind == "global":
         return x.mean((2, 3), keepdim=True)
+    padding = (node.kernel - 1) // 2
     if node.kind == "max":
-        return F.max_pool2d(x, node.kernel, node.stride, node.kernel // 2)
-    return F.avg_pool2d(x, node.kernel, node.stride, node.kernel // 2, count_include_pad=False)
+        return F.max_pool2d(x, node.kernel, node.stride, padding)
+    return F.avg_pool2d(x, node.kernel, node.stride, padding, count_include_pad=False)
 
 
 def _add(layer: LayerModule, step: Step, values: Values, norms: Norms | None) -> Tensor:
@@ -355,6 +367,29 @@ def _select(layer: LayerModule, step: Step, values: Values, norms: Norms | None)
     node = step.primitive
     assert isinstance(node, Select)
     return values[node.inputs[0]][:, node.start :: node.step]
+
+
+def _shuffle(layer: LayerModule, step: Step, values: Values, norms: Norms | None) -> Tensor:
+    node = step.primitive
+    assert isinstance(node, Shuffle)
+    return F.channel_shuffle(values[node.inputs[0]], node.groups)
+
+
+def _split_sum(layer: LayerModule, step: Step, values: Values, norms: Norms | None) -> Tensor:
+    node = step.primitive
+    assert isinstance(node, SplitSum)
+    return _split(values[node.inputs[0]], node.splits).sum(2)
+
+
+def _split_softmax(layer: LayerModule, step: Step, values: Values, norms: Norms | None) -> Tensor:
+    node = step.primitive
+    assert isinstance(node, SplitSoftmax)
+    return _split(values[node.inputs[0]], node.splits).softmax(2).flatten(1, 2)
+
+
+def _split(x: Tensor, splits: int) -> Tensor:
+    """Return ``[n, channels / splits, splits, h, w]``."""
+    return x.reshape(len(x), -1, splits, *x.shape[2:])
 
 
 def _dropout(layer: LayerModule, step: Step, values: Values, norms: Norms | None) -> Tensor:
@@ -380,5 +415,8 @@ _RUN: dict[type, Callable[[LayerModule, Step, Values, Norms | None], Tensor]] = 
     Norm: _norm,
     Pool: _pool,
     Select: _select,
+    Shuffle: _shuffle,
+    SplitSoftmax: _split_softmax,
+    SplitSum: _split_sum,
     Zeros: _zeros,
 }

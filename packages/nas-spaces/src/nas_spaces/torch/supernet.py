@@ -20,9 +20,10 @@ __all__ = ["Supernet"]
 class Supernet(nn.Module):
     """Weight-sharing supernet: the architecture is an argument of `forward`.
 
-    Candidates of a block own their weights unless the block names fields in `Block.shares`.
-    Weights that an architecture does not use take no part in its forward and backward pass:
-    their gradients stay None.
+    Candidates of a block own their weights unless the block names fields in `Block.shares`. Where
+    the channels that enter a block depend on a choice before it, its candidates have weights for
+    the most of them and use slices. Weights that an architecture does not use take no part in its
+    forward and backward pass: their gradients stay None.
 
     Args:
         space: the search space.
@@ -44,17 +45,20 @@ class Supernet(nn.Module):
         self.wiring = Wiring.of(space)
         self.blocks = nn.ModuleDict()
         self._owners: list[list[str]] = []
-        self._programs: list[list[Program]] = []
-        for index, block in enumerate(space.blocks):
-            graphs = [space.graph(index, i) for i in range(len(block.layers))]
+        self._programs: list[dict[int, Program]] = [{} for _ in space.blocks]
+        for index, (block, plan) in enumerate(zip(space.blocks, space.plan, strict=True)):
             owners = _owners(block)
             candidates = nn.ModuleDict()
             for owner in dict.fromkeys(owners):
-                sharing = [graph for graph, o in zip(graphs, owners, strict=True) if o == owner]
-                candidates[owner] = LayerModule(sharing, affine=affine)
+                graphs = [
+                    space.graph(index, layer * plan.extra + i)
+                    for layer, other in enumerate(owners)
+                    if other == owner
+                    for i in range(plan.extra)
+                ]
+                candidates[owner] = LayerModule(graphs, affine=affine)
             self.blocks[block.name] = candidates
             self._owners.append(owners)
-            self._programs.append([compile_graph(graph) for graph in graphs])
         initialise(self, scheme, generator=generator)
 
     def forward(self, x: Tensor, arch: ArrayLike) -> Tensor:
@@ -85,20 +89,27 @@ class Supernet(nn.Module):
             norms: norm statistics to use in place of the supernet's own.
         """
         module = self.layer(index, combination)
-        program = self._programs[index][combination]
+        program = self._program(index, combination)
         return self.wiring.advance(values, index, partial(module, program=program, norms=norms))
 
     def layer(self, index: int, combination: int) -> LayerModule:
         """Return the module with the weights of one layer of a block."""
         candidates = self.blocks[self.space.blocks[index].name]
         assert isinstance(candidates, nn.ModuleDict)
-        module = candidates[self._owners[index][combination]]
+        module = candidates[self._owners[index][combination // self.space.plan[index].extra]]
         assert isinstance(module, LayerModule)
         return module
 
     def fold(self, index: int, combination: int, norms: Norms) -> None:
         """Merge settled ``norms`` of one layer into its convolutions."""
-        norms.fold(self.layer(index, combination), self._programs[index][combination])
+        norms.fold(self.layer(index, combination), self._program(index, combination))
+
+    def _program(self, index: int, combination: int) -> Program:
+        """Return how to run one layer of a block; large blocks are compiled as they are used."""
+        programs = self._programs[index]
+        if combination not in programs:
+            programs[combination] = compile_graph(self.space.graph(index, combination))
+        return programs[combination]
 
     @torch.no_grad()
     def inherit(self, arch: ArrayLike) -> Network:
