@@ -49,6 +49,23 @@ def test_rows_stay_in_a_window_with_several_limits(spos, macs, additive_error):
     assert feasible.contains(rows).all()
 
 
+def test_children_that_miss_a_tight_limit_are_repaired(spos, macs):
+    # The error rewards one option a gene; hardly a child of feasible parents is in the window.
+    def best(own_children):
+        feasible = FeasibleSet(spos, [Limit(macs(spos), lower=299e6, upper=300e6)])
+        children = {} if own_children else {"crossover": 0, "mutation": 0}
+        found = []
+        for seed in range(3):
+            rng = np.random.default_rng(seed)
+            searcher = Evolution(spos, rng=rng, feasible=feasible, **children)
+            populations = run(searcher, lambda rows: (rows != 1).mean(axis=1), 8)
+            assert feasible.contains(np.concatenate(populations)).all()
+            found.append((np.concatenate(populations) != 1).mean(axis=1).min())
+        return np.mean(found)
+
+    assert best(own_children=True) < best(own_children=False) - 0.1
+
+
 def test_dropped_options_stay_dropped(macro, additive_error):
     alive = macro.mask.copy()
     alive[2, 0] = alive[4, 0] = alive[5, 2] = False

@@ -23,6 +23,7 @@ from nas_search.evolution import Evolution
 from nas_search.pareto import non_dominated
 from nas_search.random import Random
 from nas_search.rank import Kendall, kendall
+from nas_search.repair import repair
 from nas_search.search import SearchResult, best, search
 
 __all__ = [
@@ -35,5 +36,6 @@ __all__ = [
     "difference",
     "kendall",
     "non_dominated",
+    "repair",
     "search",
 ]

