@@ -28,6 +28,31 @@ def test_defaults_are_the_recipe_at_the_scale_of_the_digits():
 
 
 @pytest.mark.parametrize(
+    ("settings", "sampler"),
+    [
+        ([], "constrained"),
+        (["data=cifar10"], "constrained"),
+        (["limits=[]"], "uniform"),
+        (['limits=["params<=30k"]'], "constrained"),
+        (["supernet.sampler=uniform"], "uniform"),
+        (["supernet.sampler=auto", "limits=[]"], "uniform"),
+        (["supernet.sampler=constrained", "limits=[]"], "constrained"),  # refused by the training
+    ],
+)
+def test_the_sampler_follows_the_limits(settings, sampler):
+    config = changed(*settings)
+    assert config.supernet.sampler == sampler
+    assert f'sampler = "{sampler}"' in to_toml(config)
+
+
+def test_a_trained_run_keeps_its_sampler():
+    config = changed()
+    assert override(config, [{"limits": []}]).supernet.sampler == "constrained"
+    asked = override(config, [parse_setting("supernet.sampler=auto")])
+    assert differences(config, asked) == {}
+
+
+@pytest.mark.parametrize(
     ("settings", "space", "batch"),
     [
         (["data=cifar10"], "nas-bench-macro", SCALES["small"]["train"]["batch_size"]),
@@ -94,6 +119,8 @@ def test_every_setting_is_written():
         ("train.epochs=none", "train.epochs must be a number; received None"),
         ("train.lr=inf", "train.lr must be a number; received inf"),
         ("train.lr=nan", "train.lr must be a number; received nan"),
+        ("supernet.sampler=constraint", "did you mean 'constrained'?"),
+        ("space=no_module:space", "there is no module 'no_module'"),
         ("train.optimiser=adam", "train.optimiser cannot be 'adam': did you mean 'adamw'?"),
         ("search.recalibration_images=1", "must be 0 or >= 2; received 1"),
         ("seed=1.5", "seed must be a whole number; received 1.5"),

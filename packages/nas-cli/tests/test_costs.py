@@ -1,16 +1,25 @@
-"""Tables over primitives against counters that look at the built modules only."""
+"""Tables against supernets and published networks; nas-hw's tests count networks of all spaces."""
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import nas_hw
 from nas_spaces import published
 from nas_spaces.torch import Network, Supernet
 
-SPACES = sorted(published.SPACES)
+# One of each kind of block; the supernets of the largest spaces take long to build.
+SPACES = [
+    "digits-mobile",
+    "fairnas-19",
+    "mobilenet-21",
+    "nas-bench-201",
+    "nas-bench-macro",
+    "resnet18-quant",
+    "spos-shufflenet",
+    "spos-shufflenet-channels",
+]
 
 
 @pytest.fixture(params=SPACES)
@@ -28,37 +37,6 @@ def archs(space):
 def image(space):
     # Nothing is computed on this device, so that full resolution costs no time.
     return torch.empty((1, *space.input_shape), device="meta")
-
-
-def count_with_hooks(network, x):
-    """Multiply-adds by the weights and output shapes of modules as they run."""
-    total = 0
-
-    def count(module, _, output):
-        nonlocal total
-        if isinstance(module, nn.Conv2d):
-            total += module.weight.numel() * output.shape[2] * output.shape[3]
-        elif isinstance(module, nn.Linear):
-            total += module.weight.numel()
-
-    handles = [module.register_forward_hook(count) for module in network.modules()]
-    network(x)
-    for handle in handles:
-        handle.remove()
-    return total
-
-
-def test_macs_and_params_are_those_of_the_built_network(space, archs):
-    macs, params = nas_hw.macs(space)(archs), nas_hw.params(space)(archs)
-    for arch, expected_macs, expected_params in zip(archs, macs, params, strict=True):
-        network = Network(space.fix(arch), generator=torch.Generator()).eval().to("meta")
-        counter = FlopCounterMode(display=False)
-        with counter:
-            network(image(space))
-        assert counter.get_total_flops() == 2 * expected_macs
-        assert count_with_hooks(network, image(space)) == expected_macs
-        assert sum(p.numel() for p in network.parameters()) == expected_params
-    assert len(set(macs.tolist())) > 4
 
 
 @pytest.mark.parametrize("affine", [True, False])
@@ -84,5 +62,8 @@ def test_macs_of_a_path_of_the_supernet(space, archs):
 def test_published_architectures(name):
     space, arch = published.architecture(name)
     network = Network(space.fix(arch), generator=torch.Generator()).eval().to("meta")
-    assert count_with_hooks(network, image(space)) == nas_hw.macs(space)([arch])[0]
+    counter = FlopCounterMode(display=False)
+    with counter:
+        network(image(space))
+    assert counter.get_total_flops() == 2 * nas_hw.macs(space)([arch])[0]
     assert sum(p.numel() for p in network.parameters()) == nas_hw.params(space)([arch])[0]

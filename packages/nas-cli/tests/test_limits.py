@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import nas_hw
-from nas_cli.limits import build_limits, parse_limit
+from nas_cli.limits import METRICS, build_limits, cost_tables, merge_limits, parse_limit
 from nas_spaces import InputError, published
 
 SPACE = published.load("digits-mobile")
@@ -21,6 +21,9 @@ PARAMS = nas_hw.params(SPACE)
         ("macs<=300_000", 300e3),
         ("macs<=3e5", 300e3),
         ("macs<=1.5G", 1.5e9),
+        ("macs<=300Ki", 300 * 1024),
+        ("macs<=0.5Mi", 2**19),
+        ("macs<=6.25 Gi", 6.25 * 2**30),
     ],
 )
 def test_values(text, value):
@@ -38,10 +41,13 @@ def test_values(text, value):
         ("macs<=3M params<=1M", "cannot be read"),
         ("macs<300M", "sign '<' is unknown; use <= or >="),
         ("macs=300M", "sign '=' is unknown"),
-        ("macs<=300X", "unit 'X' is unknown; use K, M, G, %"),
+        ("macs<=300X", "unit 'X' is unknown; use K, M, G, Ki, Mi, Gi (2^30), %"),
+        ("macs<=300KI", "unit 'KI' is unknown"),
+        ("macs<=300ki", "unit 'ki' is unknown"),
         ("macs<=300m", "unit 'm' is unknown"),
         ("mac<=300M", "did you mean 'macs'?"),
-        ("latency<=3", "metric 'latency' is unknown: valid: macs, params"),
+        ("latency<=3", "metric 'latency' is unknown: valid: bitops, macs, params, peak"),
+        ("peakmemory<=3", "did you mean 'peak_memory'?"),
         ("flops<=600M", "what papers call FLOPs of a network are its macs"),
     ],
 )
@@ -86,3 +92,29 @@ def test_limits_that_contradict_each_other_are_quoted():
     space = published.load("digits-mobile")
     with pytest.raises(InputError, match=r"limits 'macs<=50%' and 'macs>=60%' contradict"):
         build_limits(space, ("macs<=50%", "macs>=60%"))
+
+
+@pytest.mark.parametrize("name", ["macs", "params", "peak_memory", "traffic"])
+def test_every_cost_can_be_limited(name):
+    table = METRICS[name](SPACE)
+    values = np.sort(table(SPACE.sample(200, rng=np.random.default_rng(1))))
+    feasible = build_limits(SPACE, (f"{name}<={values[20]}",))
+    rows = feasible.sample(50, rng=np.random.default_rng(0))
+    assert table(rows).max() <= values[20]
+
+
+def test_what_is_limited_is_recorded():
+    assert list(cost_tables(SPACE)) == ["macs", "params"]
+    assert list(cost_tables(SPACE, ("params<=30k", "traffic<=1Mi"))) == [
+        "macs",
+        "params",
+        "traffic",
+    ]
+
+
+def test_limits_stand_in_the_order_of_their_first_mention():
+    limits = merge_limits(SPACE, ("params<=40k", "macs<=500k", "params>=20k"))
+    assert [str(limit) for limit in limits] == [
+        "20,000 <= params <= 40,000 parameters",
+        "macs <= 500,000 multiply-adds",
+    ]

@@ -8,10 +8,13 @@ import pytest
 
 from nas_cli.config import resolve
 from nas_cli.main import main
+from nas_cli.spaces import load_space
+from nas_spaces.testing import check_space
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 COMMANDS = re.findall(r"^    (nas .*)$", README, flags=re.MULTILINE)
 ROWS = re.findall(r"^\| `([\w.]+)` \| (\S+) \| (\S+) \| (\S+) \|", README, flags=re.MULTILINE)
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 QUICK = ("spaces", "cost")
 
 
@@ -65,8 +68,17 @@ def test_the_folder_is_as_shown(finished):
         assert (finished / "searches" / "main" / name).is_file()
 
 
+def test_a_space_of_ones_own(nas, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "readme_module.py").write_text(EXAMPLES[0])
+    assert "9 architectures of 2 choices" in nas("spaces", "readme_module:space").stdout
+    space = load_space("readme_module:space", classes=3, resolution=32, in_channels=3)
+    check_space(space)
+    assert (space.input_shape, space.num_classes) == ((3, 32, 32), 3)
+
+
 def test_the_example_runs(finished):
-    [block] = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    _, block = EXAMPLES
     names = {}
     exec(compile(block.replace("runs/digits", str(finished)), "README.md", "exec"), names)
     assert not names["network"].training

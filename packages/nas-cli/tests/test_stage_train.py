@@ -4,7 +4,12 @@ import shutil
 import numpy as np
 import pytest
 
+import nas_cli.workshop
+import nas_hw
+from nas_cli.config import read_config
+from nas_cli.run import open_run
 from nas_samplers.checkpoint import read_checkpoint
+from nas_spaces import published
 
 
 def network(run):
@@ -81,3 +86,64 @@ def test_a_trained_supernet_is_not_trained_again(nas, trained, tmp_path):
     result = nas("train", "--resume", "--out", run)
     assert "supernet: trained already" in result.stderr
     assert (run / "events.jsonl").read_bytes() == before
+
+
+def paths(nas, monkeypatch, out, *options):
+    """Train, and return the rows that the training drew."""
+    drawn = []
+    train = nas_cli.workshop.train
+
+    def watch(network, phases, *args, **kwargs):
+        ask = phases[0].sampler.ask
+
+        def remember():
+            drawn.append(ask())
+            return drawn[-1]
+
+        phases[0].sampler.ask = remember
+        return train(network, phases, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nas_cli.workshop, "train", watch)
+        result = nas("train", "--out", out, *options)
+    assert result.exit_code == 0, result.output
+    return np.concatenate(drawn), result.stderr
+
+
+def test_paths_are_around_the_first_limit_on_macs(nas, tiny, tmp_path, monkeypatch):
+    limits = ["--limit", "params<=60k", "--limit", "macs<=400k"]
+    rows, said = paths(nas, monkeypatch, tmp_path / "run", *limits, *tiny())
+    macs = nas_hw.macs(published.load("digits-mobile"))(rows)
+    assert len(rows) == 15
+    assert macs.min() >= 400e3 * 290 / 330
+    assert 400e3 < macs.max() <= 400e3 * 360 / 330
+    assert read_config(tmp_path / "run/config.toml").supernet.sampler == "constrained"
+    assert "trains paths of 351,515 to 436,364 multiply-adds (macs), 7 ranges" in said
+
+
+def test_paths_are_around_the_first_limit_where_none_is_on_macs(nas, tiny, tmp_path, monkeypatch):
+    limits = ["--limit", "params>=60k", "--limit", "params<=70k", "--limit", "traffic<=90%"]
+    rows, _ = paths(nas, monkeypatch, tmp_path / "run", *limits, *tiny())
+    params = nas_hw.params(published.load("digits-mobile"))(rows)
+    assert params.min() >= 60e3
+    assert params.max() <= 70e3
+
+
+@pytest.mark.parametrize("options", [["supernet.sampler=uniform"], ["limits=[]"]])
+def test_paths_are_anywhere(nas, tiny, tmp_path, monkeypatch, options):
+    options = [part for one in options for part in ("--set", one)]
+    rows, said = paths(nas, monkeypatch, tmp_path / "run", *options, *tiny(train__epochs=8))
+    macs = nas_hw.macs(published.load("digits-mobile"))(rows)
+    assert macs.max() - macs.min() > 200e3
+    assert read_config(tmp_path / "run/config.toml").supernet.sampler == "uniform"
+    assert "trains paths of" not in said
+
+
+def test_a_supernet_of_ranges_is_searched_anywhere(nas, trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    result = nas("search", run, "--limit", "macs<=25%", "--limit", "traffic<=60%", "--json")
+    found = json.loads(result.stdout)
+    assert found["values"]["macs"] <= 1_212_288 / 4
+    # What was limited is recorded.
+    assert found["values"]["traffic"] > 0
+    assert open_run(run).config.supernet.sampler == "constrained"

@@ -15,13 +15,21 @@ from nas_spaces import (
     Term,
     published,
 )
-from nas_spaces.layers import Conv
+from nas_spaces import elimination as elimination_module
+from nas_spaces import feasible as feasible_module
+from nas_spaces import windows as windows_module
+from nas_spaces.layers import Conv, Identity
 
 
 def enumerate_rows(space):
-    return np.array(
-        list(itertools.product(*(np.flatnonzero(live) for live in space.mask))), dtype=np.int64
-    )
+    rows = list(itertools.product(*(np.flatnonzero(live) for live in space.mask)))
+    return np.array(rows, dtype=np.int64).reshape(len(rows), space.num_choices)
+
+
+def space_of(*sizes):
+    """Choices that no block reads: costs are given by tables alone."""
+    choices = [Choice(f"c{i}", range(size)) for i, size in enumerate(sizes)]
+    return SearchSpace("free", (3, 8, 8), choices, [Block("only", [Identity()])])
 
 
 @pytest.fixture
@@ -201,7 +209,8 @@ def test_a_window_between_the_values_is_an_error(plain):
     with pytest.raises(InputError) as error:
         FeasibleSet(plain, [Limit(even, lower=5, upper=7)])
     assert str(error.value) == (
-        "no architecture of space 'plain' satisfies 5 <= even <= 7 1; attainable: 0 to 8 1"
+        "no architecture of space 'plain' satisfies 5 <= even <= 7 1; attainable: 0 to 8 1; "
+        "nearest: 4 and 8"
     )
 
 
@@ -342,3 +351,372 @@ def test_limits_that_exclude_each_other_are_an_error_at_once(plain, cost):
     with pytest.raises(InputError) as error:
         FeasibleSet(plain, [Limit(other, upper=0), Limit(same, upper=0)])
     assert "rows drawn satisfy all of: other <= 0 1; attainable: 0 to 2 1; same" in str(error.value)
+
+
+def reads_of(structure, sizes, rng):
+    """Columns read together: choices of their own, a chain, one shared by all, any."""
+    columns = range(len(sizes))
+    if structure == "independent":
+        return [(column,) for column in columns if column != 2]
+    if structure == "chain":
+        return [(0,), *((column - 1, column) for column in columns[1:])]
+    if structure == "shared":
+        return [tuple(sorted({column, 3})) for column in columns]
+    return [tuple(rng.permutation(len(sizes))[: rng.integers(1, 4)].tolist()) for _ in range(4)]
+
+
+def random_table(space, structure, kind, reduce, rng):
+    draw = {
+        "integer": lambda shape: rng.integers(-6, 12, shape),
+        "coarse": lambda shape: 70 * rng.integers(-3, 5, shape),
+        "float": lambda shape: 3 * rng.normal(size=shape),
+    }[kind]
+    terms = [
+        Term(read, draw([space.num_options[column] for column in read]))
+        for read in reads_of(structure, space.num_options, rng)
+    ]
+    constant = 0.25 if kind == "float" else -3
+    return Table(space, "cost", "1", terms, constant, reduce=reduce)
+
+
+STRUCTURES = ["independent", "chain", "shared", "any"]
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize("kind", ["integer", "coarse", "float"])
+@pytest.mark.parametrize("reduce", ["sum", "max"])
+@pytest.mark.parametrize("tight", [False, True])
+def test_any_structure_against_enumeration(structure, kind, reduce, tight, monkeypatch):
+    if tight:
+        # Few states: integers become bins too.
+        monkeypatch.setattr(windows_module, "STATE_BUDGET", 150)
+        monkeypatch.setattr(windows_module, "MOST_BINS", 64)
+        monkeypatch.setattr(windows_module, "LEAST_BINS", 2)
+    rng = np.random.default_rng(len(structure) + 10 * len(kind))
+    exact = 0
+    for trial in range(3):
+        whole = space_of(3, 2, 4, 3, 1, 3)
+        alive = whole.mask & (rng.random(whole.mask.shape) < 0.8)
+        alive[:, 0] |= ~alive.any(axis=1)
+        space = whole.restrict(alive) if trial % 2 else whole
+        rows = enumerate_rows(space)
+        table = random_table(whole, structure, kind, reduce, rng)
+        values = table(rows)
+        low, high = FeasibleSet(space).attainable(table)
+        assert (low, high) == pytest.approx((values.min(), values.max()), abs=1e-12)
+        ends = np.sort(rng.choice(values, 2))
+        for lower, upper in ((None, ends[1]), (ends[0], None), tuple(ends)):
+            limit = Limit(table, lower=lower, upper=upper)
+            inside = rows[limit.holds(rows)]
+            feasible = FeasibleSet(space, [limit])
+            least, most = feasible.count_range()
+            assert least <= len(inside) <= most
+            if least == most:
+                exact += 1
+                assert feasible.count() == least
+            drawn = feasible.sample(30 * len(inside) + 20, rng=rng)
+            assert np.array_equal(np.unique(drawn, axis=0), inside)
+            assert 0 < feasible.acceptance(500, rng=rng) <= 1
+    # Integers and maxima are counted exactly unless the tables are kept from them.
+    assert exact == 9 or tight or (kind, reduce) == ("float", "sum")
+
+
+@pytest.mark.parametrize("unit", [1, math.pi])
+@pytest.mark.parametrize("bins", [None, 12])
+def test_a_chain_is_sampled_uniformly(unit, bins, monkeypatch):
+    space = space_of(3, 3, 3, 2, 3)
+    rng = np.random.default_rng(21)
+    terms = [
+        Term(
+            (c - 1, c), rng.integers(0, 9, (space.num_options[c - 1], space.num_options[c])) * unit
+        )
+        for c in range(1, 5)
+    ]
+    table = Table(space, "cost", "1", terms)
+    if bins:
+        monkeypatch.setattr(windows_module, "MOST_BINS", bins)
+        monkeypatch.setattr(windows_module, "LEAST_BINS", 1)
+        monkeypatch.setattr(windows_module, "STATE_BUDGET", 12 * bins)
+    rows = enumerate_rows(space)
+    quarter, half, most = np.quantile(table(rows), [0.25, 0.5, 0.75])
+    for lower, upper in ((quarter, most), (None, half), (half, None)):
+        limit = Limit(table, lower=lower, upper=upper)
+        inside = rows[limit.holds(rows)]
+        assert 20 < len(inside) < 120
+        feasible = FeasibleSet(space, [limit])
+        drawn = feasible.sample(100 * len(inside), rng=np.random.default_rng(22))
+        assert chi_square_is_plausible(drawn, inside)
+        share = feasible.acceptance(rng=np.random.default_rng(23))
+        assert share == 1.0 if unit == 1 and not bins else 0.3 < share <= 1.0
+
+
+def test_counts_of_a_chain_beyond_64_bits():
+    space = space_of(*[2] * 101)
+    changes = Table(
+        space, "changes", "1", [Term((c - 1, c), [[0, 1], [1, 0]]) for c in range(1, 101)]
+    )
+    for lower, upper in ((0, 3), (50, 50), (40, 61), (99, 100)):
+        feasible = FeasibleSet(space, [Limit(changes, lower=lower, upper=upper)])
+        assert feasible.count() == 2 * sum(math.comb(100, k) for k in range(lower, upper + 1))
+        assert feasible.count_range() == (feasible.count(),) * 2
+        drawn = feasible.sample(300, rng=np.random.default_rng(0))
+        assert feasible.contains(drawn).all()
+        again = feasible.sample(300, rng=np.random.default_rng(0))
+        assert (drawn == again).all()
+    # Columns that the cost does not read only multiply.
+    wider = space_of(*[2] * 101, 3, 3)
+    changes = Table(wider, "changes", "1", changes.terms)
+    assert FeasibleSet(wider, [Limit(changes, upper=1)]).count() == 9 * 2 * 101
+
+
+def test_counts_of_a_space_beyond_every_float():
+    d, k = 160, 100
+    space = space_of(*[k] * d)
+    firsts = Table(space, "firsts", "1", [Term((c,), [1] + [0] * (k - 1)) for c in range(d)])
+    feasible = FeasibleSet(space, [Limit(firsts, lower=100, upper=101)])
+    expected = [math.comb(d, n) * (k - 1) ** (d - n) for n in (100, 101)]
+    assert feasible.count() == sum(expected)
+    drawn = feasible.sample(4000, rng=np.random.default_rng(0))
+    assert (firsts(drawn) == 100).mean() == pytest.approx(expected[0] / sum(expected), abs=0.02)
+    assert (drawn == 0).mean(axis=0) == pytest.approx(100 / d, abs=0.05)
+
+
+def test_a_maximum_is_counted_and_sampled_without_rejection():
+    sizes = (6,) * 30
+    space = space_of(*sizes)
+    peak = Table(
+        space, "peak", "bytes", [Term((c,), np.arange(6)) for c in range(30)], 1, reduce="max"
+    )
+    for lower, upper, expected in (
+        (None, 3, 4**30),
+        (3, None, 6**30 - 3**30),
+        (2, 4, 5**30 - 2**30),
+        (None, 0.5, None),
+        (1, 1, 2**30),
+        (0, 9, 6**30),
+    ):
+        limit = Limit(peak, lower=lower, upper=upper)
+        if expected is None:
+            with pytest.raises(InputError, match="attainable: 1 to 5 bytes"):
+                FeasibleSet(space, [limit])
+            continue
+        feasible = FeasibleSet(space, [limit])
+        assert feasible.count() == expected
+        assert feasible.acceptance(rng=np.random.default_rng(0)) == 1.0
+        assert limit.holds(feasible.sample(200, rng=np.random.default_rng(0))).all()
+
+
+def test_a_chain_whose_columns_are_out_of_order():
+    # In the order of its columns, half of this chain would be open at once.
+    order = np.random.default_rng(0).permutation(40).tolist()
+    space = space_of(*[3] * 40)
+    equal = Table(
+        space,
+        "equal",
+        "1",
+        [Term(pair, np.eye(3, dtype=int)) for pair in itertools.pairwise(order)],
+    )
+    assert FeasibleSet(space).attainable(equal) == (0, 39)
+    feasible = FeasibleSet(space, [Limit(equal, lower=20, upper=20)])
+    assert feasible.count() == 3 * math.comb(39, 20) * 2**19
+    assert (equal(feasible.sample(500, rng=np.random.default_rng(1))) == 20).all()
+
+
+def test_a_long_chain_of_groups_with_too_many_states_for_an_exact_table():
+    groups, widths, inner = 12, 6, 24
+    rng = np.random.default_rng(31)
+    space = space_of(*[widths, inner] * groups)
+    terms = [Term((0, 1), rng.integers(1e6, 4e7, (widths, inner)))] + [
+        Term((2 * g - 2, 2 * g, 2 * g + 1), rng.integers(1e6, 4e7, (widths, widths, inner)))
+        for g in range(1, groups)
+    ]
+    macs = Table(space, "macs", "multiply-adds", terms)
+    values = macs(space.sample(20_000, rng=rng))
+    limit = Limit(macs, lower=np.quantile(values, 0.2), upper=np.quantile(values, 0.21))
+    feasible = FeasibleSet(space, [limit])
+    low, high = feasible.count_range()
+    assert 0.9 * high < low < high
+    assert low / space.size == pytest.approx(0.01, rel=0.3)
+    rows = feasible.sample(2000, rng=rng)
+    assert limit.holds(rows).all()
+    assert feasible.acceptance(rng=rng) > 0.9
+    logits = rng.normal(size=space.mask.shape)
+    best = feasible.most_probable(logits)
+    assert limit.holds(best[None]).all()
+    columns = np.arange(space.num_choices)
+    assert logits[columns, best].sum() > logits[columns, rows].sum(axis=1).max()
+    with pytest.raises(InputError, match=r"count_range\(\) gives an interval"):
+        feasible.count()
+
+
+def test_what_is_known_of_the_count_under_several_limits(plain, cost):
+    rows = enumerate_rows(plain)
+    other = Table(plain, "other", "1", [Term((1,), [0, 1, 2, 3])])
+    feasible = FeasibleSet(plain, [Limit(cost, lower=101), Limit(other, upper=2)])
+    # 90 of 120 rows are within the second limit: the two cannot leave out more than they do.
+    single = (cost(rows) >= 101).sum()
+    assert feasible.count_range() == (single - 30, min(single, 90))
+    narrow = FeasibleSet(plain, [Limit(cost, upper=112), Limit(other, upper=0)])
+    low, high = narrow.count_range()
+    assert 1 <= low <= narrow.contains(rows).sum() <= high
+    # A limit that all rows meet takes nothing from what is known.
+    both = FeasibleSet(plain, [Limit(cost, upper=112), Limit(other, upper=3)])
+    assert both.count() == (cost(rows) <= 112).sum()
+    assert both.acceptance(rng=np.random.default_rng(0)) == 1.0
+    unlimited = FeasibleSet(plain, [Limit(other, lower=0)])
+    assert unlimited.count() == 120
+    with pytest.raises(InputError, match=r"count_range\(\) gives an interval"):
+        narrow.count()
+
+
+def test_acceptance_is_the_share_of_draws_within_all_limits(plain, cost):
+    other = Table(plain, "other", "1", [Term((1,), [0, 1, 2, 3]), Term((2,), [0, 1])])
+    rows = enumerate_rows(plain)
+    feasible = FeasibleSet(plain, [Limit(cost, upper=115), Limit(other, upper=2)])
+    inside = feasible.contains(rows).sum()
+    tightest = min((cost(rows) <= 115).sum(), (other(rows) <= 2).sum())
+    share = feasible.acceptance(20_000, rng=np.random.default_rng(0))
+    assert share == pytest.approx(inside / tightest, abs=0.02)
+    assert FeasibleSet(plain).acceptance(rng=np.random.default_rng(0)) == 1.0
+    with pytest.raises(InputError, match="acceptance of n=0 rows; draw at least 1"):
+        feasible.acceptance(0, rng=np.random.default_rng(0))
+
+
+def test_costs_that_tie_too_much_are_met_by_rejection(plain, cost, monkeypatch):
+    monkeypatch.setattr(elimination_module, "PAIR_BUDGET", 6)
+    rows = enumerate_rows(plain)
+    tables = FeasibleSet(plain)
+    low, high = tables.attainable(cost)
+    assert low <= cost(rows).min() <= cost(rows).max() <= high
+    peak = Table(plain, "peak", "1", cost.terms, reduce="max")
+    assert tables.attainable(peak)[1] == peak(rows).max()
+    assert tables.attainable(peak)[0] <= peak(rows).min()
+    limit = Limit(cost, upper=115)
+    feasible = FeasibleSet(plain, [limit])
+    inside = rows[limit.holds(rows)]
+    drawn = feasible.sample(200 * len(inside), rng=np.random.default_rng(2))
+    assert chi_square_is_plausible(drawn, inside)
+    assert feasible.count_range() == (1, 120)
+    logits = np.random.default_rng(3).normal(size=plain.mask.shape)
+    scores = logits[np.arange(4), inside].sum(axis=1)
+    assert (feasible.most_probable(logits) == inside[scores.argmax()]).all()
+
+
+def test_costs_that_are_not_finite_are_met_by_rejection(plain):
+    latency = Table(
+        plain, "latency", "ms", [Term((1,), [1.0, 2.0, 3.0, math.inf]), Term((0,), [0, 1, 2])]
+    )
+    rows = enumerate_rows(plain)
+    feasible = FeasibleSet(plain, [Limit(latency, upper=3)])
+    inside = rows[latency(rows) <= 3]
+    drawn = feasible.sample(200 * len(inside), rng=np.random.default_rng(2))
+    assert chi_square_is_plausible(drawn, inside)
+    assert feasible.attainable(latency) == (1.0, math.inf)
+
+
+def test_windows_between_the_values_name_the_nearest(plain, cost):
+    sparse = Table(plain, "sparse", "1", [Term(t.columns, 10 * t.values) for t in cost.terms], 7)
+    below, above = np.unique(sparse(enumerate_rows(plain)))[3:5].tolist()
+    with pytest.raises(InputError, match=f"attainable: .*; nearest: {below} and {above}$"):
+        FeasibleSet(plain, [Limit(sparse, lower=below + 0.5, upper=above - 1)])
+    terms = [Term((0,), [3, 9, 5]), Term((1,), [2, 4, 2, 7])]
+    peak = Table(plain, "peak", "1", terms, reduce="max")
+    for lower, upper, nearest in ((6, 6, "5 and 7"), (7.5, 8, "7 and 9"), (3.2, 3.9, "3 and 4")):
+        with pytest.raises(InputError, match=f"attainable: 3 to 9 1; nearest: {nearest}$"):
+            FeasibleSet(plain, [Limit(peak, lower=lower, upper=upper)])
+
+
+def test_bins_without_a_row_inside_are_an_error_at_once(plain):
+    latency = Table(plain, "latency", "ms", [Term((1,), [0.0, 0.1, 0.2, 0.3])])
+    with pytest.raises(InputError, match=r"satisf.* latency <= 0.19 ms; attainable: 0.0 to 0.3 ms"):
+        FeasibleSet(plain, [Limit(latency, lower=0.11, upper=0.19)])
+
+
+def test_spaces_without_a_choice():
+    space = space_of()
+    table = Table(space, "cost", "1", [], 5)
+    for feasible in (FeasibleSet(space), FeasibleSet(space, [Limit(table, upper=5)])):
+        assert feasible.count() == 1
+        assert feasible.sample(3, rng=np.random.default_rng(0)).shape == (3, 0)
+        assert feasible.most_probable(np.zeros((0, 0))).shape == (0,)
+        assert feasible.attainable(table) == (5, 5)
+    with pytest.raises(InputError, match="attainable: 5 to 5"):
+        FeasibleSet(space, [Limit(table, upper=4)])
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize("bins", [False, True])
+def test_the_most_probable_row_against_enumeration(structure, bins, monkeypatch):
+    if bins:
+        monkeypatch.setattr(windows_module, "STATE_BUDGET", 100)
+        monkeypatch.setattr(windows_module, "LEAST_BINS", 2)
+    rng = np.random.default_rng(len(structure))
+    space = space_of(3, 2, 4, 3, 1, 3)
+    rows = enumerate_rows(space)
+    columns = np.arange(6)
+    for trial in range(12):
+        kinds = ["integer", "float", "coarse"][: trial % 4]
+        limits = []
+        for kind in kinds:
+            table = random_table(space, structure, kind, ["sum", "max"][trial % 2], rng)
+            limits.append(Limit(table, upper=np.quantile(table(rows), 0.6)))
+        inside = rows[np.all([limit.holds(rows) for limit in limits], axis=0)] if limits else rows
+        feasible = FeasibleSet(space, limits)
+        smooth = rng.normal(size=space.mask.shape)
+        holes = np.where(rng.random(smooth.shape) < 0.2, -np.inf, smooth)
+        # Integers tie often: the first of the best rows wins.
+        for logits in (smooth, holes, rng.integers(0, 3, smooth.shape), np.zeros(smooth.shape)):
+            scores = logits[columns, inside].sum(axis=1)
+            if scores.max() == -np.inf:
+                with pytest.raises(InputError, match="logits rule out every feasible row"):
+                    feasible.most_probable(logits)
+            else:
+                best = feasible.most_probable(logits)
+                assert best.dtype == np.int64
+                assert (best == inside[scores.argmax()]).all()
+
+
+def test_ties_of_a_space_whose_ranks_pass_64_bits():
+    space = space_of(*[4] * 60)
+    ones = Table(
+        space,
+        "ones",
+        "1",
+        [Term((c, 59), np.add.outer(np.arange(4), [0, 1, 2, 3])) for c in range(59)],
+    )
+    feasible = FeasibleSet(space, [Limit(ones, lower=100, upper=100)])
+    best = feasible.most_probable(np.zeros((60, 4)))
+    # The last column counts 59 times: 100 is 59 and 41, which is 13 threes and a two.
+    assert best.tolist() == [0] * 45 + [2] + [3] * 13 + [1]
+
+
+def test_options_that_are_not_live_are_never_probable(plain, cost):
+    alive = plain.mask.copy()
+    alive[3, 4] = alive[0, 1] = False
+    logits = np.zeros(plain.mask.shape)
+    logits[3, 4] = logits[0, 1] = 9
+    logits[2, 2:] = math.nan
+    row = FeasibleSet(plain.restrict(alive), [Limit(cost, upper=120)]).most_probable(logits)
+    assert row[3] != 4
+    assert row[0] != 1
+
+
+def test_what_most_probable_refuses(plain, cost, monkeypatch):
+    feasible = FeasibleSet(plain, [Limit(cost, upper=115)])
+    with pytest.raises(
+        InputError, match=r"logits has shape \(4, 4\); space 'plain' has 4 choices of"
+    ):
+        feasible.most_probable(np.zeros((4, 4)))
+    logits = np.zeros(plain.mask.shape)
+    logits[1, 2] = math.nan
+    with pytest.raises(InputError, match=r"logits\[1, 2\] is nan; give a finite number, or -inf"):
+        feasible.most_probable(logits)
+    monkeypatch.setattr(feasible_module, "SEARCH_BUDGET", 2)
+    # The dearest row is the most probable, so that the search has to look further.
+    rows = enumerate_rows(plain)
+    logits = np.random.default_rng(0).normal(size=plain.mask.shape)
+    logits[np.arange(4), rows[cost(rows).argmax()]] += 50
+    with pytest.raises(
+        InputError, match="a search of 2 steps came to satisfies all of: cost <= 115"
+    ):
+        feasible.most_probable(logits)

@@ -8,7 +8,27 @@ from nas_spaces.layers import Identity
 from nas_spaces.testing import check_space
 
 SIZES = {
+    "mobilenet-21": (21, 6**6 * 7**15),
+    "mobilenet-21-cpu": (21, 6**6 * 7**15),
+    "mobilenet-21-gpu": (21, 6**6 * 7**15),
+    "mobilenet-21-mobile": (21, 6**6 * 7**15),
+    "fairnas-19": (19, 6**19),
+    "fairnas-ranking": (16, 6**16),
+    "ponas-19": (19, 12**19),
+    "betanas": (21, 221502229807900608),
+    "mnasnet": (36, 144**6),
     "spos-shufflenet": (20, 4**20),
+    "spos-shufflenet-channels": (20, 8**20),
+    "spos-shufflenet-joint": (40, 32**20),
+    "resnet18-quant": (16, 18**8),
+    "resnet34-quant": (32, 18**16),
+    "fbnetv2-f": (50, 2695612494689630945280000),
+    "fbnetv2-fine": (85, 5840347480651086372465910732805898240000000),
+    "fbnetv2-f++": (50, 2**10 * 2695612494689630945280000),
+    "nas-bench-201": (6, 5**6),
+    "nas-bench-201-reduce-1": (6, 4**6),
+    "nas-bench-201-reduce-2": (6, 4**6),
+    "nas-bench-201-reduce-3": (6, 3**6),
     "nas-bench-macro": (8, 3**8),
     "digits-mobile": (8, 4**3 * 5**5),
 }
@@ -52,20 +72,29 @@ def test_spos_has_the_widths_and_sizes_of_the_paper():
 
 
 def test_identities_stand_only_where_the_shape_is_kept():
-    for name in ("nas-bench-macro", "digits-mobile"):
-        space = published.load(name)
-        for index, block in enumerate(space.blocks):
-            in_shape = space.plan[index].in_shapes[0]
-            for layer in block.layers:
-                if isinstance(layer, Identity):
-                    assert space.output_shape(index, 0) == in_shape
+    space = published.load("digits-mobile")
+    for index, block in enumerate(space.blocks):
+        in_shape = space.plan[index].in_shapes[0]
+        for layer in block.layers:
+            if isinstance(layer, Identity):
+                assert space.output_shape(index, 0) == in_shape
+    macro = published.load("nas-bench-macro")
+    empty = [placed.block for placed in macro.layers([0] * 8) if not placed.graph]
+    assert empty == ["stage1_1", "stage2_1", "stage2_2", "stage3_1", "stage3_2"]
+
+
+def test_rows_of_nas_bench_macro_are_written_in_digits():
+    space = published.load("nas-bench-macro")
+    for row in itertools.product(*map(range, space.num_options)):
+        assert space.notate(row) == "".join(map(str, row))
+        assert tuple(space.parse(space.notate(row))) == row
 
 
 def test_every_row_of_nas_bench_macro_is_in_the_benchmark(data):
     table = json.loads((data / "nas-bench-macro_cifar10.json").read_text())
     space, best = published.architecture("nas-bench-macro-best")
     rows = itertools.product(*map(range, space.num_options))
-    assert {"".join(map(str, row)) for row in rows} == set(table)
+    assert {space.notate(row) for row in rows} == set(table)
     winner = max(table, key=lambda key: table[key]["mean_acc"])
     assert space.parse(winner).tolist() == best.tolist()
 

@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 from attrs import evolve
 
-from nas_spaces import Block, Choice, InputError, SearchSpace, published
-from nas_spaces.layers import Classifier, Conv, Identity, MBConv, Pool
+from nas_spaces import (
+    Block,
+    Choice,
+    InputError,
+    SearchSpace,
+    from_json,
+    published,
+    to_json,
+)
+from nas_spaces.layers import Classifier, Conv, Identity, MBConv
 
 
 def rows_of(space):
@@ -81,6 +89,8 @@ def test_what_choices_and_blocks_refuse():
         Choice("c", ())
     with pytest.raises(InputError, match=r"block name 'a\.b' must be non-empty and hold no dot"):
         Block("a.b", [Conv(8)])
+    with pytest.raises(InputError, match="block 'b' reads a choice twice: c"):
+        Block("b", [Conv(8)] * 4, reads=("c", "c"))
 
 
 @pytest.mark.parametrize(
@@ -248,80 +258,133 @@ def test_what_restrict_refuses(plain):
     assert str(error.value) == "alive leaves choice 'c2' no option"
 
 
-def built(space, arch):
-    """What an architecture builds: its layers with their shapes, identities left out."""
-    return [
-        (placed.layer, placed.in_shape)
-        for placed in space.layers(arch)
-        if not isinstance(placed.layer, Identity)
-    ]
+SIZES = {"kind": ("none", "conv_3", "conv_5"), "kernel": (3, 5)}
 
 
-def test_nas_bench_macro_has_3969_networks():
-    space = published.load("nas-bench-macro")
-    rows = rows_of(space)
-    canonical = space.canonical(rows)
-    assert len(rows) == 6561
-    assert len(np.unique(canonical, axis=0)) == 3969
-    assert (space.canonical(canonical) == canonical).all()
-    for row, other in zip(rows[::7], canonical[::7], strict=True):
-        assert built(space, row) == built(space, other)
+def notated(notation, sizes=SIZES):
+    """A space of one fixed block, with choices that are only written and read."""
+    choices = [Choice(name, options) for name, options in sizes.items()]
+    return SearchSpace("notated", (3, 8, 8), choices, [HEAD], notation=notation)
 
 
-@pytest.mark.parametrize("name", sorted(published.SPACES))
-def test_different_canonical_rows_build_different_networks(name):
-    space = published.load(name)
-    rows = space.sample(300, rng=np.random.default_rng(0))
-    canonical = space.canonical(rows)
-    networks = {str(built(space, row)) for row in rows}
-    assert len(networks) == len(np.unique(canonical, axis=0))
-    assert networks == {str(built(space, row)) for row in canonical}
+@pytest.mark.parametrize(
+    ("notation", "text"),
+    [
+        ("|{option}~0|+{option}", "|conv_5~0|+5"),
+        ("{index}{index}", "21"),
+        ("{index}, {index}", "2, 1"),
+        ("<{index}{option}>", "<25>"),
+        ("{{{option}}} {option}", "{conv_5} 5"),
+        (None, "2,1"),
+    ],
+)
+def test_notations_are_written_and_read(notation, text):
+    space = notated(notation)
+    assert space.notate([2, 1]) == text
+    for row in rows_of(space):
+        assert space.parse(space.notate(row)).tolist() == row.tolist()
+        assert space.parse(space.notate(row) + "\n").dtype == np.int64
+    # Rows of integers are read besides.
+    assert space.parse("2,1").tolist() == space.parse("2 1").tolist() == [2, 1]
+    assert from_json(to_json(space)) == space
+    assert space.restrict(space.mask).notation == notation
 
 
-def test_canonical_maps_equal_layers_to_the_first():
-    space = SearchSpace(
-        "twins",
-        (3, 8, 8),
-        [Choice("c", ("a", "b", "a again"))],
-        [Block("b", [Conv(8, 3), Conv(8, 5), Conv(8, 3)], reads=("c",)), HEAD],
-    )
-    assert space.canonical([[0], [1], [2]]).tolist() == [[0], [1], [0]]
+def test_a_notation_of_a_network_is_left_behind():
+    assert notated("{index}{index}").fix([0, 0]).notation is None
+    with pytest.raises(InputError, match=r"archs\[0, 0\] is 3"):
+        notated("{index}{index}").notate([3, 0])
 
 
-def test_canonical_leaves_identities_that_another_block_can_tell_apart():
-    candidates = [Conv(8), Identity()]
-
-    def space(taps):
-        return SearchSpace(
-            "tapped",
-            (3, 8, 8),
-            [Choice("a", (0, 1)), Choice("b", (0, 1))],
-            [
-                Block("stem", [Conv(8)]),
-                Block("a", candidates, reads=("a",)),
-                Block("b", candidates, reads=("b",)),
-                Block("head", [Classifier(10)], inputs=taps),
-            ],
-        )
-
-    assert space(("b",)).canonical([[1, 0]]).tolist() == [[0, 1]]
-    # Here the head also sees what leaves the first of the two.
-    assert space(("a", "b")).canonical([[1, 0]]).tolist() == [[1, 0]]
+NOTATION = "|{option}~0|{option}|"
 
 
-def test_canonical_does_not_move_identities_past_a_change_of_shape():
-    space = SearchSpace(
-        "pooled",
-        (8, 8, 8),
-        [Choice("a", (0, 1)), Choice("b", (0, 1))],
-        [
-            Block("a", [Conv(8), Identity()], reads=("a",)),
-            Block("between", [Pool("max", 3, 2)]),
-            Block("b", [Conv(8), Identity()], reads=("b",)),
-            HEAD,
-        ],
-    )
-    assert space.canonical([[1, 0]]).tolist() == [[1, 0]]
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "|conv_4~0|5|",
+            "architecture '|conv_4~0|5|' is not written as '|{option}~0|{option}|': choice 'kind' "
+            "has no option 'conv_4'; did you mean 'conv_5'? valid: conv_3, conv_5, none",
+        ),
+        (
+            "|conv_3~0|",
+            "architecture '|conv_3~0|' is not written as '|{option}~0|{option}|': choice 'kernel' "
+            "has no option ''; valid: 3, 5",
+        ),
+        (
+            "|conv_3~0|5|7|",
+            "architecture '|conv_3~0|5|7|' is not written as '|{option}~0|{option}|': choice "
+            "'kernel' has no option '5|7'; did you mean '5'? valid: 3, 5",
+        ),
+        (
+            "conv_3",
+            "architecture 'conv_3' is neither a row of integers, such as 2,1,0,..., nor written "
+            "as '|{option}~0|{option}|': it does not begin with '|'",
+        ),
+        ("2,1,0", "architecture '2,1,0' has 3 columns; space 'notated' has 2 choices"),
+        ("2,2", "archs[0, 1] is 2; choice 'kernel' of space 'notated' has options 0..1"),
+    ],
+)
+def test_what_a_notation_does_not_read(text, message):
+    with pytest.raises(InputError) as error:
+        notated(NOTATION).parse(text)
+    assert str(error.value) == message
+
+
+TEN = {"kind": range(11), "kernel": (3, 5)}
+
+
+@pytest.mark.parametrize(
+    ("notation", "sizes", "message"),
+    [
+        (
+            "{option}",
+            SIZES,
+            "notation '{option}' has 1 placeholders; the space has 2 choices, each of which needs "
+            "one",
+        ),
+        ("{option", SIZES, "notation '{option' is no template: expected '}' before end of string"),
+        (
+            "{which}{option}",
+            SIZES,
+            "notation '{which}{option}' has an unknown placeholder 'which': valid: index, option",
+        ),
+        (
+            "{index:2}{index}",
+            SIZES,
+            "notation '{index:2}{index}' has a format in the placeholder 'index'; write {index}",
+        ),
+        (
+            "{index}{index}",
+            TEN,
+            "notation '{index}{index}' cannot be read back: for choice 'kind' it can go on with "
+            "'1' and with '10'; put a separator behind it",
+        ),
+        (
+            "{option} {option}",
+            {"kind": (3, 5), "kernel": (3, 5)},
+            "notation '{option} {option}' writes texts that look like rows of integers, such as "
+            "2,1,0, and mean others; put a letter or a sign into it",
+        ),
+        (
+            "{index}0{index}",
+            SIZES,
+            "notation '{index}0{index}' writes texts that look like rows of integers, such as "
+            "2,1,0, and mean others; put a letter or a sign into it",
+        ),
+    ],
+)
+def test_notations_that_are_refused(notation, sizes, message):
+    with pytest.raises(InputError) as error:
+        notated(notation, sizes)
+    assert str(error.value) == message
+
+
+def test_a_notation_in_json_is_checked():
+    text = to_json(notated(NOTATION)).replace("|{option}|", "|")
+    with pytest.raises(InputError, match="has 1 placeholders; the space has 2 choices"):
+        from_json(text)
 
 
 def test_equal_spaces_are_equal():

@@ -15,6 +15,7 @@ from nas_spaces import (
     published,
 )
 from nas_spaces.layers import Classifier, Conv
+from nas_spaces.table import Cost, each_layer
 
 
 def term_by_term(table, archs):
@@ -47,8 +48,10 @@ def terms(space, columns, rng, *, dtype=np.int64):
     ]
 
 
-# Single columns, neighbours that share a column, a pair in reversed order, and no column at all.
+# Single columns, neighbours that share a column, a pair in reversed order, columns that a term
+# far away reads as well, and no column at all.
 LAYOUTS = [
+    [(1,), (0, 2), (3,), (2, 1, 0), (2,), (1, 3), (3, 1)],
     [(0,), (1,), (2,), (3,)],
     [(0, 1), (1, 2), (2, 3)],
     [(3, 0), (1,), (0, 3)],
@@ -184,3 +187,104 @@ def test_a_block_that_reads_one_choice_of_many_options():
     table = Table(space, "cost", "1", terms(space, [(0,), (1,), (0, 1)], rng))
     archs = space.sample(500, rng=rng)
     assert table(archs).tolist() == brute(table, archs)
+
+
+def test_terms_that_others_contain_are_looked_up_with_them(plain):
+    rng = np.random.default_rng(0)
+    table = Table(plain, "cost", "1", terms(plain, [(0,), (1, 0), (2,), (0, 1, 2, 3)], rng))
+    assert len(table._packed[1]) == 1
+    many = [Choice(f"c{i}", range(20)) for i in range(4)]
+    space = SearchSpace("many", (3, 2, 2), many, [Block("head", [Classifier(2)])])
+    # 8,000 entries are more than are packed together, so only what is contained is merged.
+    layout = [(0, 1, 2), (2,), (0, 1), (1, 2, 3), (3, 2)]
+    table = Table(space, "cost", "1", terms(space, layout, rng))
+    assert [len(values) for values in table._packed[1]] == [8000, 8000]
+    archs = space.sample(500, rng=rng)
+    assert table(archs).tolist() == brute(table, archs)
+
+
+@pytest.mark.parametrize("columns", [(0, 2), (2, 0), (2, 1, 0), (3, 0, 1, 2)])
+def test_spreading_a_term(plain, columns):
+    values = np.arange(6).reshape(2, 3)
+    spread = Term((2, 0), values).spread(columns)
+    assert spread.shape == tuple({2: 2, 0: 3}.get(c, 1) for c in columns)
+    moved = spread if columns.index(2) < columns.index(0) else spread.T
+    assert moved.reshape(2, 3).tolist() == values.tolist()
+
+
+@pytest.mark.parametrize("name", ["plain", "widths", "cell"])
+@pytest.mark.parametrize(("reduce", "combine"), [("sum", sum), ("max", max)])
+def test_from_graphs_is_the_cost_of_the_layers(request, name, reduce, combine):
+    space = request.getfixturevalue(name)
+
+    def cost(graph, shape):
+        return len(graph) * shape[0] + sum(map(kernel_area, graph))
+
+    table = Table.from_graphs(space, "cost", "1", cost, reduce=reduce)
+    rows = list(itertools.product(*map(range, space.num_options)))
+    expected = [
+        combine([cost(placed.graph, placed.in_shape) for placed in space.layers(row)])
+        for row in rows
+    ]
+    assert table(rows).tolist() == expected
+    assert (table.name, table.unit, table.reduce) == ("cost", "1", reduce)
+
+
+def test_many_tables_in_one_pass(widths):
+    seen = []
+
+    def first(graph, shape):
+        seen.append((graph, shape))
+        return len(graph)
+
+    costs = [
+        Cost("first", "1", first),
+        Cost("second", "elements", lambda graph, shape: shape[0] / 2, "max"),
+        Cost.of_primitives("third", "1", kernel_area),
+    ]
+    tables = Table.many(widths, costs)
+    assert [(t.name, t.unit, t.reduce) for t in tables] == [
+        ("first", "1", "sum"),
+        ("second", "elements", "max"),
+        ("third", "1", "sum"),
+    ]
+    # Three layers of the first block, six for three widths each of the second, three heads.
+    assert len(seen) == len(set(seen)) == 3 + 18 + 3
+    rows = widths.sample(20, rng=np.random.default_rng(0))
+    for table, cost in zip(tables, costs, strict=True):
+        alone = Table.from_graphs(widths, "x", "1", cost.of, reduce=cost.reduce)
+        assert table(rows).tolist() == alone(rows).tolist()
+    assert [table.is_integer for table in tables] == [True, False, True]
+    assert Table.many(widths, []) == ()
+
+
+def test_equal_layers_at_equal_shapes_are_looked_at_once():
+    options = [Conv(8, 3), Conv(8, 5)]
+    space = SearchSpace(
+        "twice",
+        (8, 4, 4),
+        [Choice("a", range(2)), Choice("b", range(2))],
+        [
+            Block("a", options, ("a",)),
+            Block("b", options, ("b",)),
+            Block("wide", [Conv(16, 3)]),
+            Block("last", [Conv(8, 3)]),
+        ],
+    )
+    looked = []
+    blocks = list(each_layer(space, lambda graph, shape: looked.append(shape) or graph[0].kernel))
+    assert blocks == [[3, 5], [3, 5], [3], [3]]
+    assert looked == [(8, 4, 4)] * 3 + [(16, 4, 4)]
+
+
+def test_from_layers(widths):
+    costs = [list(range(plan.combinations)) for plan in widths.plan]
+    rows = list(itertools.product(*map(range, widths.num_options)))
+    for reduce, combine in (("sum", np.sum), ("max", np.max)):
+        table = Table.from_layers(widths, "x", "1", costs, reduce=reduce)
+        # The cost of each layer is the number of its combination.
+        assert table(rows).tolist() == combine(widths.combinations(rows), axis=1).tolist()
+    fixed = widths.fix(rows[0])
+    assert Table.from_layers(fixed, "x", "1", [[5], [2], [4]], reduce="max")([[]]).tolist() == [5]
+    with pytest.raises(ValueError):
+        Table.from_layers(widths, "x", "1", costs[:-1])

@@ -5,7 +5,7 @@ import pytest
 from attrs import evolve, frozen
 
 from nas_spaces import Block, Choice, FeasibleSet, InputError, Limit, SearchSpace, Table, Term
-from nas_spaces.layers import Classifier, Conv
+from nas_spaces.layers import Classifier, Conv, Identity
 from nas_spaces.primitives import GraphBuilder
 from nas_spaces.testing import check_metric, check_sampler, check_searcher, check_space
 
@@ -115,7 +115,8 @@ class Own:
 
 
 def test_spaces_with_layers_of_ones_own():
-    space = SearchSpace("own", (3, 8, 8), (), [Block("only", [Own(4)])])
+    twins = Block("only", [Own(4), Own(4)], reads=("twin",))
+    space = SearchSpace("own", (3, 8, 8), [Choice("twin", (0, 1))], [twins])
     check_space(space, layers={"Own": Own})
     with pytest.raises(InputError, match="layer 'Own' is unknown"):
         check_space(space)
@@ -126,6 +127,13 @@ class Wandering(SearchSpace):
 
     def canonical(self, archs):
         return np.zeros_like(self.check(archs))
+
+
+class Illegible(SearchSpace):
+    """Another row is written than is read."""
+
+    def notate(self, arch):
+        return self.format(np.zeros_like(arch))
 
 
 class Restless(SearchSpace):
@@ -155,7 +163,8 @@ class Lossy(SearchSpace):
 @pytest.mark.parametrize(
     ("cls", "message"),
     [
-        (Wandering, "canonical changes the network: activations differ"),
+        (Wandering, "canonical changes the network: 0,0,0 builds another one than"),
+        (Illegible, r"parse\(notate\(arch\)\) differs from arch"),
         (Restless, r"canonical\(canonical\(archs\)\) moves on"),
         (Careless, "another seed gave the same rows; is it used"),
         (Narrow, "sample returned dtype int32, not int64"),
@@ -166,6 +175,24 @@ def test_broken_spaces_fail(widths, cls, message):
     space = cls(widths.name, widths.input_shape, widths.choices, widths.blocks)
     with pytest.raises(AssertionError, match=message):
         check_space(space)
+
+
+def test_canonical_rows_that_cost_more_fail():
+    class Costly(SearchSpace):
+        """Builds what nothing reads."""
+
+        def canonical(self, archs):
+            return np.ones_like(self.check(archs))
+
+    choices = [Choice("unused", (1, 2))]
+    blocks = [
+        Block("stem", [Conv(8)]),
+        Block("unused", [Identity(), Conv(8)], reads=("unused",)),
+        Block("head", [Classifier(10)], inputs=("stem",)),
+    ]
+    check_space(SearchSpace("cheap", (3, 8, 8), choices, blocks))
+    with pytest.raises(AssertionError, match=r"cost more than the rows .*: activations"):
+        check_space(Costly("costly", (3, 8, 8), choices, blocks))
 
 
 def test_a_layer_that_changes_its_mind_fails():

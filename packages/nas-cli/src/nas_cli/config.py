@@ -58,12 +58,14 @@ class ImagesConfig:
 class SupernetConfig:
     """The supernet.
 
-    ``sampler``: what draws the paths. ``affine``: whether norms have a scale and a shift.
+    ``sampler``: what draws the paths: ``uniform``, or ``constrained`` to ranges of cost around the
+    limit (the first on macs, otherwise the first); ``auto`` is constrained where there is a limit,
+    and stands in no run's settings. ``affine``: whether norms have a scale and a shift.
     ``scheme``: of the initial weights, of stand-alone networks too, see
     `nas_spaces.torch.initialise`.
     """
 
-    sampler: Literal["uniform"] = "uniform"
+    sampler: Literal["auto", "uniform", "constrained"] = "auto"
     affine: bool = True
     scheme: Literal["kaiming", "zero-residual", "spos"] = "zero-residual"
 
@@ -128,12 +130,12 @@ class SearchConfig:
 class Config:
     """All settings of a run.
 
-    ``space``: a published name or a JSON file. ``data``: ``digits``, ``cifar10``, ``cifar100``,
-    ``imagefolder:PATH`` or ``synthetic``. ``resolution``: None takes the space's own.
-    ``baselines``: random architectures within the limits that are trained from scratch as the
-    winner is, so that the worth of the search can be seen. ``threads``: of torch on a CPU, None
-    for all cores; results there repeat to the bit only with the same number. ``weights``: a
-    file that the supernet starts from.
+    ``space``: a published name, a JSON file, or ``module:attribute``. ``data``: ``digits``,
+    ``cifar10``, ``cifar100``, ``imagefolder:PATH`` or ``synthetic``. ``resolution``: None takes
+    the space's own. ``baselines``: random architectures within the limits that are trained from
+    scratch as the winner is, so that the worth of the search can be seen. ``threads``: of torch on
+    a CPU, None for all cores; results there repeat to the bit only with the same number.
+    ``weights``: a file that the supernet starts from.
     """
 
     method: str = field(default="spos", validator=in_(tuple(RECIPES)))
@@ -180,7 +182,7 @@ def resolve(overrides: Iterable[Mapping[str, Any]]) -> Config:
     space = asked.space or DEFAULT_SPACES[scale_of(asked.data, asked.resolution)]
     resolution = asked.resolution or load_space(space).input_shape[1]
     scale = SCALES[scale_of(asked.data, resolution)]
-    return _structure(_merge(_merge(recipe, scale), {**given, "space": space}))
+    return _decide(_structure(_merge(_merge(recipe, scale), {**given, "space": space})))
 
 
 def override(config: Config, overrides: Iterable[Mapping[str, Any]]) -> Config:
@@ -193,7 +195,7 @@ def override(config: Config, overrides: Iterable[Mapping[str, Any]]) -> Config:
     for over in overrides:
         _check_keys(over, Config, "")
         values = _merge(values, over)
-    return _structure(values)
+    return _decide(_structure(values))
 
 
 def differences(before: Config, after: Config) -> dict[str, str]:
@@ -274,6 +276,14 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _decide(config: Config) -> Config:
+    """Return ``config`` with what depends on other settings worked out."""
+    if config.supernet.sampler != "auto":
+        return config
+    sampler: Literal["constrained", "uniform"] = "constrained" if config.limits else "uniform"
+    return attrs.evolve(config, supernet=attrs.evolve(config.supernet, sampler=sampler))
 
 
 def _with_none(value: Any) -> Any:

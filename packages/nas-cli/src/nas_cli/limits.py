@@ -1,16 +1,44 @@
-"""Limits as people write them: ``macs<=300M``, ``params>=1.5M``, ``macs<=50%``."""
+"""Limits as people write them: ``macs<=300M``, ``traffic<=8Mi``, ``macs<=50%``."""
 
 import re
+from collections.abc import Callable, Iterable
 
 from attrs import frozen
 
-from nas_hw import macs, params
+import nas_hw
 from nas_spaces import FeasibleSet, InputError, Limit, SearchSpace, Table, nearest
 
-__all__ = ["LimitText", "build_limits", "cost_tables", "parse_limit"]
+__all__ = [
+    "METRICS",
+    "LimitText",
+    "build_limits",
+    "cost_tables",
+    "merge_limits",
+    "parse_limit",
+]
 
-METRICS = {"macs": macs, "params": params}
-UNITS = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
+METRICS: dict[str, Callable[[SearchSpace], Table]] = {
+    "macs": nas_hw.macs,
+    "params": nas_hw.params,
+    "bitops": nas_hw.bitops,
+    "peak_memory": nas_hw.peak_memory,
+    "traffic": nas_hw.traffic,
+}
+"""What can be limited, by name."""
+
+# What is known of every architecture that a search evaluates, limited or not.
+RECORDED = ("macs", "params")
+
+UNITS = {
+    "": 1.0,
+    "k": 1e3,
+    "K": 1e3,
+    "M": 1e6,
+    "G": 1e9,
+    "Ki": 2.0**10,
+    "Mi": 2.0**20,
+    "Gi": 2.0**30,
+}
 
 PATTERN = re.compile(
     r"\s*(?P<metric>[A-Za-z_]+)\s*(?P<sign><=|>=|<|>|==|=)\s*"
@@ -54,33 +82,42 @@ def parse_limit(text: str) -> LimitText:
         raise InputError(f"limit {text!r}: sign {sign!r} is unknown; use <= or >=")
     if unit != "%" and unit not in UNITS:
         raise InputError(
-            f"limit {text!r}: unit {unit!r} is unknown; use K, M, G, % (of the largest "
-            "architecture) or none"
+            f"limit {text!r}: unit {unit!r} is unknown; use K, M, G, Ki, Mi, Gi (2^30), % (of the "
+            "largest architecture) or none"
         )
     value = float(match["value"].replace(",", "").replace("_", ""))
     return LimitText(metric, sign, value * UNITS.get(unit, 1.0), unit == "%")
 
 
-def cost_tables(space: SearchSpace) -> dict[str, Table]:
-    """Return every cost that can be limited, by name."""
-    return {name: make(space) for name, make in METRICS.items()}
+def cost_tables(space: SearchSpace, limits: Iterable[str] = ()) -> dict[str, Table]:
+    """Return the costs that a search records, by name: macs, params and whatever is limited."""
+    names = dict.fromkeys((*RECORDED, *(parse_limit(text).metric for text in limits)))
+    return {name: METRICS[name](space) for name in names}
 
 
-def build_limits(space: SearchSpace, texts: tuple[str, ...]) -> FeasibleSet:
-    """Return the architectures of ``space`` within all limits.
+def merge_limits(space: SearchSpace, texts: Iterable[str]) -> list[Limit]:
+    """Return one limit for each metric that is limited, in the order of their first mention.
 
     Raises:
-        InputError: a limit that cannot be read, or that nothing satisfies.
+        InputError: a limit that cannot be read or that says nothing of this space, or two that
+            contradict each other.
     """
-    tables = cost_tables(space)
-    everything = FeasibleSet(space)
+    texts = list(texts)
+    tables: dict[str, Table] = {}
     ends: dict[str, dict[str, float]] = {}
     for text in texts:
         limit = parse_limit(text)
-        table = tables[limit.metric]
-        value = limit.value
+        if limit.metric not in tables:
+            tables[limit.metric] = METRICS[limit.metric](space)
+        value, largest = limit.value, FeasibleSet(space).attainable(tables[limit.metric])[1]
+        if not largest:
+            raise InputError(
+                f"limit {text!r}: every architecture of space {space.name!r} has 0 "
+                f"{tables[limit.metric].unit}, which are counted of quantised layers only; limit "
+                "macs or traffic"
+            )
         if limit.share:
-            value = float(int(everything.attainable(table)[1] * value / 100))
+            value = float(int(largest * value / 100))
         side, choose = ("upper", min) if limit.sign == "<=" else ("lower", max)
         own = ends.setdefault(limit.metric, {})
         own[side] = choose(value, own[side]) if side in own else value
@@ -91,4 +128,13 @@ def build_limits(space: SearchSpace, texts: tuple[str, ...]) -> FeasibleSet:
                 f"limits {' and '.join(own_texts)} contradict each other: {name} cannot be "
                 f"at least {own['lower']:,.0f} and at most {own['upper']:,.0f}; drop one of them"
             )
-    return FeasibleSet(space, [Limit(tables[name], **own) for name, own in ends.items()])
+    return [Limit(tables[name], **own) for name, own in ends.items()]
+
+
+def build_limits(space: SearchSpace, texts: Iterable[str]) -> FeasibleSet:
+    """Return the architectures of ``space`` within all limits.
+
+    Raises:
+        InputError: a limit that cannot be read, or that nothing satisfies.
+    """
+    return FeasibleSet(space, merge_limits(space, texts))

@@ -91,8 +91,8 @@ OPTIONS: dict[str, Callable[[Callable[..., None]], Callable[..., None]]] = {
     "method": click.option("--method", help="Method, see the README.  [default: spos]"),
     "space": click.option(
         "--space",
-        help="Search space: a name that `nas spaces` lists, or a JSON file.  [default: what fits "
-        "the data]",
+        help="Search space: a name that `nas spaces` lists, a JSON file, or module:attribute for "
+        "one of your own.  [default: what fits the data]",
     ),
     "data": click.option(
         "--data",
@@ -102,9 +102,9 @@ OPTIONS: dict[str, Callable[[Callable[..., None]], Callable[..., None]]] = {
         "--limit",
         "limits",
         multiple=True,
-        help="For example 'macs<=300M', 'params<=5M' or 'macs<=50%' (of the largest "
-        "architecture); may be given several times, all hold.  [default: macs<=50% for small "
-        "images]",
+        help="For example 'macs<=300M', 'params<=5M', 'traffic<=8Mi' or 'macs<=50%' (of the "
+        "largest architecture); may be given several times, all hold.  [default: macs<=50% for "
+        "small images]",
     ),
     "out": click.option(
         "--out",
@@ -267,86 +267,56 @@ def report(run: Path, as_json: bool) -> None:
 
 @main.command()
 @click.argument("name", required=False)
+@click.option(
+    "--limit",
+    "limits",
+    multiple=True,
+    help="Show how many architectures are within it; may be given several times, all hold.",
+)
 @_options("json")
-def spaces(name: str | None, as_json: bool) -> None:
-    """List the search spaces, or show one: size, costs, choices."""
-    from nas_cli.limits import cost_tables
-    from nas_cli.spaces import load_space
-    from nas_spaces import FeasibleSet, published
+def spaces(name: str | None, limits: tuple[str, ...], as_json: bool) -> None:
+    """List the search spaces, or show one: size, costs, choices.
 
-    if name is None:
-        sizes = {known: load_space(known).size for known in sorted(published.SPACES)}
-        if as_json:
-            click.echo(json.dumps(sizes))
-        for known, size in () if as_json else sizes.items():
-            click.echo(f"{known:20} {_count(size)} architectures")
-        return
-    space = load_space(name)
-    everything = FeasibleSet(space)
-    tables = cost_tables(space)
-    costs = {key: everything.attainable(table) for key, table in tables.items()}
-    if as_json:
-        value = {
-            "name": space.name,
-            "size": space.size,
-            "input_shape": space.input_shape,
-            "classes": space.num_classes,
-            "costs": costs,
-            "units": {key: table.unit for key, table in tables.items()},
-            "choices": [{"name": c.name, "options": c.options} for c in space.choices],
-        }
-        click.echo(json.dumps(value))
-        return
-    click.echo(f"{space.name}: {_count(space.size)} architectures of {space.num_choices} choices")
-    click.echo(f"input: {' x '.join(map(str, space.input_shape))}, {space.num_classes} classes")
-    for key, (low, high) in costs.items():
-        click.echo(f"{key}: {low:,} to {high:,} {tables[key].unit}")
-    for index, choice in enumerate(space.choices):
-        options = ", ".join(f"{i}: {option}" for i, option in enumerate(choice.options))
-        click.echo(f"  {index:2} {choice.name}: {options}")
+    NAME is what --space takes. With --limit: how much of the space is within the limits.
+    """
+    from nas_cli import show
+    from nas_spaces import InputError
+
+    record: dict[str, Any]
+    if name is not None and limits:
+        record = show.describe_limits(name, limits)
+        text = show.show_limits(record)
+    elif name is not None:
+        record = show.describe_space(name)
+        text = show.show_space(record)
+    elif limits:
+        raise InputError("--limit needs the name of a space, like `nas spaces digits-mobile`")
+    else:
+        record = show.list_spaces()
+        text = show.show_list(record)
+    click.echo(json.dumps(record) if as_json else text)
 
 
 @main.command()
 @click.argument("space")
 @click.argument("arch", required=False)
+@click.option(
+    "--convention",
+    default="standard",
+    show_default=True,
+    help="Count macs and params as other tables do: conv-only, mobile-vision or nas-bench-201.",
+)
 @_options("json")
-def cost(space: str, arch: str | None, as_json: bool) -> None:
+def cost(space: str, arch: str | None, convention: str, as_json: bool) -> None:
     """Show what an architecture costs.
 
-    SPACE ARCH, where ARCH is a row of option indices like 2,1,0,1; or the name of a published
-    architecture.
+    SPACE ARCH, where SPACE is what --space takes and ARCH a row of option indices like 2,1,0,1 or
+    the benchmark's own notation; or the name of a published architecture.
     """
-    from nas_cli.limits import cost_tables
-    from nas_cli.spaces import is_file, load_space
-    from nas_spaces import InputError, nearest, published
+    from nas_cli.show import describe_cost, show_cost
 
-    if arch is not None:
-        loaded = load_space(space)
-        row = loaded.parse(arch)
-    elif space in published.ARCHITECTURES:
-        loaded, row = published.architecture(space)
-    elif space in published.SPACES or is_file(space):
-        example = ",".join(["0"] * load_space(space).num_choices)
-        raise InputError(
-            f"cost {space}: the architecture is missing; give a row of options like {example}"
-        )
-    else:
-        names = [*published.SPACES, *published.ARCHITECTURES]
-        raise InputError(f"{space!r} is no space or architecture: {nearest(space, names)}")
-    tables = cost_tables(loaded)
-    costs = {key: table([row])[0].item() for key, table in tables.items()}
-    if as_json:
-        units = {key: table.unit for key, table in tables.items()}
-        value = {"space": loaded.name, "architecture": row.tolist(), **costs, "units": units}
-        click.echo(json.dumps(value))
-        return
-    click.echo(f"{loaded.name} {loaded.format(row)}")
-    for key, value in costs.items():
-        click.echo(f"{key}: {value:,} {tables[key].unit}")
-
-
-def _count(size: int) -> str:
-    return f"{size:,}" if size < 10**9 else f"{size:.3g}"
+    record = describe_cost(space, arch, convention)
+    click.echo(json.dumps(record) if as_json else show_cost(record))
 
 
 def _command(command: str, run: Path, name: str = "main") -> str:
@@ -415,6 +385,7 @@ def _shop(run: "Run") -> "Workshop":
 
 def _introduce(shop: "Workshop") -> None:
     """Say what is about to happen, and fail before any work if it cannot."""
+    from nas_cli.show import count
     from nas_cli.stage_retrain import check_retrain
     from nas_cli.stage_search import check_search
     from nas_cli.stage_train import check_train
@@ -430,7 +401,7 @@ def _introduce(shop: "Workshop") -> None:
         shop.say(f"          {note}")
     space = shop.space
     images = " x ".join(map(str, space.input_shape))
-    shop.say(f"space:    {space.name}: {_count(space.size)} architectures, images {images}")
+    shop.say(f"space:    {space.name}: {count(space.size)} architectures, images {images}")
     for limit in check_search(shop).limits:
         shop.say(f"limit:    {limit}")
     check_train(shop)
@@ -441,7 +412,7 @@ def _finish(run: "Run", name: str, as_json: bool) -> None:
     """Write the report and show the result."""
     from nas_cli.report import write_report
     from nas_cli.run import read_json
-    from nas_spaces import from_json
+    from nas_cli.spaces import stored_space
 
     page = write_report(run.path)
     found = read_json(run.search(name) / "result.json", "winner", "values")
@@ -472,7 +443,7 @@ def _finish(run: "Run", name: str, as_json: bool) -> None:
     click.echo(f"winner: {','.join(map(str, found['winner']))}, weights in {run.best(name)}")
     click.echo(f"report: {page}")
     click.echo(f"run:    {run.path}")
-    share = _smaller(from_json((run.path / "space.json").read_text()), found["values"]["macs"])
+    share = _smaller(stored_space(run.path, run.config.space), found["values"]["macs"])
     names = itertools.chain(["smaller"], (f"smaller-{n}" for n in itertools.count(2)))
     free = next(name for name in names if not run.search(name).exists())
     click.echo(f"next:   {_command('search', run.path)} --name {free} --limit 'macs<={share}%'")

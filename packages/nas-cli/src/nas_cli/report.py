@@ -20,9 +20,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from nas_cli import plots
 from nas_cli.run import MAIN_SEARCH
+from nas_cli.spaces import stored_space
 from nas_hw.count import macs_of, params_of
 from nas_search import non_dominated
-from nas_spaces import History, InputError, SearchSpace, from_json, replace_file
+from nas_spaces import History, InputError, SearchSpace, replace_file
 from nas_spaces.primitives import Convolution, Pool
 
 __all__ = [
@@ -185,7 +186,7 @@ def load_run(run: Path) -> RunData:
         raise InputError(f"run {str(run)!r} is no folder; give one that `nas` wrote")
     config_text = _text(run / "config.toml")
     config = _parse(run / "config.toml", lambda: _structure(tomllib.loads(config_text), Config))
-    space = _parse(run / "space.json", lambda: from_json(_text(run / "space.json")))
+    space = _parse(run / "space.json", lambda: stored_space(run, config.space))
     curves, seconds = _events(run / "events.jsonl")
 
     train = _optional(run / "train" / "summary.json", Training)

@@ -1,10 +1,21 @@
-"""Search spaces as people name them: a published name, or a JSON file."""
+"""Search spaces as people name them: a published name, a JSON file, or code of one's own."""
 
+import contextlib
+import functools
+import importlib
+import inspect
+import json
+import sys
+import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-from nas_spaces import InputError, SearchSpace, from_json, published
+from nas_spaces import InputError, SearchSpace, from_json, nearest, published
+from nas_spaces.layers import LAYERS
 
-__all__ = ["is_file", "load_space"]
+__all__ = ["describe", "is_file", "is_module", "load_space", "stored_space"]
 
 
 def is_file(name: str) -> bool:
@@ -12,17 +23,32 @@ def is_file(name: str) -> bool:
     return name.endswith(".json")
 
 
-def load_space(name: str) -> SearchSpace:
-    """Return a space at its own resolution and number of classes.
+def is_module(name: str) -> bool:
+    """Return whether ``name`` is meant as ``module:attribute``."""
+    return ":" in name and not is_file(name)
+
+
+def load_space(name: str, **options: int) -> SearchSpace:
+    """Return a space.
+
+    Args:
+        name: a published name, a JSON file, or ``module:attribute`` where the attribute is a
+            space or a function that returns one.
+        options: ``classes``, ``resolution``, ``in_channels``; the space's own where left out. A
+            file, and a space that is no function, are what they are; a function gets those
+            options that it names.
 
     Raises:
-        InputError: an unknown name, or a file that is missing or holds no space.
+        InputError: an unknown name, a file that is missing or holds no space, or a module or
+            function that fails; the message says how.
 
     >>> load_space("digits-mobile").input_shape
     (1, 8, 8)
     """
+    if is_module(name):
+        return _of_module(name, options)
     if not is_file(name):
-        return published.load(name)
+        return published.load(name, **options)
     path = Path(name)
     if not path.is_file():
         raise InputError(f"space: there is no file {path}")
@@ -30,3 +56,157 @@ def load_space(name: str) -> SearchSpace:
         return from_json(path.read_text())
     except (InputError, UnicodeDecodeError) as error:
         raise InputError(f"space {path}: {error}") from error
+
+
+def stored_space(run: Path, name: str) -> SearchSpace:
+    """Return the space that a run was begun with, whatever has become of where it came from.
+
+    Args:
+        run: the run's folder, with ``space.json`` and ``data.json``.
+        name: the run's setting ``space``. Layers of one's own have no name that JSON could say:
+            then the module is needed, and must still hold the same space.
+
+    Raises:
+        InputError: a damaged file, or a module that is gone or holds another space.
+    """
+    path = run / "space.json"
+    try:
+        text = path.read_text()
+        return from_json(text)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path} is missing; a run's folder has it from its first stage"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+    except InputError as error:
+        if not is_module(name):
+            raise InputError(f"{path}: {error}") from error
+    try:
+        channels, resolution, _ = json.loads(text)["input_shape"]
+        classes = len(json.loads((run / "data.json").read_text())["classes"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} or {run / 'data.json'} is damaged: {error}") from error
+    space = load_space(name, classes=classes, resolution=resolution, in_channels=channels)
+    own = {type(layer).__name__: type(layer) for block in space.blocks for layer in block.layers}
+    try:
+        same = from_json(text, layers={**LAYERS, **own}) == space
+    except InputError:
+        same = False
+    if not same:
+        raise InputError(
+            f"space {name} is not the one that {run} was begun with, which {path} holds; restore "
+            "the module, or begin another run"
+        )
+    return space
+
+
+def describe(name: str) -> str:
+    """Return what a published space is, in the first sentence of its function's docstring.
+
+    >>> describe("nas-bench-macro")
+    "the benchmark's space: 8 choice blocks of 3 candidates, 3^8 rows"
+    """
+    builder: Callable[..., SearchSpace] = published.SPACES[name]
+    while isinstance(builder, functools.partial):
+        builder = builder.func
+    paragraph = (inspect.getdoc(builder) or "").split("\n\n")[0].replace("\n", " ")
+    sentence = paragraph.split(". ")[0].removesuffix(".").removeprefix("Return ")
+    return sentence.replace("`", "")
+
+
+def _of_module(name: str, options: dict[str, int]) -> SearchSpace:
+    module_name, _, attribute = name.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), attribute)) or (
+        module_name.endswith(".py")
+    ):
+        raise InputError(
+            f"space {name!r} cannot be read; write it as module:attribute, like mymodule:space for "
+            "what mymodule.py calls space"
+        )
+    module = _import(module_name, name)
+    if not hasattr(module, attribute):
+        own = [
+            key
+            for key, value in vars(module).items()
+            if isinstance(value, SearchSpace) or getattr(value, "__module__", None) == module_name
+        ]
+        hint = nearest(attribute, own) if own else "it defines nothing"
+        raise InputError(f"space {name}: module {module_name} has no {attribute!r}: {hint}")
+    value = getattr(module, attribute)
+    space = _call(value, name, options) if callable(value) else value
+    if not isinstance(space, SearchSpace):
+        what = "returns" if callable(value) else "is"
+        raise InputError(
+            f"space {name}: {attribute} {what} {_article(type(space).__name__)}; it must be a "
+            "nas_spaces.SearchSpace, or a function that returns one"
+        )
+    for block in space.blocks:
+        for kind in {type(layer) for layer in block.layers}:
+            if LAYERS.get(kind.__name__, kind) is not kind:
+                # In files a layer is known by this name.
+                raise InputError(
+                    f"space {name}: its layer {kind.__name__} has the name of a layer of "
+                    "nas_spaces; give the class another name"
+                )
+    return space
+
+
+def _import(module_name: str, name: str) -> ModuleType:
+    """Import a module that may lie in the current folder."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        importlib.invalidate_caches()
+        return importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name is not None:
+            missing = error.name
+            if module_name == missing or module_name.startswith(f"{missing}."):
+                raise InputError(
+                    f"space {name}: there is no module {missing!r} in {here} or among what is "
+                    "installed"
+                ) from error
+        raise InputError(f"space {name}: importing {module_name} {_raised(error)}") from error
+    finally:
+        sys.path.remove(here)
+
+
+def _call(function: Callable[..., Any], name: str, options: dict[str, int]) -> Any:
+    parameters: Mapping[str, inspect.Parameter] = {}
+    with contextlib.suppress(ValueError):  # some written in C say nothing of their arguments
+        parameters = inspect.signature(function).parameters
+    needed = [
+        key
+        for key, one in parameters.items()
+        if one.default is one.empty and one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)
+    ]
+    if needed:
+        raise InputError(
+            f"space {name}: argument {needed[0]!r} has no default; give it one. Of its arguments "
+            "classes=, resolution= and in_channels= are set to what the images need"
+        )
+    named = {key: value for key, value in options.items() if key in parameters}
+    try:
+        return function(**named)
+    except InputError as error:
+        raise InputError(f"space {name}: {error}") from error
+    except Exception as error:
+        given = ", ".join(f"{key}={value}" for key, value in named.items())
+        raise InputError(f"space {name}: calling it with ({given}) {_raised(error)}") from error
+
+
+def _raised(error: BaseException) -> str:
+    """Return what was raised and where, for somebody who has to mend their own code."""
+    if isinstance(error, SyntaxError):
+        where, line, reason = error.filename, error.lineno, error.msg
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if Path(frame.filename).is_relative_to(Path.cwd())]
+        last = (own or frames)[-1]
+        where, line, reason = last.filename, last.lineno, str(error)
+    return f"raised {type(error).__name__}: {reason} ({where}, line {line})"
+
+
+def _article(noun: str) -> str:
+    return f"{'an' if noun[0].lower() in 'aeiou' else 'a'} {noun}"

@@ -133,7 +133,7 @@ def search(shop: Workshop, name: str) -> None:
     if name == MAIN_SEARCH:
         replace_file(run.path / "history.csv", history.to_csv())
     winner = nas_search.best(history, ["error", "macs"])
-    names = ("error", *cost_tables(shop.space))
+    names = ("error", *cost_tables(shop.space, config.limits))
     record = {
         "name": name,
         "limits": [str(limit) for limit in feasible.limits],
@@ -222,7 +222,7 @@ def _run_search(
             space=shop.space,
             budget=budget,
             feasible=feasible,
-            record=list(cost_tables(shop.space).values()),
+            record=list(cost_tables(shop.space, shop.run.config.limits).values()),
             resume=state,
             checkpoint=keep,
         )

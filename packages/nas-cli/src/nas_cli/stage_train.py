@@ -1,13 +1,14 @@
 """The first stage: train the supernet. Its result file is written last and never again."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from nas_cli.run import write_json
 from nas_cli.workshop import INITIAL, ORDER, PATHS, Workshop, fit, phase
-from nas_samplers import Uniform, load_weights
-from nas_spaces import InputError
+from nas_samplers import Constrained, Uniform, load_weights
+from nas_spaces import InputError, Sampler
 from nas_spaces.torch import Supernet
 
 __all__ = ["check_train", "train_supernet", "trained_supernet"]
@@ -20,9 +21,42 @@ def check_train(shop: Workshop) -> None:
         InputError: what is wrong, before anything is written.
     """
     config = shop.run.config
-    phase("supernet", config.train, Uniform(shop.space, rng=shop.rng(PATHS)), shop.data.train)
+    if (shop.run.train / "summary.json").exists():
+        return
+    phase("supernet", config.train, _sampler(shop), shop.data.train)
     if config.weights is not None and not _begun(shop):
         load_weights(_supernet(shop), Path(config.weights))
+
+
+def _uniform(shop: Workshop) -> Sampler:
+    return Uniform(shop.space, rng=shop.rng(PATHS))
+
+
+def _constrained(shop: Workshop) -> Sampler:
+    return Constrained(shop.ranges, rng=shop.rng(PATHS))
+
+
+SAMPLERS: dict[str, Callable[[Workshop], Sampler]] = {
+    "uniform": _uniform,
+    "constrained": _constrained,
+}
+"""Setting ``supernet.sampler`` -> what draws the paths."""
+
+
+def _sampler(shop: Workshop) -> Sampler:
+    return SAMPLERS[shop.run.config.supernet.sampler](shop)
+
+
+def _within(shop: Workshop) -> str:
+    """Return the ranges of a constrained training in words."""
+    first, last = shop.ranges[0].limits[0], shop.ranges[-1].limits[0]
+    if first.lower is None or last.upper is None:
+        return str(first)
+    metric = first.metric
+    return (
+        f"{first.lower:,.0f} to {last.upper:,.0f} {metric.unit} ({metric.name}), "
+        f"{len(shop.ranges)} ranges equally often"
+    )
 
 
 def _begun(shop: Workshop) -> bool:
@@ -41,10 +75,12 @@ def train_supernet(shop: Workshop) -> None:
     if config.weights is not None and not _begun(shop):
         kept = load_weights(supernet, Path(config.weights))
         shop.say(f"supernet: starts from {config.weights}, {len(kept)} tensors are new")
+    if config.supernet.sampler == "constrained":
+        shop.say(f"supernet: trains paths of {_within(shop)}")
     summary, seconds = fit(
         shop,
         supernet,
-        phase("supernet", config.train, Uniform(shop.space, rng=shop.rng(PATHS)), images),
+        phase("supernet", config.train, _sampler(shop), images),
         images,
         config.train,
         seed=shop.seed(ORDER),

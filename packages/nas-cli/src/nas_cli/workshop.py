@@ -12,21 +12,30 @@ from attrs import frozen
 from rich.console import Console
 
 from nas_cli.config import TrainConfig
+from nas_cli.limits import merge_limits
 from nas_cli.progress import stage
 from nas_cli.run import Run, read_json, write_json
-from nas_cli.spaces import is_file, load_space
+from nas_cli.spaces import load_space, stored_space
 from nas_samplers import (
     DivergedError,
     ImageData,
     Optimiser,
     Phase,
     Summary,
-    Uniform,
+    cost_ranges,
     load_data,
     train,
 )
 from nas_samplers.train import Images
-from nas_spaces import InputError, SearchSpace, derive_seed, published, replace_file, to_json
+from nas_spaces import (
+    FeasibleSet,
+    InputError,
+    Sampler,
+    SearchSpace,
+    derive_seed,
+    replace_file,
+    to_json,
+)
 
 __all__ = [
     "ALONE",
@@ -91,7 +100,9 @@ class Workshop:
         """The images; those that the run was begun with, where it was."""
         config = self.run.config
         images = config.images
-        resolution = config.resolution or load_space(config.space).input_shape[1]
+        resolution = config.resolution
+        if resolution is None:
+            resolution = (self._stored or load_space(config.space)).input_shape[1]
         try:
             data = load_data(
                 config.data,
@@ -129,23 +140,43 @@ class Workshop:
         return on_progress
 
     @cached_property
+    def _stored(self) -> SearchSpace | None:
+        """The space that the run was begun with, None before that."""
+        if not (self.run.path / "space.json").exists():
+            return None
+        return stored_space(self.run.path, self.run.config.space)
+
+    @cached_property
     def space(self) -> SearchSpace:
-        """The space for these images."""
+        """The space for these images; the one that the run was begun with, where it was."""
         name, data = self.run.config.space, self.data
-        if is_file(name):
-            space = load_space(name)
-            if space.input_shape != data.shape or space.num_classes != len(data.classes):
-                raise InputError(
-                    f"space {name} takes images {space.input_shape} of {space.num_classes} "
-                    f"classes; {self.run.config.data!r} has {data.shape} of {len(data.classes)}"
-                )
-            return space
-        return published.load(
-            name,
-            classes=len(data.classes),
-            resolution=data.shape[1],
-            in_channels=data.shape[0],
-        )
+        if self._stored is not None:
+            return self._stored
+        channels, resolution, _ = data.shape
+        classes = len(data.classes)
+        space = load_space(name, classes=classes, resolution=resolution, in_channels=channels)
+        if space.input_shape != data.shape or space.num_classes != classes:
+            raise InputError(
+                f"space {name} takes images {space.input_shape} of {space.num_classes} classes; "
+                f"{self.run.config.data!r} has {data.shape} of {classes}"
+            )
+        return space
+
+    @cached_property
+    def ranges(self) -> list[FeasibleSet]:
+        """The ranges of cost that a constrained training draws its paths in.
+
+        They are of the first limit on macs, or else of the first limit; further limits restrict
+        the search only.
+        """
+        limits = merge_limits(self.space, self.run.config.limits)
+        if not limits:
+            raise InputError(
+                "supernet.sampler=constrained needs a limit; give one, like --limit 'macs<=50%', "
+                "or --set supernet.sampler=uniform"
+            )
+        limit = next((one for one in limits if one.metric.name == "macs"), limits[0])
+        return cost_ranges(self.space, limit)
 
     def begin(self) -> None:
         """Write what the run is made of, unless that is done; nothing is written before."""
@@ -179,7 +210,7 @@ class Workshop:
         return torch.Generator().manual_seed(self.seed(*path))
 
 
-def phase(name: str, config: TrainConfig, sampler: Uniform, images: Images) -> Phase:
+def phase(name: str, config: TrainConfig, sampler: Sampler, images: Images) -> Phase:
     """Return the training that settings describe.
 
     Raises:

@@ -11,6 +11,7 @@ torch.Size([2, 10])
 """
 
 from nas_samplers.checkpoint import load_weights
+from nas_samplers.constrained import Constrained, cost_ranges
 from nas_samplers.data import ImageData, load_data
 from nas_samplers.evaluate import SupernetError, evaluate
 from nas_samplers.optimiser import Optimiser
@@ -19,6 +20,7 @@ from nas_samplers.train import DivergedError, Phase, Summary, mean_rows, sum_row
 from nas_samplers.uniform import Uniform
 
 __all__ = [
+    "Constrained",
     "DivergedError",
     "ImageData",
     "Optimiser",
@@ -26,6 +28,7 @@ __all__ = [
     "Summary",
     "SupernetError",
     "Uniform",
+    "cost_ranges",
     "evaluate",
     "load_data",
     "load_weights",

@@ -135,7 +135,7 @@ def fresh(
 
     Rows are drawn uniformly and those seen before left out, with a bound on the draws. When the
     bound is reached in a small space its rows are listed, so that fewer than ``n`` rows mean that
-    nothing is left. In larger ones, a feasible set with a known count of at most 16,384 is drawn
+    nothing is left. In larger ones, a feasible set known to hold at most 16,384 rows is drawn
     from until a row that is left would have been met but for a chance of e^-30; otherwise 5,000
     draws without a new row are taken for exhaustion.
 
@@ -169,11 +169,7 @@ def fresh(
 
 def _draws(feasible: FeasibleSet, n: int) -> int:
     """Return how many draws may go into ``n`` new rows of a space too large to be listed."""
-    try:
-        count = feasible.count()
-    except InputError:
-        # Not known for these limits.
-        count = SMALL_SET + 1
+    _, count = feasible.count_range()
     if count <= SMALL_SET:
         return DRAWS_PER_SMALL_ROW * count
     return max(DRAWS_PER_ROW * n, LEAST_DRAWS)

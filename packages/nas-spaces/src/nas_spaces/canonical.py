@@ -1,22 +1,48 @@
-"""One row for all rows that build the same network."""
+"""One row for all rows that build the same network.
+
+Three rules, each worked out once from the blocks of a space and applied to all rows at a time:
+
+- **Options without effect.** Columns that the same blocks read are looked at together: their
+  combinations that give all those blocks equal layers become the first such combination. So go a
+  kernel size where the kernel's block is skipped, and a candidate that is there twice.
+- **Identities in a run.** Where blocks with equal candidates follow one another, and nothing else
+  reads what is between them, those that build nothing move behind the others. In an identity's
+  new place stands the first option that builds nothing there.
+- **Isomorphic cells.** Blocks between two places that a single value passes, such as the edges
+  of a cell, are looked at together with all blocks that read their columns: rows that give
+  isomorphic cells by the rule of `nas_spaces.isomorphism` become the cheapest of them. It takes
+  the place of the other two for those columns, and is left out where the columns have more than
+  `JOINT_ROWS` combinations.
+
+The first two keep every layer with the shape that enters it, so that every cost and, given the
+same weights, every output stays what it is. The third one does not: see `Canonical`.
+
+Layers are compared as records: two that differ and yet build the same primitives are two layers,
+unless they build none.
+"""
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
+from nas_spaces.isomorphism import Node, expressions
 from nas_spaces.layers import Layer
-from nas_spaces.primitives import Shape
+from nas_spaces.primitives import Convolution, Graph, Linear, Shape, Zeros
 
 __all__ = ["Canonical"]
 
 Rows = NDArray[np.int64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 # Combinations of columns that are compared with each other; larger ones are left as they are.
 COMBINATIONS = 2**20
+# Combinations of the columns of a cell, which are written out for every block of it.
+JOINT_ROWS = 2**16
 
 
 class Plan(Protocol):
@@ -46,40 +72,44 @@ class Block(Protocol):
 
 
 @frozen(eq=False)
-class _Bundle:
-    """Columns that the same blocks read, and which of their options make no difference.
+class _Replacement:
+    """Options that are replaced by others which build the same.
 
-    ``columns``: the bundle's, in ``sizes``. ``given``: the other columns that those blocks read,
-    in ``given_sizes``. ``first``: ``[given, bundle]``, the first combination of the bundle that
-    builds the same.
+    ``columns``: what is replaced, in ``sizes``. ``given``: columns that say how, in
+    ``given_sizes``. ``by``: int64 ``[given, columns]``, for each combination of the columns the
+    one that takes its place.
     """
 
     columns: tuple[int, ...]
     sizes: tuple[int, ...]
     given: tuple[int, ...]
     given_sizes: tuple[int, ...]
-    first: NDArray[np.int64]
+    by: Ints
 
     def apply(self, rows: Rows) -> None:
-        """Replace the bundle's options by the first that build the same, in place."""
+        """Replace options in place."""
         here = _index(rows, self.columns, self.sizes)
-        there = self.first[_index(rows, self.given, self.given_sizes), here]
+        there = self.by[_index(rows, self.given, self.given_sizes), here]
         _write(rows, self.columns, self.sizes, there)
 
 
 @frozen(eq=False)
 class _Position:
-    """A block of a run. ``empty``: ``[own, extra]``, whether it builds nothing.
+    """A block of a run.
 
-    ``first_empty``: ``[extra]``, the first own combination that builds nothing; -1 for none.
+    ``columns``: those that it alone reads, in ``sizes``; a combination of them stands for an equal
+    layer at every position of the run. ``around``: the columns that the shape of its input
+    depends on besides, in ``around_sizes``. ``empty``: bool ``[own, around]``, whether nothing is
+    built. ``first_empty``: int64 ``[around]``, the combination that builds nothing and makes the
+    lowest row, -1 for none.
     """
 
     columns: tuple[int, ...]
     sizes: tuple[int, ...]
     around: tuple[int, ...]
     around_sizes: tuple[int, ...]
-    empty: NDArray[np.bool_]
-    first_empty: NDArray[np.int64]
+    empty: Bools
+    first_empty: Ints
 
 
 @frozen(eq=False)
@@ -114,31 +144,53 @@ class _Run:
 
 @frozen(eq=False)
 class Canonical:
-    """The map from rows to canonical rows, worked out once for a space."""
+    """The map from rows to canonical rows, worked out once for a space.
 
-    bundles: tuple[_Bundle, ...]
+    A canonical row builds what its rows build, and is its own canonical row. Where only options
+    without effect and identities differ, it costs the same. Among isomorphic cells it is the one
+    with the fewest multiply-adds, of those the one with the fewest weights, then with the fewest
+    primitives besides zeros, then with the fewest zeros, and of those the first. So it never has
+    more multiply-adds than its rows. It has fewer where one of them
+
+    - computes what is not used: an edge into a node that nothing reads, or only zeros do;
+    - applies an operation to zero. That is taken for zero, as NAS-Bench-201 does, although a
+      norm makes a constant of it, its shift;
+    - applies equal operations, each with its own weights, to equal values, where another row
+      passes the result of one on twice.
+
+    Such rows differ in their costs and, by the latter two, a little in what they can learn: a
+    table of single rows, as a benchmark has it, is looked up by the rows themselves.
+    """
+
+    replacements: tuple[_Replacement, ...]
     runs: tuple[_Run, ...]
 
     @classmethod
     def of(cls, blocks: Sequence[Block], plans: Sequence[Plan]) -> "Canonical":
         """Work out the map for the blocks of a space."""
-        return cls(_bundles(blocks, plans), _runs(blocks, plans))
+        built = _built(blocks, plans)
+        cells = tuple(_cells(blocks, plans, built))
+        taken = frozenset(column for cell in cells for column in cell.columns)
+        return cls(
+            (*cells, *_options(plans, built, taken)), tuple(_runs(blocks, plans, built, taken))
+        )
 
     def __call__(self, archs: Rows) -> Rows:
         """Return canonical rows int64 ``[n, d]``; ``archs`` is left as it is."""
         rows = archs.copy()
         while True:
             before = rows.copy()
-            for bundle in self.bundles:
-                bundle.apply(rows)
+            for replacement in self.replacements:
+                replacement.apply(rows)
             for run in self.runs:
                 run.apply(rows)
-            # What one rule changes can make way for another; each makes rows no longer.
+            # Moving layers can make way for other replacements. It comes to an end: cells and the
+            # order of layers are settled the first time, and what else changes makes a row lower.
             if (rows == before).all():
                 return rows
 
 
-def _index(rows: Rows, columns: Sequence[int], sizes: Sequence[int]) -> NDArray[np.int64]:
+def _index(rows: Rows, columns: Sequence[int], sizes: Sequence[int]) -> Ints:
     """Return the combination of ``columns`` in each row, in C-order."""
     index = np.zeros(len(rows), dtype=np.int64)
     for column, size in zip(columns, sizes, strict=True):
@@ -146,40 +198,61 @@ def _index(rows: Rows, columns: Sequence[int], sizes: Sequence[int]) -> NDArray[
     return index
 
 
-def _write(
-    rows: Rows, columns: Sequence[int], sizes: Sequence[int], index: NDArray[np.int64]
-) -> None:
+def _write(rows: Rows, columns: Sequence[int], sizes: Sequence[int], index: Ints) -> None:
     """Set ``columns`` of ``rows`` to combinations, in place."""
     for column, size in zip(reversed(columns), reversed(sizes), strict=True):
         rows[:, column] = index % size
         index = index // size
 
 
-def _numbers(blocks: Sequence[Block], plans: Sequence[Plan], index: int) -> NDArray[np.int64]:
-    """Return an array over a block's columns that is equal where the same is built."""
-    plan, layers = plans[index], blocks[index].layers
-    seen: dict[Hashable, int] = {}
-    numbers = [
-        seen.setdefault((layers[i // plan.extra], shape), len(seen))
-        for i, shape in enumerate(plan.in_shapes)
-    ]
-    return np.array(numbers, dtype=np.int64).reshape(plan.sizes)
+@frozen(eq=False)
+class _Built:
+    """What a block builds for each combination of its columns, in C-order.
+
+    ``number``: int64, in all blocks equal where equal layers get inputs of one shape. ``empty``:
+    bool, where the layer has no primitives: its input leaves as it is.
+    """
+
+    number: Ints
+    empty: Bools
 
 
-def _bundles(blocks: Sequence[Block], plans: Sequence[Plan]) -> tuple[_Bundle, ...]:
+def _built(blocks: Sequence[Block], plans: Sequence[Plan]) -> list[_Built]:
+    numbers: dict[Hashable, int] = {}
+    known: dict[tuple[Layer, Shape], bool] = {}
+    result = []
+    for block, plan in zip(blocks, plans, strict=True):
+        number = np.empty(len(plan.in_shapes), dtype=np.int64)
+        empty = np.zeros(len(plan.in_shapes), dtype=bool)
+        layer: Layer | None = None
+        for i, (shape, out_shape) in enumerate(zip(plan.in_shapes, plan.out_shapes, strict=True)):
+            if i % plan.extra == 0:
+                layer = block.layers[i // plan.extra]
+            assert layer is not None
+            key = (layer, shape)
+            if shape == out_shape:
+                # Graphs are looked at only where the shape allows nothing to be built.
+                if key not in known:
+                    known[key] = not layer.graph(shape)
+                empty[i] = known[key]
+            number[i] = numbers.setdefault((None, shape) if empty[i] else key, len(numbers))
+        result.append(_Built(number, empty))
+    return result
+
+
+def _options(
+    plans: Sequence[Plan], built: Sequence[_Built], taken: frozenset[int]
+) -> Iterator[_Replacement]:
+    """Yield, for columns that the same blocks read, what takes the place of what."""
     readers: dict[int, list[int]] = {}
+    size_of: dict[int, int] = {}
     for index, plan in enumerate(plans):
-        for column in plan.columns:
+        for column, size in zip(plan.columns, plan.sizes, strict=True):
             readers.setdefault(column, []).append(index)
+            size_of[column] = size
     together: dict[tuple[int, ...], list[int]] = {}
-    for column in sorted(readers):
+    for column in sorted(set(readers) - taken):
         together.setdefault(tuple(readers[column]), []).append(column)
-    size_of = {
-        column: size
-        for plan in plans
-        for column, size in zip(plan.columns, plan.sizes, strict=True)
-    }
-    bundles = []
     for reading, columns in together.items():
         given = sorted({c for i in reading for c in plans[i].columns} - set(columns))
         axes = (*given, *columns)
@@ -188,31 +261,23 @@ def _bundles(blocks: Sequence[Block], plans: Sequence[Plan]) -> tuple[_Bundle, .
             continue
         combined = np.zeros(sizes, dtype=np.int64)
         for index in reading:
-            numbers = _numbers(blocks, plans, index)
-            if not set(columns) & set(plans[index].columns):
-                continue
+            numbers = built[index].number.reshape(plans[index].sizes)
             spread = _spread(numbers, plans[index].columns, axes)
             combined = combined * (int(numbers.max()) + 1) + spread
             # Kept small, so that the next product cannot overflow.
             combined = np.unique(combined, return_inverse=True)[1].reshape(sizes)
-        flat = combined.reshape(math.prod(sizes[: len(given)]), -1)
-        first = _first_equal(flat)
-        if (first != np.arange(flat.shape[1])).any():
-            bundles.append(
-                _Bundle(
-                    tuple(columns),
-                    tuple(size_of[c] for c in columns),
-                    tuple(given),
-                    tuple(size_of[c] for c in given),
-                    first,
-                )
+        first = _first_equal(combined.reshape(math.prod(sizes[: len(given)]), -1))
+        if (first != np.arange(first.shape[1])).any():
+            yield _Replacement(
+                tuple(columns),
+                tuple(size_of[c] for c in columns),
+                tuple(given),
+                tuple(size_of[c] for c in given),
+                first,
             )
-    return tuple(bundles)
 
 
-def _spread(
-    numbers: NDArray[np.int64], columns: tuple[int, ...], axes: Sequence[int]
-) -> NDArray[np.int64]:
+def _spread(numbers: Ints, columns: tuple[int, ...], axes: Sequence[int]) -> Ints:
     """Return ``numbers`` over ``columns`` with one axis for each of ``axes``, to be broadcast."""
     order = [columns.index(axis) for axis in axes if axis in columns]
     moved = numbers.transpose(order)
@@ -220,66 +285,254 @@ def _spread(
     return moved.reshape([next(shape) if axis in columns else 1 for axis in axes])
 
 
-def _first_equal(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+def _first_equal(numbers: Ints) -> Ints:
     """Return, for each entry of each row, the first position in the row with an equal entry."""
-    result = np.empty_like(numbers)
-    for row, line in enumerate(numbers):
-        _, first, inverse = np.unique(line, return_index=True, return_inverse=True)
-        result[row] = first[inverse]
+    # A stable sort puts equal entries side by side, the first position in front.
+    order = np.argsort(numbers, axis=1, kind="stable")
+    lines = np.take_along_axis(numbers, order, axis=1)
+    starts = np.zeros_like(order)
+    starts[:, 1:] = np.where(lines[:, 1:] != lines[:, :-1], np.arange(1, numbers.shape[1]), 0)
+    starts = np.maximum.accumulate(starts, axis=1)
+    result = np.empty_like(order)
+    np.put_along_axis(result, order, np.take_along_axis(order, starts, axis=1), axis=1)
     return result
 
 
-def _runs(blocks: Sequence[Block], plans: Sequence[Plan]) -> tuple[_Run, ...]:
+def _runs(
+    blocks: Sequence[Block],
+    plans: Sequence[Plan],
+    built: Sequence[_Built],
+    taken: frozenset[int],
+) -> Iterator[_Run]:
+    """Yield the runs of two blocks and more."""
     reads = [plan.columns[: plan.reads] for plan in plans]
     times: dict[int, int] = {}
-    for own in reads:
+    fed: dict[int, int] = {}
+    for own, plan in zip(reads, plans, strict=True):
         for column in own:
             times[column] = times.get(column, 0) + 1
-    fed: dict[int, int] = {}
-    for plan in plans:
         for source in plan.sources:
             fed[source] = fed.get(source, 0) + 1
-    runs: list[list[int]] = []
-    positions = {}
+    run: list[_Position] = []
     for index, plan in enumerate(plans):
-        if plan.sources != (index - 1,) or any(times[column] > 1 for column in reads[index]):
-            continue
-        position = _position(blocks[index], plan, reads[index])
-        if position is None:
-            continue
-        positions[index] = position
-        previous = runs[-1][-1] if runs else -2
-        if (
-            previous == index - 1
+        position = None
+        if plan.sources == (index - 1,) and all(
+            times[column] == 1 and column not in taken for column in reads[index]
+        ):
+            position = _position(plan, built[index])
+        goes_on = (
+            len(run) > 0
+            and position is not None
             # A third block that taps the one before would see what moves.
             and fed[index - 1] == 1
             and blocks[index - 1].layers == blocks[index].layers
-            and plans[index - 1].sizes[: len(reads[index])] == position.sizes
+            and run[-1].sizes == position.sizes
+            # The shape that enters is then the one that leaves the block before, whatever it is.
             and set(position.around) <= set(reads[index - 1])
-        ):
-            runs[-1].append(index)
-        else:
-            runs.append([index])
-    return tuple(_Run(tuple(positions[i] for i in run)) for run in runs if len(run) > 1)
+        )
+        if not goes_on:
+            if len(run) > 1:
+                yield _Run(tuple(run))
+            run = []
+        if position is not None:
+            run.append(position)
+    if len(run) > 1:
+        yield _Run(tuple(run))
 
 
-def _position(block: Block, plan: Plan, own: tuple[int, ...]) -> _Position | None:
+def _position(plan: Plan, built: _Built) -> _Position | None:
     """Return a block as part of a run; None where it cannot build nothing."""
-    kept = np.array(
-        [into == out for into, out in zip(plan.in_shapes, plan.out_shapes, strict=True)]
-    ).reshape(-1, plan.extra)
-    empty = np.zeros(kept.shape, dtype=bool)
-    for combination, extra in np.argwhere(kept).tolist():
-        shape = plan.in_shapes[combination * plan.extra + extra]
-        empty[combination, extra] = not block.layers[combination].graph(shape)
-    if not own or not empty.any():
+    if not built.empty.any() or not plan.reads:
         return None
-    first = np.where(empty.any(axis=0), empty.argmax(axis=0), -1)
+    columns, sizes = plan.columns[: plan.reads], plan.sizes[: plan.reads]
+    empty = built.empty.reshape(-1, plan.extra)
+    # By the order of columns in a row, which need not be the one in which the block reads them.
+    lowest = np.arange(len(empty)).reshape(sizes).transpose(np.argsort(columns)).ravel()
+    first = np.where(empty.any(axis=0), lowest[empty[lowest].argmax(axis=0)], -1)
     return _Position(
-        own,
-        plan.sizes[: len(own)],
-        plan.columns[len(own) :],
-        plan.sizes[len(own) :],
-        empty,
-        first.astype(np.int64),
+        columns, sizes, plan.columns[plan.reads :], plan.sizes[plan.reads :], empty, first
     )
+
+
+@frozen
+class _Segment:
+    """Blocks ``start`` to ``stop - 1``: one value enters and one leaves.
+
+    ``source``, ``output``: the blocks that these come from, -1 for the image.
+    """
+
+    start: int
+    stop: int
+    source: int
+    output: int
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether it is a single block that the value passes."""
+        return self.stop - self.start == 1 and self.output == self.start
+
+
+def _segments(plans: Sequence[Plan]) -> Iterator[_Segment]:
+    """Yield the network cut wherever only one value is needed later on."""
+    last_use = {source: index for index, plan in enumerate(plans) for source in plan.sources}
+    last_use[len(plans) - 1] = len(plans)
+    needed = {-1}
+    start, source = 0, -1
+    for index in range(len(plans)):
+        needed = {value for value in (*needed, index) if last_use.get(value, -1) > index}
+        if len(needed) == 1:
+            (output,) = needed
+            yield _Segment(start, index + 1, source, output)
+            start, source = index + 1, output
+
+
+def _cells(
+    blocks: Sequence[Block], plans: Sequence[Plan], built: Sequence[_Built]
+) -> Iterator[_Replacement]:
+    """Yield, for columns that decide what a cell is, which rows take the place of which."""
+    segments = list(_segments(plans))
+    columns_of = [
+        frozenset(c for plan in plans[one.start : one.stop] for c in plan.columns)
+        for one in segments
+    ]
+    done: frozenset[int] = frozenset()
+    for segment, own in zip(segments, columns_of, strict=True):
+        if segment.is_chain or own <= done:
+            continue
+        # All that reads one of the columns takes part, with the other columns that it reads.
+        columns: frozenset[int] = frozenset()
+        wider = own
+        while columns != wider:
+            columns = wider
+            wider = columns.union(*(other for other in columns_of if other & columns))
+        done |= columns
+        members = [one for one, other in zip(segments, columns_of, strict=True) if other & columns]
+        size_of = {c: s for plan in plans for c, s in zip(plan.columns, plan.sizes, strict=True)}
+        sizes = tuple(size_of[column] for column in sorted(columns))
+        if math.prod(sizes) <= JOINT_ROWS:
+            by = _cheapest(_stretches(members), sorted(columns), sizes, blocks, plans, built)
+            if (by != np.arange(len(by))).any():
+                yield _Replacement(tuple(sorted(columns)), sizes, (), (), by[None])
+
+
+def _stretches(segments: Sequence[_Segment]) -> list[_Segment]:
+    """Return the segments with single blocks that follow one another taken together."""
+    result: list[_Segment] = []
+    chain = False
+    for segment in segments:
+        if chain and segment.is_chain and segment.start == result[-1].stop:
+            before = result.pop()
+            result.append(_Segment(before.start, segment.stop, before.source, segment.output))
+        else:
+            result.append(segment)
+        chain = segment.is_chain
+    return result
+
+
+def _cheapest(
+    segments: Sequence[_Segment],
+    columns: Sequence[int],
+    sizes: tuple[int, ...],
+    blocks: Sequence[Block],
+    plans: Sequence[Plan],
+    built: Sequence[_Built],
+) -> Ints:
+    """Return int64 ``[n]``: for each joint row of ``columns`` the cheapest isomorphic one."""
+    n = math.prod(sizes)
+    rows = np.indices(sizes).reshape(len(sizes), n).T
+    axis_of = {column: axis for axis, column in enumerate(columns)}
+    costs = np.zeros((4, n), dtype=np.int64)
+    classes = np.zeros(n, dtype=np.int64)
+    # A cell that is repeated, be it with other channels, says nothing new.
+    known: set[Hashable] = set()
+    for segment in segments:
+        indices = range(segment.start, segment.stop)
+        axes = [[axis_of[column] for column in plans[i].columns] for i in indices]
+        here = [_index(rows, own, plans[i].sizes) for i, own in zip(indices, axes, strict=True)]
+        graphs = [_Graphs.of(blocks[i], plans[i]) for i in indices]
+        for facts, index in zip(graphs, here, strict=True):
+            costs += facts.costs[:, index]
+        position = {segment.source: -1, **{i: at for at, i in enumerate(indices)}}
+        sources = [tuple(position[source] for source in plans[i].sources) for i in indices]
+        numbers = _renumber([built[i].number for i in indices])
+        leaving = _numbers_of(
+            plans[segment.output].out_shapes if segment.output >= segment.start else ()
+        )
+        key = (
+            position[segment.output],
+            tuple(map(tuple, axes)),
+            tuple(sources),
+            *(part.tobytes() for part in numbers),
+            *(built[i].empty.tobytes() for i in indices),
+            *(facts.zero.tobytes() for facts in graphs),
+            leaving.tobytes(),
+        )
+        if key in known:
+            continue
+        known.add(key)
+        nodes = [
+            Node(source, number[index], built[i].empty[index], facts.zero[index])
+            for i, source, number, facts, index in zip(
+                indices, sources, numbers, graphs, here, strict=True
+            )
+        ]
+        written = expressions(nodes, position[segment.output])
+        parts = [written]
+        if len(leaving):
+            # Zeros are written alike whatever their shape.
+            parts.append(leaving[here[position[segment.output]]])
+        for part in parts:
+            classes = np.unique(classes * (int(part.max()) + 1) + part, return_inverse=True)[1]
+    order = np.lexsort((*costs[::-1], classes))
+    _, first = np.unique(classes[order], return_index=True)
+    cheapest: Ints = order[first][classes]
+    return cheapest
+
+
+@frozen(eq=False)
+class _Graphs:
+    """What is read off the primitives of a block's layers, for each combination of its columns.
+
+    ``zero``: bool ``[n]``, where zeros leave. ``costs``: int64 ``[4, n]``, what is to be small, the
+    most important first: multiply-adds, elements of the weights that take part in them,
+    primitives besides zeros, and zeros.
+    """
+
+    zero: Bools
+    costs: Ints
+
+    @classmethod
+    def of(cls, block: Block, plan: Plan) -> "_Graphs":
+        """Build the graphs of a block and look at them."""
+        graphs = [
+            block.layers[i // plan.extra].graph(shape) for i, shape in enumerate(plan.in_shapes)
+        ]
+        zero = [len(graph) > 0 and isinstance(graph[-1], Zeros) for graph in graphs]
+        return cls(np.array(zero), np.array([_costs(graph) for graph in graphs]).T)
+
+
+def _costs(graph: Graph) -> tuple[int, int, int, int]:
+    macs = weights = 0
+    for primitive in graph:
+        if isinstance(primitive, Convolution):
+            inputs = primitive.in_channels // primitive.groups
+            elements = primitive.out_channels * inputs * primitive.kernel**2
+            weights += elements
+            macs += elements * primitive.shape[1] * primitive.shape[2]
+        elif isinstance(primitive, Linear):
+            weights += primitive.in_features * primitive.out_features
+            macs += primitive.in_features * primitive.out_features
+    zeros = sum(isinstance(primitive, Zeros) for primitive in graph)
+    return macs, weights, len(graph) - zeros, zeros
+
+
+def _numbers_of(values: Sequence[Hashable]) -> Ints:
+    """Return int64 ``[n]``: equal numbers for equal values, in the order in which they come."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)
+
+
+def _renumber(parts: Sequence[Ints]) -> list[Ints]:
+    """Return arrays with equal numbers where there were, from 0 in the order in which they come."""
+    numbers = _numbers_of(np.concatenate(parts).tolist())
+    return np.split(numbers, np.cumsum([len(part) for part in parts])[:-1])

@@ -1,35 +1,34 @@
 """Architectures within limits: attainable range, count, membership, uniform sampling.
 
-Uniform sampling within a window of an additive cost walks the choices once and draws each
-option with the exact number of completions that stay inside the window; those numbers come from
-dynamic programming over the cost table. No row is drawn and thrown away.
+Additive costs become windows of whole states (`nas_spaces.windows`): exact for integers, fine
+bins for the rest. One window is met by construction; further limits, the edges of bins, and
+metrics that are no tables are met by bounded rejection.
 """
 
+import bisect
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 from numpy.typing import ArrayLike, NDArray
 
+from nas_spaces.drawing import Drawer
+from nas_spaces.elimination import eliminate, extremes, live_terms, rounding
 from nas_spaces.errors import InputError
+from nas_spaces.probable import best_completions, most_probable
 from nas_spaces.protocols import Metric
 from nas_spaces.space import SearchSpace
 from nas_spaces.table import Table
+from nas_spaces.windows import Window
 
 __all__ = ["FeasibleSet", "Limit"]
 
-Numbers = NDArray[Any]
-"""int64 where the costs are integers, float64 otherwise."""
-
-# Entries of the completion counts kept in memory (8 bytes each).
-STATE_BUDGET = 2**24
-# Options of a group of choices that a cost ties together.
-GROUP_BUDGET = 2**16
 # Rows drawn for each row wanted before rejection gives up.
 REJECTION_BUDGET = 2000
+# Beginnings of rows, and rows, that the search for the most probable one looks at.
+SEARCH_BUDGET = 100_000
 
 
 @frozen(eq=False)
@@ -63,160 +62,19 @@ class Limit:
 
     def holds(self, archs: ArrayLike) -> NDArray[np.bool_]:
         """Return bool ``[n]``: which architectures ``[n, d]`` are within the limit."""
-        values = self.metric(archs)
+        values = np.asarray(self.metric(archs))
         inside = np.ones(len(values), dtype=bool)
+        # Python integers, since float64 would round integers beyond 2^53.
+        whole = values.dtype.kind in "iu"
         if self.lower is not None:
-            inside &= values >= self.lower
+            inside &= values >= (math.ceil(self.lower) if whole else self.lower)
         if self.upper is not None:
-            inside &= values <= self.upper
+            inside &= values <= (math.floor(self.upper) if whole else self.upper)
         return inside
-
-
-@frozen(eq=False)
-class _Group:
-    """Choices that share look-ups. ``options``: [j, columns]; ``costs``: [j]."""
-
-    columns: tuple[int, ...]
-    options: NDArray[np.int64]
-    costs: Numbers
-
-
-def _groups(space: SearchSpace, table: Table) -> list[_Group] | None:
-    """Return the table's independent groups of choices, live options only.
-
-    None where a group has too many options to be listed.
-    """
-    owner = list(range(space.num_choices))
-    for term in table.terms:
-        linked = {owner[column] for column in term.columns}
-        owner = [min(linked) if group in linked else group for group in owner]
-    groups = []
-    for group in sorted(set(owner)):
-        columns = tuple(c for c in range(space.num_choices) if owner[c] == group)
-        live = [np.flatnonzero(space.mask[column]) for column in columns]
-        if math.prod(len(options) for options in live) > GROUP_BUDGET:
-            return None
-        grid = np.stack(np.meshgrid(*live, indexing="ij"), axis=-1).reshape(-1, len(columns))
-        place = {column: i for i, column in enumerate(columns)}
-        costs: Numbers = np.zeros(len(grid), dtype=np.int64 if table.is_integer else np.float64)
-        for term in table.terms:
-            if term.columns and term.columns[0] in place:
-                costs = costs + term.values[tuple(grid[:, place[c]] for c in term.columns)]
-        groups.append(_Group(columns, grid, costs))
-    return groups
-
-
-@frozen(eq=False)
-class _Window:
-    """Exact counts of the completions of a partial row, for one additive limit.
-
-    ``steps[i]``: int64 cost of each option of group ``i`` in units of one state.
-    ``below[i][t + 1]``: completions of the groups from ``i`` on that cost at most ``t``.
-    ``lower``, ``upper``: the window in states. ``exact``: whether states are the costs
-    themselves; otherwise they are bins, the window is wider and rows are to be rejected.
-    """
-
-    groups: list[_Group]
-    steps: list[NDArray[np.int64]]
-    below: list[Numbers]
-    lower: int
-    upper: int
-    exact: bool
-
-    @classmethod
-    def build(cls, space: SearchSpace, limit: Limit, table: Table) -> "_Window | None":
-        """Return None where the table is no sum over small groups of choices."""
-        groups = _groups(space, table) if table.reduce == "sum" else None
-        if groups is None:
-            return None
-        floors = [group.costs.min() for group in groups]
-        offset = table.constant + sum(floor.item() for floor in floors)
-        rises = [group.costs - floor for group, floor in zip(groups, floors, strict=True)]
-        reach = sum(rise.max().item() for rise in rises)
-        lower = 0 if limit.lower is None else limit.lower - offset
-        upper = reach if limit.upper is None else limit.upper - offset
-        budget = STATE_BUDGET // (len(groups) + 1)
-        unit: int | float = 1
-        if table.is_integer:
-            unit = math.gcd(*(int(x) for rise in rises for x in rise)) or 1
-        exact = table.is_integer and reach // unit < budget
-        if not exact:
-            unit = reach / (budget // 2) or 1.0
-        steps = [np.floor_divide(rise, unit).astype(np.int64) for rise in rises]
-        # Flooring loses less than one bin a group; the ends themselves are rounded too.
-        low = math.ceil(lower / unit) - (0 if exact else len(groups) + 1)
-        high = math.floor(upper / unit) + (0 if exact else 1)
-        top = sum(int(step.max()) for step in steps)
-        low, high = max(low, 0), min(high, top)
-        if low + high > top:
-            # Counted from the end that is nearer: sums of float64 lose what is small beside them.
-            steps = [step.max() - step for step in steps]
-            low, high = top - high, top - low
-        dtype = np.int64 if space.size < 2**62 else np.float64
-        below = [_cumulate(counts) for counts in _completion_counts(steps, dtype)]
-        return cls(groups, steps, below, low, high, exact)
-
-    def _completions(
-        self, index: int, lower: NDArray[np.int64], upper: NDArray[np.int64]
-    ) -> Numbers:
-        """Return how many completions from group ``index`` on cost ``lower..upper``."""
-        below = self.below[index]
-        last = len(below) - 1
-        counts: Numbers = below[np.clip(upper + 1, 0, last)] - below[np.clip(lower, 0, last)]
-        return np.maximum(counts, 0, out=counts)
-
-    def count(self) -> int:
-        """Return the number of rows in the window, in states; exact as a Python integer."""
-        if self.below[0].dtype == np.int64:
-            return int(self._completions(0, np.array([self.lower]), np.array([self.upper]))[0])
-        return int(sum(_completion_counts(self.steps, object)[0][self.lower : self.upper + 1]))
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no row lies in the window, in states."""
-        return not self._completions(0, np.array([self.lower]), np.array([self.upper]))[0]
-
-    def sample(self, n: int, num_choices: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Return ``n`` rows int64 ``[n, d]``, uniform over the window."""
-        archs = np.empty((n, num_choices), dtype=np.int64)
-        lower = np.full(n, self.lower)
-        upper = np.full(n, self.upper)
-        for index, (group, step) in enumerate(zip(self.groups, self.steps, strict=True)):
-            weights = self._completions(
-                index + 1, lower[:, None] - step[None, :], upper[:, None] - step[None, :]
-            )
-            edges = np.cumsum(weights, axis=1)
-            if edges.dtype == np.int64:
-                draw = rng.integers(edges[:, -1])
-            else:
-                draw = rng.random(n) * edges[:, -1]
-            option = (draw[:, None] >= edges).sum(axis=1)
-            # A float draw can round up to the last edge.
-            option = np.minimum(option, len(step) - 1)
-            archs[:, group.columns] = group.options[option]
-            lower -= step[option]
-            upper -= step[option]
-        return archs
 
 
 def _limits(limits: Iterable[Limit]) -> tuple[Limit, ...]:
     return tuple(limits)
-
-
-def _completion_counts(steps: Sequence[NDArray[np.int64]], dtype: Any) -> list[Numbers]:
-    """Return, for each group, how many completions from it on cost exactly ``t`` states."""
-    counts: list[Numbers] = [np.array([1], dtype=dtype)]
-    for step in reversed(steps):
-        behind = counts[0]
-        here = np.zeros(len(behind) + int(step.max()), dtype=dtype)
-        for cost, times in zip(*np.unique(step, return_counts=True), strict=True):
-            here[cost : cost + len(behind)] += behind * int(times)
-        counts.insert(0, here)
-    return counts
-
-
-def _cumulate(counts: Numbers) -> Numbers:
-    return np.concatenate([np.zeros(1, dtype=counts.dtype), np.cumsum(counts)])
 
 
 @frozen(eq=False)
@@ -227,8 +85,14 @@ class FeasibleSet:
         space: the search space.
         limits: all of them hold; none means the whole space.
 
+    One limit on a `Table` is met by construction: by exact dynamic programming for integers and
+    maxima within a budget of states, by fine bins and exact rejection at their edges otherwise.
+    Choices that several blocks read, and blocks that read their neighbours' choices, are part of
+    it, as long as few of them are open at a time. Sampling is uniform in every case.
+
     Raises:
-        InputError: a limit that nothing satisfies, with the attainable range.
+        InputError: limits that nothing satisfies, with the attainable range, and for a window of
+            exact states the attained values on either side.
 
     >>> import numpy as np
     >>> from nas_spaces import Table, published
@@ -239,6 +103,9 @@ class FeasibleSet:
     17
     >>> int(depth(shallow.sample(100, rng=np.random.default_rng(0))).max())
     1
+    >>> logits = np.arange(24).reshape(8, 3) % 5
+    >>> shallow.most_probable(logits)
+    array([0, 0, 0, 0, 0, 0, 0, 2])
     """
 
     space: SearchSpace
@@ -247,27 +114,38 @@ class FeasibleSet:
     def __attrs_post_init__(self) -> None:
         for limit in self.limits:
             if isinstance(limit.metric, Table):
-                if evolve(limit.metric.space, alive=None) != evolve(self.space, alive=None):
+                if not _same_numbering(limit.metric.space, self.space):
                     raise InputError(
                         f"limit on {limit.metric.name}: its table is of another space: "
                         f"{limit.metric.space.name!r} for images {limit.metric.space.input_shape}, "
                         f"not {self.space.name!r} for images {self.space.input_shape}"
                     )
                 low, high = self.attainable(limit.metric)
-                if (limit.upper is not None and limit.upper < low) or (
-                    limit.lower is not None and limit.lower > high
+                slack = rounding(limit.metric)
+                if (limit.upper is not None and limit.upper < low - slack) or (
+                    limit.lower is not None and limit.lower > high + slack
                 ):
                     raise InputError(self._nothing(limit))
         for limit, window in self._windows:
-            if window.is_empty:
-                raise InputError(self._nothing(limit))
-        if len(self.limits) > len(self._windows[:1]):
-            # Whether several limits hold together is not counted: look for one row, with a
-            # generator of its own, since nothing but a failure comes of it.
+            if self._is_empty(window):
+                raise InputError(self._nothing(limit, window))
+        if self._binding and not self._is_exact:
+            # Whether limits hold together, or between the edges of bins, is not counted: look
+            # for one row, with a generator of its own, since nothing but a failure comes of it.
             self.sample(1, rng=np.random.default_rng(0))
 
-    def _nothing(self, limit: Limit) -> str:
-        return f"no architecture of space {self.space.name!r} satisfies {self._describe(limit)}"
+    def _is_empty(self, window: Window) -> bool:
+        if len(self._windows) == 1 and self._drawer is not None:
+            # Its tables are needed for drawing anyway.
+            return self._drawer.is_empty
+        return window.log_count == -math.inf
+
+    def _nothing(self, limit: Limit, window: Window | None = None) -> str:
+        nearest = "" if window is None or not window.exact else self._nearest(limit)
+        return (
+            f"no architecture of space {self.space.name!r} satisfies {self._describe(limit)}"
+            f"{nearest}"
+        )
 
     def _describe(self, limit: Limit) -> str:
         if not isinstance(limit.metric, Table):
@@ -275,57 +153,123 @@ class FeasibleSet:
         low, high = self.attainable(limit.metric)
         return f"{limit}; attainable: {low:,} to {high:,} {limit.metric.unit}"
 
+    def _nearest(self, limit: Limit) -> str:
+        """Return the values around an empty window, or nothing where they are not known."""
+        table = limit.metric
+        if not isinstance(table, Table) or limit.lower is None or limit.upper is None:
+            return ""
+        if table.reduce == "max":
+            below, above = _maxima_around(self.space, table, limit.lower, limit.upper)
+        else:
+            below = _extreme(self.space, table, None, math.ceil(limit.lower) - 1)
+            above = _extreme(self.space, table, math.floor(limit.upper) + 1, None)
+        if below is None or above is None:
+            return ""
+        return f"; nearest: {below:,} and {above:,}"
+
     def attainable(self, table: Table) -> tuple[float, float]:
         """Return the least and the largest value of ``table`` over live rows.
 
-        Exact for tables whose choices fall into small independent groups; otherwise a bound
-        from the terms one by one, which no row can pass.
+        Exact unless the table ties too many choices together; then a bound from its look-ups one
+        by one, which no row can pass. The limits play no part.
         """
-        groups = _groups(self.space, table)
-        if groups is not None and table.reduce == "sum":
-            ends = np.zeros((2, self.space.num_choices), dtype=np.int64)
-            for group in groups:
-                ends[0, group.columns] = group.options[group.costs.argmin()]
-                ends[1, group.columns] = group.options[group.costs.argmax()]
+        combine = np.add if table.reduce == "sum" else np.maximum
+        terms, constant = live_terms(self.space, table)
+        steps = eliminate(self.space, terms, combine)
+        if steps is not None:
+            ends = extremes(steps, self.space.num_choices, combine)
+            for column, live in enumerate(self.space.mask):
+                # Columns that the table does not read stand at an option that may be dropped.
+                ends[~live[ends[:, column]], column] = live.argmax()
             low, high = table(ends).tolist()
             return low, high
-        spans = []
-        for term in table.terms:
-            values: Numbers = term.values
-            for axis, column in enumerate(term.columns):
-                live = np.flatnonzero(self.space.mask[column, : values.shape[axis]])
-                values = np.take(values, live, axis=axis)
-            spans.append((values.min().item(), values.max().item()))
-        lows = [table.constant, *(low for low, _ in spans)]
-        highs = [table.constant, *(high for _, high in spans)]
+        lows = [constant, *(term.values.min().item() for term in terms)]
+        highs = [constant, *(term.values.max().item() for term in terms)]
         return (sum(lows), sum(highs)) if table.reduce == "sum" else (max(lows), max(highs))
 
     @cached_property
-    def _windows(self) -> tuple[tuple[Limit, _Window], ...]:
+    def _binding(self) -> tuple[Limit, ...]:
+        """The limits that some row may miss."""
+        return tuple(limit for limit in self.limits if not self._always_holds(limit))
+
+    def _always_holds(self, limit: Limit) -> bool:
+        if not isinstance(limit.metric, Table):
+            return False
+        low, high = self.attainable(limit.metric)
+        slack = rounding(limit.metric)
+        return (limit.lower is None or limit.lower <= low - slack) and (
+            limit.upper is None or limit.upper >= high + slack
+        )
+
+    @cached_property
+    def _windows(self) -> tuple[tuple[Limit, Window], ...]:
         """The limits that can be sampled without rejection, the tightest first."""
         windows = []
-        for limit in self.limits:
-            if isinstance(limit.metric, Table):
-                window = _Window.build(self.space, limit, limit.metric)
-                if window is not None:
-                    windows.append((limit, window))
-        return tuple(sorted(windows, key=lambda pair: pair[1].count()))
+        for limit in self._binding:
+            window = self._window(limit)
+            if window is not None:
+                windows.append((limit, window))
+        if len(windows) > 1:
+            windows.sort(key=lambda pair: pair[1].log_count)
+        return tuple(windows)
+
+    @cached_property
+    def _drawer(self) -> Drawer | None:
+        return Drawer(self._windows[0][1]) if self._windows else None
+
+    def _window(self, limit: Limit, *, to_count: bool = False) -> Window | None:
+        if not isinstance(limit.metric, Table):
+            return None
+        ends = (limit.lower, limit.upper)
+        return Window.build(self.space, limit.metric, *ends, to_count=to_count)
+
+    @property
+    def _is_exact(self) -> bool:
+        """Whether every row of the first window is feasible."""
+        return len(self._binding) == 1 and bool(self._windows) and self._windows[0][1].exact
 
     def count(self) -> int:
-        """Return the number of feasible rows.
+        """Return the number of feasible rows, exact as a Python integer.
 
         Raises:
-            InputError: more than one limit, or one that is no sum of integers within the state
-                budget.
+            InputError: it is not known: several limits, a continuous cost, more states than the
+                budget, or a metric that is no table. `count_range` says what is known.
         """
-        if not self.limits:
-            return self.space.size
-        if len(self.limits) > 1 or not self._windows or not self._windows[0][1].exact:
+        low, high = self.count_range()
+        if low != high:
             raise InputError(
-                "the exact count is known for one limit on a sum of integers; received "
-                + ", ".join(str(limit) for limit in self.limits)
+                "the exact count is known for one limit on a sum of integers, or on a maximum; "
+                f"received {', '.join(str(limit) for limit in self.limits)}; count_range() gives "
+                "an interval"
             )
-        return self._windows[0][1].count()
+        return low
+
+    def count_range(self) -> tuple[int, int]:
+        """Return bounds on the number of feasible rows, both included.
+
+        Equal where the count is exact. For bins, the rows that are inside for certain and those
+        that may be; for several limits, what the bounds of each leave.
+        """
+        return self._count_range
+
+    @cached_property
+    def _count_range(self) -> tuple[int, int]:
+        known = {id(limit): window for limit, window in self._windows}
+        size = self.space.size
+        ranges = []
+        for limit in self._binding:
+            window = known.get(id(limit))
+            exact = window if window is None or window.exact else self._window(limit, to_count=True)
+            if exact is not None:
+                ranges.append((exact.count(exact.low, exact.high),) * 2)
+            elif window is None:
+                ranges.append((0, size))
+            else:
+                ranges.append((window.count(*window.inner), window.count(window.low, window.high)))
+        # Each limit leaves out so many rows at most; and one row was found.
+        low = size - sum(size - least for least, _ in ranges)
+        high = min((most for _, most in ranges), default=size)
+        return max(low, 1 if self._binding else 0), high
 
     def contains(self, archs: ArrayLike) -> NDArray[np.bool_]:
         """Return bool ``[n]``: which architectures ``[n, d]`` are live and within all limits."""
@@ -339,14 +283,15 @@ class FeasibleSet:
     def sample(self, n: int, *, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return ``n`` feasible architectures int64 ``[n, d]``, uniform and independent.
 
-        One additive limit is met by construction. What remains (further limits, bins of a
-        continuous cost, metrics that are no sum) is rejected, at most 2,000 rows for each wanted.
+        One additive limit is met by construction, the tightest where there are several. What
+        remains (further limits, bins of a continuous cost, metrics that are no tables) is
+        rejected, at most 2,000 rows for each wanted; `acceptance` says how often.
 
         Raises:
             InputError: the bound was reached; the message says how many rows were accepted.
         """
-        if not self.limits or n == 0:
-            return self.space.sample(n, rng=rng)
+        if not self._binding or n == 0 or self._is_exact:
+            return self._propose(n, rng)
         accepted: list[NDArray[np.int64]] = []
         found = drawn = 0
         while found < n:
@@ -359,12 +304,127 @@ class FeasibleSet:
             # Draw as many as the acceptance so far asks for, in bounded portions.
             share = max(found, 1) / drawn if drawn else 1.0
             size = min(int((n - found) / share * 1.1) + 16, 1 << 18) if drawn else n
-            if self._windows:
-                rows = self._windows[0][1].sample(size, self.space.num_choices, rng)
-            else:
-                rows = self.space.sample(size, rng=rng)
+            rows = self._propose(size, rng)
             drawn += size
             rows = rows[self.contains(rows)]
             found += len(rows)
             accepted.append(rows)
         return np.concatenate(accepted)[:n]
+
+    def _propose(self, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        if self._drawer is not None and n:
+            return self._drawer.sample(n, rng=rng)
+        return self.space.sample(n, rng=rng)
+
+    def acceptance(self, n: int = 10_000, *, rng: np.random.Generator) -> float:
+        """Return the share of ``n`` rows drawn by `sample` that need not be rejected.
+
+        1.0, without a draw, where one limit is met by construction.
+        """
+        if not self._binding or self._is_exact:
+            return 1.0
+        if n < 1:
+            raise InputError(f"acceptance of n={n} rows; draw at least 1")
+        return float(self.contains(self._propose(n, rng)).mean())
+
+    def most_probable(self, logits: ArrayLike) -> NDArray[np.int64]:
+        """Return the most probable feasible row int64 ``[d]`` of independent choices.
+
+        The row with the largest sum of logits (in float64, column by column); of equals, the
+        lexicographically first.
+
+        Args:
+            logits: float ``[d, k]``, ``k`` as in ``space.mask``; -inf for never. Those of options
+                that are not live are ignored.
+
+        Raises:
+            InputError: logits of another shape, NaN or +inf; every feasible row has an option
+                that is never taken; or, for several limits and bins, no feasible row among as
+                many as are looked at.
+        """
+        values = self._check_logits(logits)
+        if not len(values):
+            return np.zeros(0, dtype=np.int64)
+        row = np.asarray(values.argmax(axis=1))
+        if self.contains(row[None])[0] and (values.max(axis=1) > -math.inf).all():
+            return row
+        windows = [window for _, window in self._windows] or [Window.whole(self.space)]
+        found = most_probable(
+            windows, values, lambda row: bool(self.contains(row[None])[0]), SEARCH_BUDGET
+        )
+        if found.row is not None:
+            return found.row
+        if found.exhausted:
+            raise InputError(
+                "logits rule out every feasible row: each has an option of logit -inf; "
+                "raise one, or widen a limit"
+            )
+        raise InputError(
+            f"none of the {found.rows:,} most probable rows that a search of {SEARCH_BUDGET:,} "
+            "steps came to satisfies all of: "
+            + "; ".join(self._describe(limit) for limit in self.limits)
+            + "; widen a limit"
+        )
+
+    def _check_logits(self, logits: ArrayLike) -> NDArray[np.float64]:
+        """Return logits float64 ``[d, k]``, -inf for options that are not live."""
+        values = np.asarray(logits, dtype=np.float64)
+        mask = self.space.mask
+        if values.shape != mask.shape:
+            raise InputError(
+                f"logits has shape {values.shape}; space {self.space.name!r} has {mask.shape[0]} "
+                f"choices of at most {mask.shape[1]} options: {mask.shape}"
+            )
+        wrong = mask & (np.isnan(values) | (values == math.inf))
+        if wrong.any():
+            row, option = np.argwhere(wrong)[0]
+            raise InputError(
+                f"logits[{row}, {option}] is {values[row, option]}; give a finite number, or -inf "
+                "for never"
+            )
+        return np.where(mask, values, -math.inf)
+
+
+def _same_numbering(one: SearchSpace, other: SearchSpace) -> bool:
+    """Whether two spaces differ at most in which options are live."""
+    return one is other or (
+        (one.name, one.input_shape, one.choices) == (other.name, other.input_shape, other.choices)
+        and one.blocks == other.blocks
+    )
+
+
+def _extreme(
+    space: SearchSpace, table: Table, lower: int | None, upper: int | None
+) -> float | None:
+    """Return the attained value of a sum that is next to the one end given; None if not known."""
+    window = Window.build(space, table, lower, upper)
+    if window is None or not window.exact or window.is_vacant:
+        return None
+    sign = 1.0 if lower is None else -1.0
+    best = best_completions(window, [np.float64(sign) * step.cost for step in window.moves])[0][
+        0, 0
+    ]
+    return window.value(int(sign * best))
+
+
+def _maxima_around(
+    space: SearchSpace, table: Table, lower: float, upper: float
+) -> tuple[float | None, float | None]:
+    """Return the attained values of a maximum below and above a window without any."""
+    terms, constant = live_terms(space, table)
+    values = np.unique(np.concatenate([[constant], *(term.values.ravel() for term in terms)]))
+    below, above = values[values < lower].tolist(), values[values > upper].tolist()
+
+    def attained(least: float, most: float) -> bool:
+        window = Window.build(space, table, least, most)
+        return window is not None and window.log_count > -math.inf
+
+    # Windows that reach further hold more rows: bisect for the first that holds one.
+    falling = bisect.bisect_left(
+        range(len(below)), True, key=lambda i: attained(below[-1 - i], below[-1])
+    )
+    rising = bisect.bisect_left(range(len(above)), True, key=lambda i: attained(above[0], above[i]))
+    return (
+        below[-1 - falling] if falling < len(below) else None,
+        above[rising] if rising < len(above) else None,
+    )

@@ -24,6 +24,7 @@ __all__ = [
     "Norm",
     "Pool",
     "Primitive",
+    "Quantise",
     "Select",
     "Shape",
     "Shuffle",
@@ -43,7 +44,9 @@ INPUT = "input"
 class Convolution:
     """Two-dimensional convolution with a square kernel, padded by ``kernel // 2``.
 
-    ``weight``: ``[out_channels, in_channels // groups, kernel, kernel]``.
+    ``weight``: ``[out_channels, in_channels // groups, kernel, kernel]``. ``weight_bits``: how many
+    bits its weights are quantised to (see `nas_spaces.torch.quantise.dorefa`). ``input_bits``:
+    those of its input, where that is the value of a `Quantise`. None: full precision.
     """
 
     name: str
@@ -55,6 +58,8 @@ class Convolution:
     groups: int
     bias: bool
     shape: Shape
+    weight_bits: int | None = None
+    input_bits: int | None = None
 
     weighted: ClassVar[bool] = True
 
@@ -98,6 +103,26 @@ class Activation:
 
 
 ACTIVATIONS = ("relu", "relu6", "hswish", "swish", "sigmoid", "hsigmoid")
+
+
+@frozen
+class Quantise:
+    """Quantiser of non-negative activations, in place of a ReLU (Choi et al., PACT, 2018).
+
+    Clips to ``[0, alpha]`` and rounds to ``2^bits`` levels. ``alpha`` is one trainable number,
+    another one for each number of bits.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    bits: int
+    shape: Shape
+
+    weighted: ClassVar[bool] = True
+
+
+# Levels are worked out in float32, and a product of two values of 16 bits is already 32.
+MOST_BITS = 16
 
 
 @frozen
@@ -232,6 +257,7 @@ Primitive = (
     | Linear
     | Norm
     | Activation
+    | Quantise
     | Pool
     | Add
     | Multiply
@@ -266,6 +292,7 @@ class GraphBuilder:
 
     shape: Shape
     nodes: list[Primitive] = field(factory=list, init=False)
+    _named: dict[str, Primitive] = field(factory=dict, init=False, repr=False, eq=False)
 
     @property
     def graph(self) -> Graph:
@@ -276,15 +303,16 @@ class GraphBuilder:
         """Return the shape of the value ``name``."""
         if name == INPUT:
             return self.shape
-        for node in self.nodes:
-            if node.name == name:
-                return node.shape
-        raise InputError(f"no value {name!r} in this layer; it has {[n.name for n in self.nodes]}")
+        node = self._named.get(name)
+        if node is None:
+            raise InputError(f"no value {name!r} in this layer; it has {list(self._named)}")
+        return node.shape
 
     def _append(self, node: Primitive) -> str:
-        if node.name == INPUT or any(node.name == other.name for other in self.nodes):
+        if node.name == INPUT or node.name in self._named:
             raise InputError(f"the layer has two values named {node.name!r}; names are unique")
         self.nodes.append(node)
+        self._named[node.name] = node
         return node.name
 
     def convolution(
@@ -297,8 +325,11 @@ class GraphBuilder:
         stride: int = 1,
         groups: int = 1,
         bias: bool = False,
+        weight_bits: int | None = None,
     ) -> str:
         """Append a convolution; ``groups`` must divide both numbers of channels."""
+        if weight_bits is not None:
+            _check_bits(name, weight_bits)
         channels, height, width = self.shape_of(source)
         _positive(name, out=out, kernel=kernel, stride=stride, groups=groups)
         if channels % groups or out % groups:
@@ -309,8 +340,21 @@ class GraphBuilder:
             raise InputError(f"convolution {name!r}: kernel={kernel} must be odd")
         # With padding kernel // 2 an odd kernel gives ceil(size / stride) positions.
         shape = (out, -(-height // stride), -(-width // stride))
+        made = self._named.get(source)
         return self._append(
-            Convolution(name, (source,), channels, out, kernel, stride, groups, bias, shape)
+            Convolution(
+                name,
+                (source,),
+                channels,
+                out,
+                kernel,
+                stride,
+                groups,
+                bias,
+                shape,
+                weight_bits,
+                input_bits=made.bits if isinstance(made, Quantise) else None,
+            )
         )
 
     def linear(self, name: str, source: str, out: int, *, bias: bool = True) -> str:
@@ -331,6 +375,11 @@ class GraphBuilder:
         if kind not in ACTIVATIONS:
             raise InputError(f"activation {kind!r} is unknown; valid: {', '.join(ACTIVATIONS)}")
         return self._append(Activation(name, (source,), kind, self.shape_of(source)))
+
+    def quantise(self, name: str, source: str, bits: int) -> str:
+        """Append a quantiser of activations; convolutions that read it know its ``bits``."""
+        _check_bits(name, bits)
+        return self._append(Quantise(name, (source,), bits, self.shape_of(source)))
 
     def pool(self, name: str, source: str, kind: str, *, kernel: int = 0, stride: int = 1) -> str:
         """Append a pooling; ``kernel`` is not used by ``kind="global"``."""
@@ -418,3 +467,10 @@ def _positive(name: str, **sizes: int) -> None:
     for what, size in sizes.items():
         if size < 1:
             raise InputError(f"{name!r}: {what}={size} must be at least 1")
+
+
+def _check_bits(name: str, bits: int) -> None:
+    if not 1 <= bits <= MOST_BITS:
+        raise InputError(
+            f"{name!r}: {bits} bits; valid: 1 to {MOST_BITS}, and no quantiser for full precision"
+        )

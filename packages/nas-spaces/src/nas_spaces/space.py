@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from nas_spaces.canonical import Canonical
 from nas_spaces.errors import InputError, nearest
 from nas_spaces.layers import Layer
+from nas_spaces.notation import Notation, reads_as_row
 from nas_spaces.primitives import Graph, Shape, output_shape
 
 __all__ = ["Block", "Choice", "PlacedLayer", "SearchSpace"]
@@ -80,6 +81,9 @@ class Block:
     def __attrs_post_init__(self) -> None:
         if not self.name or "." in self.name:
             raise InputError(f"block name {self.name!r} must be non-empty and hold no dot")
+        twice = sorted({name for name in self.reads if self.reads.count(name) > 1})
+        if twice:
+            raise InputError(f"block {self.name!r} reads a choice twice: {', '.join(twice)}")
         if self.inputs == ():
             raise InputError(f"block {self.name!r} has no inputs; name at least one, or pass None")
         if self.shares:
@@ -152,10 +156,14 @@ class SearchSpace:
         choices: the columns of an architecture, ``d`` of them.
         blocks: the network's positions in order; the last one's output is the network's.
         alive: bool ``[d][k]``, False for options that were dropped (see `restrict`).
+        notation: how a benchmark writes a row: text with one placeholder a choice, in order,
+            ``{option}`` for an option's text or ``{index}`` for its number, such as
+            ``"|{option}~0|+|{option}~0|{option}~1|"``. See `parse` and `notate`.
 
     Raises:
         InputError: names that are not unique or not known, a number of layers that does not
-            match the choices read, or shapes that do not fit.
+            match the choices read, shapes that do not fit, or a notation of other choices or
+            by which a text could mean two rows.
 
     >>> from nas_spaces.layers import Classifier, Conv
     >>> space = SearchSpace(
@@ -177,6 +185,7 @@ class SearchSpace:
     choices: tuple[Choice, ...] = field(converter=_choices)
     blocks: tuple[Block, ...] = field(converter=_blocks)
     alive: tuple[tuple[bool, ...], ...] | None = field(default=None, kw_only=True)
+    notation: str | None = field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if not self.blocks:
@@ -193,8 +202,8 @@ class SearchSpace:
                 f"space {self.name!r}: alive has {tuple(map(len, self.alive))} options; "
                 f"its choices have {self.num_options}"
             )
-        # Working out the plan checks names, numbers of layers and shapes.
-        _ = self.plan
+        # Working these out checks the template, and names, numbers of layers and shapes.
+        _ = self._notation, self.plan
 
     @property
     def num_choices(self) -> int:
@@ -351,11 +360,17 @@ class SearchSpace:
         return rows.astype(np.int64, copy=False)
 
     def parse(self, text: str) -> NDArray[np.int64]:
-        """Return the architecture int64 ``[d]`` written as ``"2,1,0"`` or, digits only, ``"210"``.
+        """Return the architecture int64 ``[d]`` that a text stands for.
+
+        Args:
+            text: ``"2,1,0"`` or, digits only, ``"210"``; or in the space's `notation`.
 
         Raises:
-            InputError: anything that is no integer, the wrong length, an option out of range.
+            InputError: anything that is no integer, the wrong length, an option out of range, or
+                a text that departs from the notation.
         """
+        if self._notation is not None and not reads_as_row(text):
+            return np.array(self._notation.read(text.strip()), dtype=np.int64)
         parts = text.replace(",", " ").split()
         if len(parts) == 1 and self.num_choices > 1 and parts[0].isdigit():
             parts = list(parts[0])
@@ -375,6 +390,26 @@ class SearchSpace:
     def format(self, arch: ArrayLike) -> str:
         """Return the architecture ``[d]`` as ``"2,1,0"``; `parse` reads it."""
         return ",".join(str(int(option)) for option in np.asarray(arch))
+
+    def notate(self, arch: ArrayLike) -> str:
+        """Return the architecture ``[d]`` as its benchmark writes it; `parse` reads it.
+
+        A space without a `notation` gives ``"2,1,0"``.
+
+        >>> from nas_spaces import published
+        >>> space, arch = published.architecture("nas-bench-macro-best")
+        >>> space.notate(arch)
+        '22212220'
+        """
+        row: list[int] = self.check(np.asarray(arch)[None])[0].tolist()
+        return self.format(row) if self._notation is None else self._notation.write(row)
+
+    @cached_property
+    def _notation(self) -> Notation | None:
+        if self.notation is None:
+            return None
+        names = [choice.name for choice in self.choices]
+        return Notation.of(self.notation, names, [choice.options for choice in self.choices])
 
     def sample(self, n: int, *, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return ``n`` architectures int64 ``[n, d]``, each live option equally likely."""
@@ -441,8 +476,10 @@ class SearchSpace:
     def canonical(self, archs: ArrayLike) -> NDArray[np.int64]:
         """Return int64 ``[n, d]`` with rows that build the same network mapped to one of them.
 
-        Options that change nothing become the first that is equal, and identities move behind the
-        other layers of a run of equal blocks.
+        Options that change nothing become the first that is equal, identities move behind the
+        other layers of a run of equal blocks, and isomorphic cells become the cheapest of them.
+        A canonical row never has more weights; among cells it can have fewer, and fits a row in
+        all but what `nas_spaces.canonical.Canonical` lists. It may use dropped options.
         """
         return self._canonical(self.check(archs))
 

@@ -1,24 +1,29 @@
 """Costs that are sums or maxima of look-ups."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from attrs import field, frozen
 from numpy.typing import ArrayLike, NDArray
 
 from nas_spaces.errors import InputError
-from nas_spaces.primitives import Primitive
+from nas_spaces.layers import Layer
+from nas_spaces.primitives import Graph, Primitive, Shape
 from nas_spaces.space import SearchSpace
 
-__all__ = ["Table", "Term"]
+__all__ = ["Cost", "Table", "Term", "each_layer"]
+
+T = TypeVar("T")
 
 # Look-ups of at most this many entries (8 bytes each) stay in a core's first cache together.
 PACKED_ENTRIES = 1024
 # Rows looked up at a time, so that what is worked out about them stays in a core's second cache.
-PORTION = 2048
+LARGEST_PORTION, SMALLEST_PORTION = 2048, 256
+# Multiply-adds from which BLAS libraries call up other threads, which costs more than it gives.
+THREADING = 2**18
 
 
 def _columns(columns: Iterable[int]) -> tuple[int, ...]:
@@ -42,6 +47,62 @@ class Term:
 
     columns: tuple[int, ...] = field(converter=_columns)
     values: NDArray[np.int64] | NDArray[np.float64] = field(converter=_values)
+
+    def spread(self, columns: Sequence[int]) -> NDArray[np.int64] | NDArray[np.float64]:
+        """Return the values with one axis for each of ``columns``, to be broadcast.
+
+        ``columns`` hold the term's own, in any order; the axes of the others have length 1.
+        """
+        order = [self.columns.index(column) for column in columns if column in self.columns]
+        values = self.values.transpose(order)
+        sizes = iter(values.shape)
+        return values.reshape([next(sizes) if c in self.columns else 1 for c in columns])
+
+
+@frozen
+class Cost:
+    """A cost of one layer, to be tabulated over a space.
+
+    ``name``, ``unit``, ``reduce``: as in `Table`. ``of``: given a layer's graph and the shape
+    that enters it, returns the layer's cost.
+    """
+
+    name: str
+    unit: str
+    of: Callable[[Graph, Shape], int | float]
+    reduce: Literal["sum", "max"] = "sum"
+
+    @classmethod
+    def of_primitives(
+        cls,
+        name: str,
+        unit: str,
+        cost: Callable[[Primitive], int | float],
+        reduce: Literal["sum", "max"] = "sum",
+    ) -> "Cost":
+        """Return the cost of a layer whose primitives cost what ``cost`` says."""
+        if reduce == "sum":
+            return cls(name, unit, lambda graph, _: sum(map(cost, graph)))
+        return cls(name, unit, lambda graph, _: max(map(cost, graph), default=0), reduce)
+
+
+def each_layer(space: SearchSpace, look: Callable[[Graph, Shape], T]) -> Iterator[list[T]]:
+    """Yield, block by block, what ``look`` returns for each combination's layer, in C-order.
+
+    The one pass over a space's graphs: ``look`` gets a layer's graph and the shape that enters
+    it, and is called once for equal layers that equal shapes enter.
+    """
+    seen: dict[Layer, dict[Shape, T]] = {}
+    for block, plan in zip(space.blocks, space.plan, strict=True):
+        results: list[T] = []
+        for index in range(len(block.layers)):
+            layer = block.layers[index]
+            known = seen.setdefault(layer, {})
+            for shape in plan.in_shapes[index * plan.extra : (index + 1) * plan.extra]:
+                if shape not in known:
+                    known[shape] = look(layer.graph(shape), shape)
+                results.append(known[shape])
+        yield results
 
 
 def _terms(terms: Iterable[Term]) -> tuple[Term, ...]:
@@ -106,21 +167,89 @@ class Table:
             cost: cost of a primitive, computed once for each layer of each block.
             reduce: how the primitives of a network combine.
         """
-        combine: Callable[[Sequence[int | float]], int | float] = (
-            sum if reduce == "sum" else lambda values: max(values, default=0)
+        (table,) = cls.many(space, [Cost.of_primitives(name, unit, cost, reduce)])
+        return table
+
+    @classmethod
+    def from_graphs(
+        cls,
+        space: SearchSpace,
+        name: str,
+        unit: str,
+        cost: Callable[[Graph, Shape], int | float],
+        *,
+        reduce: Literal["sum", "max"] = "sum",
+    ) -> "Table":
+        """Build a table from the cost of one layer.
+
+        Args:
+            space: the space to tabulate.
+            name: the metric's name.
+            unit: its unit.
+            cost: cost of a layer, given its graph and the shape that enters it.
+            reduce: how the layers of a network combine.
+
+        >>> from nas_spaces import published
+        >>> space = published.load("nas-bench-macro")
+        >>> entering = Table.from_graphs(
+        ...     space, "largest input", "elements", lambda graph, shape: math.prod(shape),
+        ...     reduce="max",
+        ... )
+        >>> entering([[0] * 8])
+        array([32768])
+        """
+        (table,) = cls.many(space, [Cost(name, unit, cost, reduce)])
+        return table
+
+    @classmethod
+    def many(cls, space: SearchSpace, costs: Iterable[Cost]) -> tuple["Table", ...]:
+        """Build one table for each of ``costs`` in one pass over the graphs.
+
+        Building the graphs takes most of the time, so in large spaces several tables cost little
+        more than one.
+        """
+        costs = tuple(costs)
+        of = [cost.of for cost in costs]
+        layers = list(each_layer(space, lambda graph, shape: [one(graph, shape) for one in of]))
+        return tuple(
+            cls.from_layers(
+                space,
+                cost.name,
+                cost.unit,
+                [[values[number] for values in results] for results in layers],
+                reduce=cost.reduce,
+            )
+            for number, cost in enumerate(costs)
         )
+
+    @classmethod
+    def from_layers(
+        cls,
+        space: SearchSpace,
+        name: str,
+        unit: str,
+        costs: Iterable[Sequence[int | float]],
+        *,
+        reduce: Literal["sum", "max"] = "sum",
+    ) -> "Table":
+        """Build a table from what every layer costs: one sequence a block, as `each_layer` yields.
+
+        Args:
+            space: the space to tabulate.
+            name: the metric's name.
+            unit: its unit.
+            costs: for each block the costs of its combinations (`SearchSpace.plan`), in C-order.
+            reduce: how the layers of a network combine.
+        """
         terms: list[Term] = []
         fixed: list[int | float] = []
-        for index, plan in enumerate(space.plan):
-            costs = [
-                combine([cost(primitive) for primitive in space.graph(index, combination)])
-                for combination in range(plan.combinations)
-            ]
+        for plan, values in zip(space.plan, costs, strict=True):
             if plan.columns:
-                terms.append(Term(plan.columns, np.asarray(costs).reshape(plan.sizes)))
+                terms.append(Term(plan.columns, np.reshape(values, plan.sizes)))
             else:
-                fixed.append(costs[0])
-        return cls(space, name, unit, terms, combine(fixed), reduce)
+                fixed.append(values[0])
+        constant = sum(fixed) if reduce == "sum" else max(fixed, default=0)
+        return cls(space, name, unit, terms, constant, reduce)
 
     @cached_property
     def is_integer(self) -> bool:
@@ -138,13 +267,12 @@ class Table:
         """
         combine = np.add if self.reduce == "sum" else np.maximum
         merged: list[Term] = []
-        for term in self.terms:
+        for term in _absorb(self.terms, combine):
             if merged:
-                last = merged[-1]
-                columns = tuple(dict.fromkeys((*last.columns, *term.columns)))
+                columns = tuple(dict.fromkeys((*merged[-1].columns, *term.columns)))
                 sizes = [self.space.num_options[column] for column in columns]
                 if math.prod(sizes) <= PACKED_ENTRIES:
-                    grids = (_spread(last, columns), _spread(term, columns))
+                    grids = (merged[-1].spread(columns), term.spread(columns))
                     merged[-1] = Term(columns, combine(*grids))
                     continue
             merged.append(term)
@@ -167,8 +295,9 @@ class Table:
         strides, look_ups = self._packed
         dtype = np.int64 if self.is_integer else np.float64
         total: NDArray[Any] = np.full(len(rows), self.constant, dtype=dtype)
-        for start in range(0, len(rows), PORTION):
-            portion = slice(start, start + PORTION)
+        size = min(LARGEST_PORTION, max(SMALLEST_PORTION, THREADING // max(strides.size, 1)))
+        for start in range(0, len(rows), size):
+            portion = slice(start, start + size)
             # A product of float64 is by far the fastest way to the positions, and exact: they are
             # integers far below 2^53.
             positions = (rows[portion].astype(np.float64) @ strides).T.astype(np.intp, order="C")
@@ -177,11 +306,15 @@ class Table:
         return total
 
 
-def _spread(term: Term, columns: tuple[int, ...]) -> NDArray[np.generic]:
-    """Return a term's values with one axis for each of ``columns``, to be broadcast."""
-    order = [term.columns.index(column) for column in columns if column in term.columns]
-    values = term.values.transpose(order)
-    shape = [1] * len(columns)
-    for axis, column in enumerate(c for c in columns if c in term.columns):
-        shape[columns.index(column)] = values.shape[axis]
-    return values.reshape(shape)
+def _absorb(terms: Sequence[Term], combine: np.ufunc) -> list[Term]:
+    """Return the terms in order, without those whose columns another reads too: it takes them."""
+    hosts: dict[int, Term] = {}
+    for number in sorted(range(len(terms)), key=lambda n: -len(terms[n].columns)):
+        term = terms[number]
+        for place, host in hosts.items():
+            if set(term.columns) <= set(host.columns):
+                hosts[place] = Term(host.columns, combine(host.values, term.spread(host.columns)))
+                break
+        else:
+            hosts[number] = term
+    return [hosts[number] for number in sorted(hosts)]

@@ -5,7 +5,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from nas_spaces import InputError, published
+from nas_spaces import Block, InputError, SearchSpace, published
+from nas_spaces.layers import Classifier, Conv, MBConv
 from nas_spaces.torch import Network, load_network, save_network
 
 
@@ -35,6 +36,36 @@ def test_saved_and_loaded_it_gives_the_same_bits(space, archs, images, tmp_path)
     expected = built.state_dict()
     assert loaded.state_dict().keys() == expected.keys()
     assert all(torch.equal(x, expected[name]) for name, x in loaded.state_dict().items())
+
+
+# An architecture.json of version 0.1, in one line.
+OLD = (
+    '{"format": 1, "name": "old", "input_shape": [1, 8, 8], "choices": [], "blocks": [{"name": '
+    '"stem", "reads": [], "inputs": null, "shares": [], "layers": [{"layer": "Conv", "out": 8, '
+    '"kernel": 3, "stride": 1, "groups": 1, "activation": "relu6"}]}, {"name": "body", "reads": '
+    '[], "inputs": null, "shares": [], "layers": [{"layer": "MBConv", "out": 8, "kernel": 5, '
+    '"stride": 1, "expand": 6, "activation": "relu6", "residual": true}]}, {"name": "head", '
+    '"reads": [], "inputs": ["stem", "body"], "shares": [], "layers": [{"layer": "Classifier", '
+    '"classes": 10, "bias": true, "dropout": 0.0}]}], "alive": null}'
+)
+
+
+@torch.no_grad()
+def test_a_folder_of_version_0_1_is_read(tmp_path):
+    blocks = [
+        Block("stem", [Conv(8, activation="relu6")]),
+        Block("body", [MBConv(8, 5)]),
+        Block("head", [Classifier(10)], inputs=("stem", "body")),
+    ]
+    built = network(SearchSpace("old", (1, 8, 8), (), blocks), [])
+    # Version 0.1 called the tensors as this version does.
+    expected = {"blocks.stem.conv.weight", "blocks.body.project_norm.running_var"}
+    assert expected <= built.state_dict().keys()
+    safetensors.torch.save_file(built.state_dict(), tmp_path / "model.safetensors")
+    (tmp_path / "architecture.json").write_text(OLD)
+    loaded = load_network(tmp_path)
+    images = torch.randn((2, 1, 8, 8), generator=torch.Generator().manual_seed(1))
+    assert torch.equal(loaded(images), built(images))
 
 
 def test_the_same_network_gives_the_same_bytes(small, tmp_path):

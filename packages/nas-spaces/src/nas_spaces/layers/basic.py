@@ -5,7 +5,7 @@ from attrs import frozen
 from nas_spaces.layers.layer import conv_norm
 from nas_spaces.primitives import INPUT, Graph, GraphBuilder, Shape
 
-__all__ = ["Classifier", "Conv", "Identity", "Pool", "Zero"]
+__all__ = ["Classifier", "Conv", "Identity", "Pool", "Skip", "Zero"]
 
 
 @frozen
@@ -20,6 +20,7 @@ class Conv:
     stride: int = 1
     groups: int | None = 1
     activation: str | None = "relu"
+    bias: bool = False
 
     def graph(self, shape: Shape) -> Graph:
         """Return the primitives for an input of ``shape``."""
@@ -32,6 +33,7 @@ class Conv:
             kernel=self.kernel,
             stride=self.stride,
             groups=shape[0] if self.groups is None else self.groups,
+            bias=self.bias,
             activation=self.activation,
         )
         return build.graph
@@ -77,6 +79,29 @@ class Identity:
     def graph(self, shape: Shape) -> Graph:
         """Return no primitives."""
         return ()
+
+
+@frozen
+class Skip:
+    """The input unchanged where it has ``out`` channels and stays as large; else a 1x1 convolution.
+
+    The convolution has a norm and no activation, as in NAS-Bench-Macro and FBNetV2.
+    """
+
+    out: int
+    stride: int = 1
+
+    def graph(self, shape: Shape) -> Graph:
+        """Return the primitives for an input of ``shape``."""
+        if self.stride == 1 and shape[0] == self.out:
+            return ()
+        build = GraphBuilder(shape)
+        conv_norm(build, "conv", INPUT, self.out, stride=self.stride)
+        return build.graph
+
+    def output(self, shape: Shape) -> Shape:
+        """Return what leaves the layer for an input of ``shape``."""
+        return (self.out, -(-shape[1] // self.stride), -(-shape[2] // self.stride))
 
 
 @frozen

@@ -1,15 +1,20 @@
 """What a layer is, and the pieces that many layers are made of."""
 
+import math
 from typing import Protocol, runtime_checkable
 
 from nas_spaces.primitives import Graph, GraphBuilder, Shape
 
-__all__ = ["Layer", "conv_norm"]
+__all__ = ["Layer", "conv_norm", "round_channels", "squeeze_excite"]
 
 
 @runtime_checkable
 class Layer(Protocol):
-    """A frozen, hashable record that can say which primitives it is made of."""
+    """A frozen, hashable record that can say which primitives it is made of.
+
+    A record that stands in spaces with very many combinations may also have a method
+    ``output(shape)`` that returns the output shape without building the graph.
+    """
 
     def graph(self, shape: Shape) -> Graph:
         """Return the primitives for an input of ``shape``; InputError where it does not fit."""
@@ -27,6 +32,7 @@ def conv_norm(
     groups: int = 1,
     bias: bool = False,
     activation: str | None = None,
+    weight_bits: int | None = None,
 ) -> str:
     """Append a convolution, its norm and, where one is named, an activation.
 
@@ -34,7 +40,52 @@ def conv_norm(
         The name of the last value; the primitives are ``name``, ``name_norm`` and ``name_act``.
     """
     value = build.convolution(
-        name, source, out, kernel=kernel, stride=stride, groups=groups, bias=bias
+        name,
+        source,
+        out,
+        kernel=kernel,
+        stride=stride,
+        groups=groups,
+        bias=bias,
+        weight_bits=weight_bits,
     )
     value = build.norm(f"{name}_norm", value)
     return build.activation(f"{name}_act", value, activation) if activation else value
+
+
+def squeeze_excite(
+    build: GraphBuilder,
+    source: str,
+    middle: int,
+    *,
+    activation: str = "relu",
+    gate: str = "sigmoid",
+) -> str:
+    """Append squeeze-and-excitation (Hu et al., 2018): one factor a channel from their means.
+
+    Two biased 1x1 convolutions with ``middle`` channels between them; the primitives' names begin
+    with ``se_``.
+    """
+    channels = build.shape_of(source)[0]
+    value = build.pool("se_pool", source, "global")
+    value = build.convolution("se_reduce", value, middle, kernel=1, bias=True)
+    value = build.activation("se_act", value, activation)
+    value = build.convolution("se_expand", value, channels, kernel=1, bias=True)
+    value = build.activation("se_gate", value, gate)
+    return build.multiply("se_scale", source, value)
+
+
+def round_channels(
+    value: float, divisor: int = 8, *, keep: float = 0.9, minimum: int | None = None
+) -> int:
+    """Return the multiple of ``divisor`` that is nearest to ``value``, halves up.
+
+    One more where the result would be below ``keep`` times the value, and at least ``minimum``
+    (default: ``divisor``); the rule of the MobileNet family.
+
+    >>> round_channels(24 * 1.4), round_channels(11), round_channels(3)
+    (32, 16, 8)
+    """
+    least = divisor if minimum is None else minimum
+    rounded = max(least, math.floor(value / divisor + 0.5) * divisor)
+    return rounded + divisor if rounded < keep * value else rounded

@@ -17,7 +17,9 @@ class ShuffleUnit:
     3x3 convolutions, each followed by a 1x1; ``kernel`` must be 3. At stride 1 the channels are
     shuffled first: the even ones pass, the odd ones enter the main branch. At stride 2 all
     channels enter both the main branch and a projection branch. The middle of the main branch
-    has ``int(out // 2 * scale)`` channels.
+    has ``out // 2 * scale`` channels, rounded down. Kernel 3 at scale 1 is the unit of the
+    original ShuffleNetV2 (Ma et al., 2018) as its authors' code has it: at stride 2 the projection
+    branch keeps its number of channels and the main branch gives the rest.
     """
 
     out: int
@@ -58,7 +60,8 @@ class ShuffleUnit:
             main = INPUT
         entering = channels // 2 if self.stride == 1 else channels
         leaving = self.out - entering
-        middle = int((self.out // 2) * self.scale)
+        # What is an integer may lie just below one in floating point.
+        middle = int(round((self.out // 2) * self.scale, 9))
         if self.kind == "k":
             main = conv_norm(build, "pw1", main, middle, activation="relu")
             main = conv_norm(

@@ -16,23 +16,57 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_spaces.errors import InputError, nearest
-from nas_spaces.published import digits_mobile, nas_bench_macro, spos
+from nas_spaces.published import (
+    betanas,
+    digits_mobile,
+    fairnas,
+    fbnet,
+    fbnetv2,
+    fp_nas,
+    mnasnet,
+    mobilenet,
+    nas_bench_201,
+    nas_bench_macro,
+    ponas,
+    resnet_quant,
+    shufflenet_v2,
+    spos,
+)
 from nas_spaces.space import SearchSpace
 
 __all__ = ["ARCHITECTURES", "NETWORKS", "SPACES", "architecture", "load"]
 
 SPACES: dict[str, Callable[..., SearchSpace]] = {
+    **betanas.SPACES,
     **digits_mobile.SPACES,
+    **fairnas.SPACES,
+    **fbnetv2.SPACES,
+    **fp_nas.SPACES,
+    **mnasnet.SPACES,
+    **mobilenet.SPACES,
+    **nas_bench_201.SPACES,
     **nas_bench_macro.SPACES,
+    **ponas.SPACES,
+    **resnet_quant.SPACES,
     **spos.SPACES,
 }
 """Name -> function that builds the search space."""
 
-NETWORKS: dict[str, Callable[..., SearchSpace]] = {}
+NETWORKS: dict[str, Callable[..., SearchSpace]] = {
+    **fbnet.NETWORKS,
+    **fbnetv2.NETWORKS,
+    **mnasnet.NETWORKS,
+    **mobilenet.NETWORKS,
+    **resnet_quant.NETWORKS,
+    **shufflenet_v2.NETWORKS,
+}
 """Name -> function that builds a network that is in none of the spaces: a space with no choice."""
 
 ARCHITECTURES: dict[str, tuple[str, tuple[int, ...]]] = {
+    **fairnas.ARCHITECTURES,
+    **mobilenet.ARCHITECTURES,
     **nas_bench_macro.ARCHITECTURES,
+    **ponas.ARCHITECTURES,
     **spos.ARCHITECTURES,
     **{name: (name, ()) for name in NETWORKS},
 }

@@ -1,7 +1,7 @@
 """NAS-Bench-Macro: Su et al., "Prioritized Architecture Sampling with Monto-Carlo Tree Search",
 CVPR 2021. All 6,561 architectures were trained alone on CIFAR-10."""
 
-from nas_spaces.layers import Classifier, Conv, Identity, Layer, MBConv
+from nas_spaces.layers import Classifier, Conv, Layer, MBConv, Skip
 from nas_spaces.space import Block, Choice, SearchSpace
 
 __all__ = ["ARCHITECTURES", "SPACES", "nas_bench_macro"]
@@ -23,7 +23,7 @@ def nas_bench_macro(
 
     Candidates are an identity and inverted residual blocks with kernel 3, expansion 3 and
     kernel 5, expansion 6. Where the stride is 2 the identity is a 1x1 convolution with a norm.
-    The options' indices are the digits of the benchmark's keys.
+    The options' indices are the digits of the benchmark's keys, which `SearchSpace.notate` gives.
     """
     blocks = [Block("stem", [Conv(32, 3, activation="relu6")])]
     choices = []
@@ -31,11 +31,8 @@ def nas_bench_macro(
         for repeat in range(repeats):
             stride = 2 if repeat == 0 else 1
             name = f"stage{stage}_{repeat}"
-            skip: Layer = (
-                Identity() if repeat else Conv(channels, 1, stride=stride, activation=None)
-            )
-            candidates = [
-                skip,
+            candidates: list[Layer] = [
+                Skip(channels, stride),
                 MBConv(channels, 3, stride, expand=3),
                 MBConv(channels, 5, stride, expand=6),
             ]
@@ -43,7 +40,13 @@ def nas_bench_macro(
             blocks.append(Block(name, candidates, reads=(name,)))
     blocks.append(Block("last", [Conv(1280, 1, activation="relu6")]))
     blocks.append(Block("head", [Classifier(classes)]))
-    return SearchSpace("nas-bench-macro", (in_channels, resolution, resolution), choices, blocks)
+    return SearchSpace(
+        "nas-bench-macro",
+        (in_channels, resolution, resolution),
+        choices,
+        blocks,
+        notation="{index}" * len(choices),
+    )
 
 
 SPACES = {"nas-bench-macro": nas_bench_macro}

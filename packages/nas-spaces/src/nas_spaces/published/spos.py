@@ -1,14 +1,31 @@
-"""SPOS: Guo et al., "Single Path One-Shot NAS with Uniform Sampling", ECCV 2020."""
+"""SPOS: Guo et al., "Single Path One-Shot NAS with Uniform Sampling", ECCV 2020.
+
+The space of blocks, the space of channels on top of chosen blocks, and both at once. The paper's
+third space, of bit widths, is in `nas_spaces.published.resnet_quant`.
+"""
+
+from collections.abc import Callable, Sequence
 
 from nas_spaces.errors import InputError
 from nas_spaces.layers import Classifier, Conv, ShuffleUnit
 from nas_spaces.space import Block, Choice, SearchSpace
 
-__all__ = ["ARCHITECTURES", "SPACES", "spos_shufflenet"]
+__all__ = [
+    "ARCHITECTURES",
+    "SPACES",
+    "spos_shufflenet",
+    "spos_shufflenet_channels",
+    "spos_shufflenet_joint",
+]
 
 # (channels, blocks) of each stage; the first block of a stage has stride 2 (table 1).
 STAGES = ((64, 4), (160, 4), (320, 8), (640, 4))
 CANDIDATES = ("choice_3", "choice_5", "choice_7", "choice_x")
+# Of the middle of a unit's main branch (section 4.1 and the official code).
+SCALES = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6)
+
+# The result of the paper's search for blocks, on which its search for channels was run.
+PAPER_BLOCKS = (0, 0, 3, 1, 1, 1, 0, 0, 2, 0, 2, 1, 1, 0, 2, 0, 2, 1, 3, 2)
 
 ARCHITECTURES = {
     # The architecture of the official repository's readme: 323M multiply-adds, 3.5M parameters.
@@ -17,9 +34,11 @@ ARCHITECTURES = {
         (2, 1, 0, 1, 2, 0, 2, 0, 2, 0, 2, 3, 0, 0, 0, 0, 3, 2, 3, 3),
     ),
     # The paper's block search result: 319M, 3.3M.
-    "spos-paper": (
-        "spos-shufflenet",
-        (0, 0, 3, 1, 1, 1, 0, 0, 2, 0, 2, 1, 1, 0, 2, 0, 2, 1, 3, 2),
+    "spos-paper": ("spos-shufflenet", PAPER_BLOCKS),
+    # The same blocks with the channels found for them: 328M, 3.4M.
+    "spos-paper-channels": (
+        "spos-shufflenet-channels",
+        (6, 5, 3, 5, 2, 6, 3, 4, 2, 5, 7, 5, 4, 6, 7, 4, 4, 5, 4, 3),
     ),
 }
 
@@ -32,23 +51,116 @@ def spos_shufflenet(
     Three ShuffleNetV2 units with kernel 3, 5 or 7 and an Xception-like one. The classifier has
     no bias, as in the official code. ``resolution`` is a multiple of 32.
     """
-    if resolution % 32:
-        raise InputError(
-            f"space 'spos-shufflenet': resolution={resolution} must be a multiple of 32"
-        )
-    blocks = [Block("stem", [Conv(16, 3, stride=2)])]
+    name = "spos-shufflenet"
     choices = []
+
+    def place(block: str, channels: int, stride: int) -> Block:
+        choices.append(Choice(block, CANDIDATES))
+        candidates = [_unit(channels, stride, i) for i in range(len(CANDIDATES))]
+        return Block(block, candidates, reads=(block,))
+
+    blocks = _network(name, place, classes, resolution)
+    return SearchSpace(name, (in_channels, resolution, resolution), choices, blocks)
+
+
+def spos_shufflenet_channels(
+    *,
+    blocks: str | Sequence[int] = PAPER_BLOCKS,
+    classes: int = 1000,
+    resolution: int = 224,
+    in_channels: int = 3,
+) -> SearchSpace:
+    """Return SPOS's channel search space: 20 columns of 8 scales, 8^20 rows.
+
+    Column ``i`` scales the middle channels of block ``i``; what enters and leaves a block stays as
+    it is. The scales of a block share their weights: narrower ones use the first channels.
+
+    Args:
+        blocks: which candidate each block is, a row of "spos-shufflenet" as integers or as text;
+            the result of the paper's block search where left out.
+        classes: logits.
+        resolution: a multiple of 32.
+        in_channels: channels of an image.
+
+    Raises:
+        InputError: ``blocks`` that are no row of "spos-shufflenet", or another resolution.
+
+    >>> space = spos_shufflenet_channels(blocks="0" * 20)
+    >>> [layer.out_shape[0] for layer in space.layers([7] * 20)][:5]
+    [16, 64, 64, 64, 64]
+    >>> [node.shape[0] for node in space.layers([7] * 20)[1].graph if node.name == "pw1"]
+    [51]
+    """
+    name = "spos-shufflenet-channels"
+    plain = spos_shufflenet()
+    try:
+        row = plain.parse(blocks) if isinstance(blocks, str) else plain.check([blocks])[0]
+    except InputError as error:
+        raise InputError(
+            f"space {name!r}: blocks={blocks!r} is no row of 'spos-shufflenet': {error}"
+        ) from error
+    candidates = iter(row.tolist())
+    choices = []
+
+    def place(block: str, channels: int, stride: int) -> Block:
+        choices.append(Choice(f"{block}_scale", SCALES))
+        candidate = next(candidates)
+        units = [_unit(channels, stride, candidate, scale) for scale in SCALES]
+        return Block(block, units, reads=(f"{block}_scale",), shares=("scale",))
+
+    placed = _network(name, place, classes, resolution)
+    return SearchSpace(name, (in_channels, resolution, resolution), choices, placed)
+
+
+def spos_shufflenet_joint(
+    *, classes: int = 1000, resolution: int = 224, in_channels: int = 3
+) -> SearchSpace:
+    """Return SPOS's joint space of blocks and channels: (4 * 8)^20 rows.
+
+    Two columns a block, its candidate and the scale of its middle channels, in one group. Each
+    candidate owns its weights; its scales share them. ``resolution`` is a multiple of 32.
+    """
+    name = "spos-shufflenet-joint"
+    choices = []
+
+    def place(block: str, channels: int, stride: int) -> Block:
+        choices.append(Choice(block, CANDIDATES, group=block))
+        choices.append(Choice(f"{block}_scale", SCALES, group=block))
+        units = [
+            _unit(channels, stride, candidate, scale)
+            for candidate in range(len(CANDIDATES))
+            for scale in SCALES
+        ]
+        return Block(block, units, reads=(block, f"{block}_scale"), shares=("scale",))
+
+    blocks = _network(name, place, classes, resolution)
+    return SearchSpace(name, (in_channels, resolution, resolution), choices, blocks)
+
+
+def _unit(channels: int, stride: int, candidate: int, scale: float = 1.0) -> ShuffleUnit:
+    """Return one of `CANDIDATES`."""
+    if CANDIDATES[candidate] == "choice_x":
+        return ShuffleUnit(channels, 3, stride, kind="x", scale=scale)
+    return ShuffleUnit(channels, (3, 5, 7)[candidate], stride, scale=scale)
+
+
+def _network(
+    space: str, place: Callable[[str, int, int], Block], classes: int, resolution: int
+) -> list[Block]:
+    """Return stem, 20 blocks by ``place(name, channels, stride)`` and head."""
+    if resolution % 32:
+        raise InputError(f"space {space!r}: resolution={resolution} must be a multiple of 32")
+    blocks = [Block("stem", [Conv(16, 3, stride=2)])]
     for stage, (channels, repeats) in enumerate(STAGES, start=1):
         for repeat in range(repeats):
-            stride = 2 if repeat == 0 else 1
-            name = f"stage{stage}_{repeat}"
-            candidates = [ShuffleUnit(channels, kernel, stride) for kernel in (3, 5, 7)]
-            candidates.append(ShuffleUnit(channels, 3, stride, kind="x"))
-            choices.append(Choice(name, CANDIDATES))
-            blocks.append(Block(name, candidates, reads=(name,)))
+            blocks.append(place(f"stage{stage}_{repeat}", channels, 2 if repeat == 0 else 1))
     blocks.append(Block("last", [Conv(1024, 1)]))
     blocks.append(Block("head", [Classifier(classes, bias=False, dropout=0.1)]))
-    return SearchSpace("spos-shufflenet", (in_channels, resolution, resolution), choices, blocks)
+    return blocks
 
 
-SPACES = {"spos-shufflenet": spos_shufflenet}
+SPACES = {
+    "spos-shufflenet": spos_shufflenet,
+    "spos-shufflenet-channels": spos_shufflenet_channels,
+    "spos-shufflenet-joint": spos_shufflenet_joint,
+}

@@ -8,6 +8,7 @@ from torch import nn
 
 from nas_spaces.errors import InputError, nearest
 from nas_spaces.torch.modules import LayerModule
+from nas_spaces.torch.quantise import Pact
 
 __all__ = ["Scheme", "initialise"]
 
@@ -27,7 +28,8 @@ def initialise(network: nn.Module, scheme: Scheme, *, generator: torch.Generator
             behind them, and single-path supernets of residual blocks learn much faster.
             ``"spos"``: the first convolution N(0, 0.01), others with standard deviation
             1 / (input channels a group), linear maps N(0, 0.01), as the official SPOS code does.
-            In all three biases are 0, and all other norms the identity.
+            In all three biases are 0, all other norms the identity, and the clipping levels of
+            quantisers at their start.
         generator: source of randomness, on the CPU.
 
     Raises:
@@ -48,7 +50,7 @@ def initialise(network: nn.Module, scheme: Scheme, *, generator: torch.Generator
             _normal(module.weight, std, generator)
         elif isinstance(module, nn.Linear):
             _normal(module.weight, 0.01, generator)
-        elif isinstance(module, nn.BatchNorm2d):
+        elif isinstance(module, nn.BatchNorm2d | Pact):
             module.reset_parameters()
             continue
         elif isinstance(module, LayerModule) and scheme == "zero-residual":

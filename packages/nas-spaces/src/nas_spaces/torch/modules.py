@@ -23,12 +23,14 @@ from nas_spaces.primitives import (
     Norm,
     Pool,
     Primitive,
+    Quantise,
     Select,
     Shuffle,
     SplitSoftmax,
     SplitSum,
     Zeros,
 )
+from nas_spaces.torch.quantise import Pact, dorefa
 
 __all__ = ["LayerModule", "Norms", "Program", "Step", "compile_graph"]
 
@@ -116,7 +118,10 @@ class Norms:
         )
 
     def fold(self, layer: "LayerModule", program: Program) -> None:
-        """Merge settled norms into the convolutions before them; rounding differs a little."""
+        """Merge settled norms into the convolutions before them; rounding differs a little.
+
+        Quantised weights are quantised first: what is folded is what the convolution uses.
+        """
         for step, after in itertools.pairwise(program):
             node, norm = step.primitive, after.primitive
             if not (step.foldable and isinstance(node, Convolution) and isinstance(norm, Norm)):
@@ -130,7 +135,7 @@ class Norms:
             weight, bias = _affine(norm, module)
             scale = torch.rsqrt(variance + module.eps)
             scale = scale if weight is None else scale * weight
-            kernel, old = _slice_convolution(node, convolution)
+            kernel, old = _used_weights(node, convolution)
             shift = -mean if old is None else old - mean
             shift = shift * scale if bias is None else shift * scale + bias
             self.folded[node.name] = (kernel * scale[:, None, None, None], shift)
@@ -142,8 +147,11 @@ def _affine(node: Norm, module: nn.BatchNorm2d) -> tuple[Tensor | None, Tensor |
     return module.weight[: node.channels], module.bias[: node.channels]
 
 
-def _slice_convolution(node: Convolution, module: nn.Conv2d) -> tuple[Tensor, Tensor | None]:
+def _used_weights(node: Convolution, module: nn.Conv2d) -> tuple[Tensor, Tensor | None]:
+    """Return weight and bias that a convolution uses of a module's: a slice, quantised."""
     weight = module.weight[: node.out_channels, : node.in_channels // node.groups]
+    if node.weight_bits is not None:
+        weight = dorefa(weight, node.weight_bits)
     return weight, None if module.bias is None else module.bias[: node.out_channels]
 
 
@@ -175,7 +183,7 @@ class LayerModule(nn.Module):
             self.add_module(name, _largest(name, sharing, affine))
 
     def residual_norms(self) -> list[nn.BatchNorm2d]:
-        """Return the norms whose output is added to something."""
+        """Return the norms whose output is added to something that is not a branch as well."""
         norms = [self.weighted(name) for name in self._residual_norms]
         return [norm for norm in norms if isinstance(norm, nn.BatchNorm2d)]
 
@@ -206,12 +214,19 @@ class LayerModule(nn.Module):
 
 
 def _residual_norms(graphs: Sequence[Graph]) -> tuple[str, ...]:
-    """Return the names of norms whose output is added to something."""
+    """Return the names of norms whose output is added to something.
+
+    Where all that is added comes from norms, the last of them is the shortcut's and not named:
+    without it nothing would be left.
+    """
     names: dict[str, None] = {}
     for graph in graphs:
         norms = {node.name for node in graph if isinstance(node, Norm)}
-        added = [name for node in graph if isinstance(node, Add) for name in node.inputs]
-        names.update((name, None) for name in added if name in norms)
+        for node in graph:
+            if isinstance(node, Add):
+                added = [name for name in node.inputs if name in norms]
+                branches = added[:-1] if len(added) == len(node.inputs) else added
+                names.update(dict.fromkeys(branches))
     return tuple(names)
 
 
@@ -248,6 +263,8 @@ def _largest(name: str, nodes: Sequence[Primitive], affine: bool) -> nn.Module:
             max(node.out_features for node in linears),
             bias=first.bias,
         )
+    if isinstance(first, Quantise):
+        return Pact(node.bits for node in nodes if isinstance(node, Quantise))
     assert isinstance(first, Norm)
     channels = max(node.channels for node in nodes if isinstance(node, Norm))
     return nn.BatchNorm2d(channels, affine=affine)
@@ -270,10 +287,11 @@ def _convolution(layer: LayerModule, step: Step, values: Values, norms: Norms | 
         return F.conv2d(x, weight, bias, node.stride, node.kernel // 2, 1, node.groups)
     module = layer.weighted(node.name)
     assert isinstance(module, nn.Conv2d)
-    if module.in_channels == node.in_channels and module.out_channels == node.out_channels:
+    whole = module.in_channels == node.in_channels and module.out_channels == node.out_channels
+    if whole and node.weight_bits is None:
         return _call(module, x)
-    sliced, bias_slice = _slice_convolution(node, module)
-    return F.conv2d(x, sliced, bias_slice, node.stride, node.kernel // 2, 1, node.groups)
+    used, bias_used = _used_weights(node, module)
+    return F.conv2d(x, used, bias_used, node.stride, node.kernel // 2, 1, node.groups)
 
 
 def _linear(layer: LayerModule, step: Step, values: Values, norms: Norms | None) -> Tensor:
@@ -347,6 +365,15 @@ def _pool(layer: LayerModule, step: Step, values: Values, norms: Norms | None) -
     return F.avg_pool2d(x, node.kernel, node.stride, padding, count_include_pad=False)
 
 
+def _quantise(layer: LayerModule, step: Step, values: Values, norms: Norms | None) -> Tensor:
+    node = step.primitive
+    assert isinstance(node, Quantise)
+    module = layer.weighted(node.name)
+    assert isinstance(module, Pact)
+    out: Tensor = module(values[node.inputs[0]], node.bits)
+    return out
+
+
 def _add(layer: LayerModule, step: Step, values: Values, norms: Norms | None) -> Tensor:
     first, *others = (values[name] for name in step.primitive.inputs)
     for other in others:
@@ -414,6 +441,7 @@ _RUN: dict[type, Callable[[LayerModule, Step, Values, Norms | None], Tensor]] = 
     Multiply: _multiply,
     Norm: _norm,
     Pool: _pool,
+    Quantise: _quantise,
     Select: _select,
     Shuffle: _shuffle,
     SplitSoftmax: _split_softmax,

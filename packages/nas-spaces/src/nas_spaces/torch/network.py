@@ -1,5 +1,6 @@
 """Stand-alone networks: one architecture as a plain module, and its two files."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors.torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from nas_spaces.errors import InputError
 from nas_spaces.files import replace_file
+from nas_spaces.layers import LAYERS
 from nas_spaces.serialise import from_json, to_json
 from nas_spaces.space import SearchSpace
 from nas_spaces.torch.initialise import Scheme, initialise
@@ -66,7 +68,9 @@ class Network(nn.Module):
 def save_network(network: Network, folder: Path) -> None:
     """Write ``architecture.json`` and ``model.safetensors`` into ``folder``.
 
-    The same network gives the same bytes.
+    The first has every layer spelled out (``docs/json-format.md`` of this package), so that a
+    program without this package can build the network and give it the weights of the second. The
+    same network gives the same bytes.
 
     Raises:
         OSError: the folder cannot be written.
@@ -77,8 +81,14 @@ def save_network(network: Network, folder: Path) -> None:
     replace_file(folder / WEIGHTS, safetensors.torch.save(tensors))
 
 
-def load_network(folder: Path | str) -> Network:
+def load_network(folder: Path | str, *, layers: Mapping[str, type] = LAYERS) -> Network:
     """Return the network that `save_network` wrote into ``folder``, in evaluation mode.
+
+    Args:
+        folder: what `save_network` was given, by this version or an earlier one.
+        layers: records that the file may name. Layers of one's own are built as they are spelled
+            out where they are not given, and run as well; only `Network.space` then holds
+            `nas_spaces.spelled.Spelled` in their place.
 
     Raises:
         InputError: a missing file, or files that are truncated or do not belong together.
@@ -88,7 +98,7 @@ def load_network(folder: Path | str) -> Network:
         if not (folder / name).is_file():
             raise InputError(f"{folder} holds no {name}; name the folder of a saved network")
     try:
-        space = from_json((folder / ARCHITECTURE).read_text(encoding="utf-8"))
+        space = from_json((folder / ARCHITECTURE).read_text(encoding="utf-8"), layers=layers)
     except UnicodeDecodeError as error:
         raise InputError(f"{folder / ARCHITECTURE} is no text: {error}") from error
     network = Network(space, generator=torch.Generator())

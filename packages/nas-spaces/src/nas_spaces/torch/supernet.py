@@ -139,7 +139,7 @@ def _owners(block: Block) -> list[str]:
     owners = []
     for index, layer in enumerate(block.layers):
         if block.shares:
-            fields = asdict(layer)  # type: ignore[arg-type]  # layers are attrs records
+            fields = asdict(layer, recurse=False)  # type: ignore[arg-type]  # layers are attrs records
             own = tuple((k, v) for k, v in fields.items() if k not in block.shares)
             key: object = (type(layer), own)
         else:

@@ -1,0 +1,250 @@
+"""What `nas spaces` and `nas cost` tell: records for programs, and the same as text."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+import nas_hw
+from nas_cli.limits import METRICS, build_limits
+from nas_cli.spaces import describe, is_file, is_module, load_space
+from nas_spaces import FeasibleSet, InputError, SearchSpace, Table, nearest, published
+
+__all__ = [
+    "count",
+    "describe_cost",
+    "describe_limits",
+    "describe_space",
+    "list_spaces",
+    "show_cost",
+    "show_limits",
+    "show_list",
+    "show_space",
+]
+
+# Rows drawn to estimate how many there are, where that is not counted.
+ACCEPTANCE_ROWS = 10_000
+STANDARD = "standard"
+# SPOS's tables count bit operations in G of 2^30.
+GIBI = 2**30
+
+
+def list_spaces() -> dict[str, Any]:
+    """Return the size of every published space and what it is, by name."""
+    return {
+        name: {"size": load_space(name).size, "description": describe(name)}
+        for name in sorted(published.SPACES)
+    }
+
+
+def show_list(record: dict[str, Any]) -> str:
+    """Return the record of `list_spaces` as lines."""
+    width = max(map(len, record))
+    return "\n".join(
+        f"{name:{width}}  {count(one['size']):>9}  {one['description']}"
+        for name, one in record.items()
+    )
+
+
+def describe_space(name: str) -> dict[str, Any]:
+    """Return a space's size, what its architectures cost, its choices, and what was published.
+
+    ``not_tabulated`` says of a cost why its range is not known.
+
+    Raises:
+        InputError: see `nas_cli.spaces.load_space`.
+    """
+    space = load_space(name)
+    everything = FeasibleSet(space)
+    tables, not_tabulated = _tables(space)
+    costs = {key: everything.attainable(table) for key, table in tables.items()}
+    return {
+        "name": space.name,
+        "size": space.size,
+        "input_shape": space.input_shape,
+        "classes": space.num_classes,
+        "costs": _telling({key: list(ends) for key, ends in costs.items()}),
+        "not_tabulated": not_tabulated,
+        "units": {key: table.unit for key, table in tables.items()},
+        "choices": [{"name": c.name, "options": c.options} for c in space.choices],
+        "architectures": {
+            known: list(row)
+            for known, (of, row) in published.ARCHITECTURES.items()
+            if of == name and known != name
+        },
+    }
+
+
+def show_space(record: dict[str, Any]) -> str:
+    """Return the record of `describe_space` as lines."""
+    choices = record["choices"]
+    lines = [
+        _head(record["name"], record["size"], len(choices)),
+        f"input: {' x '.join(map(str, record['input_shape']))}, {record['classes']} classes",
+    ]
+    for key, (low, high) in record["costs"].items():
+        lines.append(f"{key}: {low:,} to {high:,} {record['units'][key]}")
+    for key, reason in record["not_tabulated"].items():
+        lines.append(f"{key}: not tabulated: {reason}")
+    for known, row in record["architectures"].items():
+        lines.append(f"published: {known} {','.join(map(str, row))}")
+    for index, choice in enumerate(choices):
+        options = ", ".join(f"{i}: {option}" for i, option in enumerate(choice["options"]))
+        lines.append(f"  {index:2} {choice['name']}: {options}")
+    return "\n".join(lines)
+
+
+def describe_limits(name: str, limits: Sequence[str]) -> dict[str, Any]:
+    """Return how much of a space is within limits.
+
+    ``count``: the least and the largest that the number of architectures can be, equal where it
+    is known. ``share``: the same, of the space. Where they differ, ``acceptance`` is the share of
+    rows drawn uniformly among the largest number that is within all limits, and ``estimate`` what
+    number of architectures that makes.
+
+    Raises:
+        InputError: a limit that cannot be read, or that nothing satisfies.
+    """
+    space = load_space(name)
+    feasible = build_limits(space, limits)
+    low, high = feasible.count_range()
+    record: dict[str, Any] = {
+        "name": space.name,
+        "size": space.size,
+        "choices": space.num_choices,
+        "limits": [str(limit) for limit in feasible.limits],
+        "count": [low, high],
+        "share": [low / space.size, high / space.size],
+    }
+    if low != high:
+        acceptance = feasible.acceptance(n=ACCEPTANCE_ROWS, rng=np.random.default_rng(0))
+        record["acceptance"] = acceptance
+        record["estimate"] = round(acceptance * ACCEPTANCE_ROWS) * high // ACCEPTANCE_ROWS
+    return record
+
+
+def show_limits(record: dict[str, Any]) -> str:
+    """Return the record of `describe_limits` as lines."""
+    low, high = record["count"]
+    least, most = record["share"]
+    lines = [_head(record["name"], record["size"], record["choices"])]
+    lines += [f"limit: {limit}" for limit in record["limits"]]
+    if low == high:
+        lines.append(f"within: {low:,} architectures, {_percent(low, least)} of the space")
+    else:
+        lines.append(
+            f"within: between {low:,} and {high:,} architectures, {_percent(low, least)} to "
+            f"{_percent(high, most)} of the space"
+        )
+    if "acceptance" in record:
+        accepted, about = record["acceptance"], record["estimate"]
+        lines.append(
+            f"drawn: {accepted:.2%} of {ACCEPTANCE_ROWS:,} rows among the {high:,} are within, "
+            f"about {count(about)} architectures or {_percent(about, about / record['size'])}"
+        )
+    return "\n".join(lines)
+
+
+def describe_cost(space: str, arch: str | None, convention: str = STANDARD) -> dict[str, Any]:
+    """Return what an architecture costs.
+
+    Args:
+        space: a space, or the name of a published architecture.
+        arch: a row of the space; None with the name of an architecture.
+        convention: what counts as a multiply-add and as a parameter, see `nas_hw.CONVENTIONS`.
+
+    Raises:
+        InputError: an unknown name, or a row that is none of the space.
+    """
+    loaded, row = _architecture(space, arch)
+    # Tables of the one network: those of a large space would take seconds.
+    network = loaded.fix(row)
+    tables = {
+        **nas_hw.tables(network),
+        "macs": nas_hw.macs(network, convention),
+        "params": nas_hw.params(network, convention),
+    }
+    costs = _telling({key: table([[]])[0].item() for key, table in tables.items()})
+    return {
+        "space": loaded.name,
+        "architecture": row.tolist(),
+        **({} if loaded.notation is None else {"notation": loaded.notate(row)}),
+        "convention": convention,
+        **costs,
+        "units": {key: tables[key].unit for key in costs},
+    }
+
+
+def show_cost(record: dict[str, Any]) -> str:
+    """Return the record of `describe_cost` as lines."""
+    notation = f" = {record['notation']}" if "notation" in record else ""
+    row = ",".join(map(str, record["architecture"]))
+    lines = [f"{record['space']} {row}{notation}".rstrip()]
+    if record["convention"] != STANDARD:
+        convention = nas_hw.CONVENTIONS[record["convention"]]
+        lines.append(f"convention: {convention.name}, of {convention.used_by}")
+        lines.append(f"  macs: {convention.macs_text}")
+        lines.append(f"  params: {convention.params_text}")
+    for key, unit in record["units"].items():
+        value = record[key]
+        line = f"{key}: {value:,} {unit}"
+        if key == "bitops":
+            line += f" ({value / GIBI:.4f} G of 2^30, as in SPOS's table)"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def count(size: int) -> str:
+    """Return a number of architectures for a person: exact below 10^9.
+
+    >>> count(200_000), count(4**20)
+    ('200,000', '1.1e+12')
+    """
+    return f"{size:,}" if size < 10**9 else f"{size:.3g}"
+
+
+def _architecture(space: str, arch: str | None) -> tuple[SearchSpace, Any]:
+    if arch is not None:
+        loaded = load_space(space)
+        return loaded, loaded.parse(arch)
+    if space in published.ARCHITECTURES:
+        return published.architecture(space)
+    if space in published.SPACES or is_file(space) or is_module(space):
+        loaded = load_space(space)
+        if not loaded.num_choices:
+            return loaded, np.zeros(0, dtype=np.int64)
+        example = ",".join(["0"] * loaded.num_choices)
+        raise InputError(
+            f"cost {space}: the architecture is missing; give a row of options like {example}"
+        )
+    names = [*published.SPACES, *published.ARCHITECTURES]
+    raise InputError(f"{space!r} is no space or architecture: {nearest(space, names)}")
+
+
+def _tables(space: SearchSpace) -> tuple[dict[str, Table], dict[str, str]]:
+    """Return the tables of a space, and why those that it lacks cannot be made."""
+    try:
+        return nas_hw.tables(space), {}
+    except InputError:
+        tables, reasons = {}, {}
+        for key, make in METRICS.items():
+            try:
+                tables[key] = make(space)
+            except InputError as error:
+                reasons[key] = str(error)
+        return tables, reasons
+
+
+def _telling(costs: dict[str, Any]) -> dict[str, Any]:
+    """Return the costs without those that are nothing: bits are counted of quantised layers."""
+    return {key: value for key, value in costs.items() if np.any(value)}
+
+
+def _head(name: str, size: int, choices: int) -> str:
+    if not choices:
+        return f"{name}: 1 architecture, no choices"
+    return f"{name}: {count(size)} architectures of {choices} choices"
+
+
+def _percent(number: int, share: float) -> str:
+    return f"{100 * share:.3g} %" if number else "0 %"

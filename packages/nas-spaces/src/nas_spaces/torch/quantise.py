@@ -1,0 +1,99 @@
+"""Quantisers of activations and weights, with the gradients that train through them.
+
+`torch.round` rounds halves to even; so do the levels here.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["FIRST_ALPHA", "Pact", "dorefa", "pact"]
+
+FIRST_ALPHA = 8.0
+"""Where clipping levels start: high, as Choi et al. (2018) advise, so that little is clipped."""
+
+# A clipping level that training has pushed to zero or below is used as this.
+SMALLEST_ALPHA = 1e-3
+
+
+def pact(x: Tensor, alpha: Tensor, bits: int) -> Tensor:
+    """Return activations clipped to ``[0, alpha]``, on ``2^bits`` levels (Choi et al., PACT, 2018).
+
+    ``round(y * (2^bits - 1) / alpha) * alpha / (2^bits - 1)`` with ``y`` the clipped ``x``. The
+    gradient passes the rounding as if it were not there: for ``x`` it is 1 on
+    ``0 <= x < alpha`` and 0 elsewhere, for ``alpha`` 1 where ``x >= alpha``.
+
+    Args:
+        x: activations of any shape.
+        alpha: positive clipping level, one number (no dimension).
+        bits: at least 1.
+    """
+    # Written so that what is not a number stays so.
+    clipped = torch.where(x < 0, 0.0, torch.where(x >= alpha, alpha, x))
+    steps = (1 << bits) - 1
+    level = alpha.detach()
+    return _straight_through(torch.round(clipped.detach() * steps / level) * level / steps, clipped)
+
+
+def dorefa(weight: Tensor, bits: int) -> Tensor:
+    """Return weights in ``[-1, 1]`` on ``2^bits`` levels (Zhou et al., DoReFa-Net, 2016, eq. 9).
+
+    ``2 * round(u * (2^bits - 1)) / (2^bits - 1) - 1`` with
+    ``u = tanh(w) / (2 * max|tanh(w)|) + 1/2``. The gradient passes the rounding as if it were not
+    there and goes through the hyperbolic tangent; the maximum is a constant to it. One bit is
+    another formula (eq. 7-8): ``sign(w) * mean|w|`` with ``sign(0) = 1``, for otherwise a third
+    value would appear; its gradient is that of ``w``.
+
+    Args:
+        weight: the weights in use; maximum and mean are theirs.
+        bits: at least 1.
+    """
+    # Slices and other memory formats would be reduced in another order, to other bits.
+    weight = weight.contiguous()
+    fixed = weight.detach()
+    if bits == 1:
+        size = fixed.abs().mean()
+        return _straight_through(torch.where(fixed < 0, -size, size), weight)
+    squashed = torch.tanh(weight)
+    # All weights may be zero; they are then all rounded alike.
+    largest = squashed.detach().abs().max().clamp(min=torch.finfo(weight.dtype).tiny)
+    steps = (1 << bits) - 1
+    scaled = (squashed / (2 * largest) + 0.5) * steps
+    rounded = _straight_through(scaled.detach().round(), scaled)
+    return 2 * rounded / steps - 1
+
+
+def _straight_through(value: Tensor, source: Tensor) -> Tensor:
+    """Return ``value``, to the bit, with the gradient of ``source``."""
+    if not source.requires_grad:
+        return value
+    return value + (source - source.detach())
+
+
+class Pact(nn.Module):
+    """Clipping levels of one quantiser: a parameter ``alpha_BITS`` ``[1]`` for each width.
+
+    Args:
+        widths: the numbers of bits that will be asked for.
+    """
+
+    def __init__(self, widths: Iterable[int]) -> None:
+        super().__init__()
+        for bits in sorted(set(widths)):
+            # One dimension: tools that keep optimisers' states take bare numbers for counters.
+            self.register_parameter(f"alpha_{bits}", nn.Parameter(torch.empty(1)))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Set all levels to `FIRST_ALPHA`."""
+        for alpha in self.parameters():
+            alpha.fill_(FIRST_ALPHA)
+
+    def forward(self, x: Tensor, bits: int) -> Tensor:
+        """Return ``x`` quantised to ``bits`` bits, see `pact`."""
+        alpha = self.get_parameter(f"alpha_{bits}").squeeze()
+        # Its gradient passes here too, so that a level can come back.
+        used = _straight_through(alpha.detach().clamp(min=SMALLEST_ALPHA), alpha)
+        return pact(x, used, bits)

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F  # noqa: N812
+
+from nas_spaces import published
+from nas_spaces.torch import Supernet
+
+
+def owners(supernet):
+    """Number of modules that hold the weights of each choice block."""
+    return [
+        len({id(supernet.layer(index, i)) for i in range(len(block.layers))})
+        for index, block in enumerate(supernet.space.blocks)
+        if block.reads
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "modules"), [("spos-shufflenet-channels", 1), ("spos-shufflenet-joint", 4)]
+)
+def test_scales_share_weights_and_a_step_uses_a_slice_of_them(name, modules):
+    space = published.load(name, resolution=32, classes=5)
+    supernet = Supernet(space, generator=torch.Generator().manual_seed(0), affine=False)
+    assert owners(supernet) == [modules] * 20
+    x = torch.randn((3, 3, 32, 32), generator=torch.Generator().manual_seed(1))
+    for arch in space.sample(2, rng=np.random.default_rng(4)):
+        supernet.eval()
+        with torch.no_grad():
+            assert torch.equal(supernet(x, arch), supernet.inherit(arch)(x))
+        supernet.train()
+        supernet.zero_grad(set_to_none=True)
+        F.cross_entropy(supernet(x, arch), torch.arange(3)).backward()
+        for index, combination in enumerate(supernet.combinations(arch)):
+            used = {
+                node.name: node.out_channels
+                for node in space.graph(index, combination)
+                if node.name.startswith(("pw", "dw")) and hasattr(node, "out_channels")
+            }
+            for primitive, out in used.items():
+                grad = supernet.layer(index, combination).weighted(primitive).weight.grad
+                assert grad[:out].count_nonzero() > 0
+                assert grad[out:].count_nonzero() == 0
+
+
+def test_the_largest_scale_is_what_is_stored():
+    space = published.load("spos-shufflenet-channels", resolution=32, blocks="0" * 20)
+    supernet = Supernet(space, generator=torch.Generator())
+    weight = supernet.layer(1, 0).pw1.weight
+    assert weight.shape == (51, 16, 1, 1)
+    assert supernet.layer(1, 7).pw1.weight is weight
