@@ -18,7 +18,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 
 ROOT = Path(__file__).parent
 PACKAGES = ("nas-spaces", "nas-hw", "nas-samplers", "nas-search", "nas-cli")
-# nas-spaces twice: what it promises without torch, and all of it.
+# nas-spaces twice: what it promises without torch, and its modules.
 VARIANTS = (PACKAGES[0], "nas-spaces[torch]", *PACKAGES[1:])
 # Pinned, so that a new release of a tool fails nobody's change.
 RUFF = "ruff==0.17.6"
@@ -43,16 +43,11 @@ def wheels(session: nox.Session) -> None:
 def tests(session: nox.Session, package: str) -> None:
     """Test one package from its wheel: only what it declares is installed."""
     name = install(session, package)
-    without_torch = package == "nas-spaces"
-    session.run(
-        *pytest(f"packages/{name}/tests"),
-        *(["--ignore=packages/nas-spaces/tests/torch"] if without_torch else []),
-        *session.posargs,
-    )
+    session.run(*pytest(*tests_of(package)), *session.posargs)
     if not session.posargs:
         session.run(
             *pytest("--pyargs", module(name), "--doctest-modules"),
-            *(["--ignore-glob=*/nas_spaces/torch/*"] if without_torch else []),
+            *(["--ignore-glob=*/nas_spaces/torch/*"] if package == "nas-spaces" else []),
         )
 
 
@@ -120,8 +115,7 @@ def lowest(session: nox.Session, package: str) -> None:
     direct = [*declared["dependencies"], *declared.get("optional-dependencies", {}).get(extra, [])]
     others = [requirement for requirement in direct if not requirement.startswith("nas-")]
     install(session, package, "--resolution", "lowest-direct", *others)
-    ignored = ["--ignore=packages/nas-spaces/tests/torch"] if package == "nas-spaces" else []
-    session.run(*pytest(f"packages/{name}/tests"), *ignored, *session.posargs)
+    session.run(*pytest(*tests_of(package)), *session.posargs)
 
 
 def install(session: nox.Session, package: str, *options: str) -> str:
@@ -134,6 +128,16 @@ def install(session: nox.Session, package: str, *options: str) -> str:
     itself = f"{name}[{extras} @ {wheel(name)}" if extras else wheel(name)
     session.install(*options, itself, *siblings, *test_group(name))
     return name
+
+
+def tests_of(package: str) -> tuple[str, ...]:
+    """Return what pytest is to run for a package or variant."""
+    if package == "nas-spaces":
+        return "packages/nas-spaces/tests", "--ignore=packages/nas-spaces/tests/torch"
+    if package == "nas-spaces[torch]":
+        # The README's examples include modules.
+        return "packages/nas-spaces/tests/torch", "packages/nas-spaces/tests/test_readme.py"
+    return (f"packages/{package}/tests",)
 
 
 def siblings_of(package: str) -> set[str]:

@@ -31,7 +31,7 @@ def refused(result, *says):
         (["spaces", "no_module.py:space"], "write it as module:attribute"),
         (["cost", "no_module:space", "0"], "there is no module 'no_module'"),
         (["cost", "json:loads", "0"], "argument 's' has no default"),
-        (["cost", "json:lods", "0"], "module json has no 'lods': did you mean 'loads'?"),
+        (["cost", "json:lods", "0"], "has no 'lods': did you mean 'loads'?"),
         (["cost", "spos-readme", "--convention", "conv"], "did you mean 'conv-only'?"),
         (["cost", "spos-redme"], "did you mean 'spos-readme'?"),
         (["cost", "nas-bench-macro"], "give a row of options like 0,0,0,0,0,0,0,0"),

@@ -351,6 +351,8 @@ def test_winner_without_random_networks_says_so(run):
     record = json.loads(path.read_text())
     write(path, {"candidates": record["candidates"][:1], "comparison": None})
     assert "nothing says what the search was worth" in page_of(run).text
+    write(path, {"candidates": record["candidates"][:2], "comparison": None})
+    assert "Only 1 random architecture was retrained, too few to say" in page_of(run).text
 
 
 def test_comparison_without_an_interval(run):

@@ -26,7 +26,7 @@ def test_a_space(nas):
     shown = json.loads(nas("spaces", "digits-mobile", "--json").stdout)
     assert shown["size"] == 200_000
     assert shown["costs"]["macs"] == [159_264, 1_212_288]
-    assert set(shown["costs"]) == {"macs", "params", "peak_memory", "traffic"}
+    assert set(shown["costs"]) == {"macs", "params", "bitops", "peak_memory", "traffic"}
     assert [choice["name"] for choice in shown["choices"]][:2] == ["stage1_0", "stage1_1"]
     text = nas("spaces", "digits-mobile").stdout
     assert "digits-mobile: 200,000 architectures of 8 choices" in text
@@ -44,6 +44,7 @@ def test_bit_operations_are_shown_where_bits_differ(nas):
     cost = nas("cost", "resnet18-quant", row).stdout
     assert "bitops: 6,782,189,568 bit operations (6.3164 G of 2^30, as in SPOS's table)" in cost
     assert "bitops" not in nas("cost", "digits-mobile", "0" * 8).stdout
+    assert json.loads(nas("cost", "digits-mobile", "0" * 8, "--json").stdout)["bitops"] == 0
 
 
 def test_a_cost_that_cannot_be_tabulated_is_left_out(nas, tmp_path):
@@ -63,7 +64,7 @@ def test_a_cost_that_cannot_be_tabulated_is_left_out(nas, tmp_path):
     path = tmp_path / "wide.json"
     path.write_text(to_json(space))
     shown = json.loads(nas("spaces", path, "--json").stdout)
-    assert set(shown["costs"]) == {"macs", "params", "traffic"}
+    assert set(shown["costs"]) == {"macs", "params", "bitops", "traffic"}
     assert list(shown["not_tabulated"]) == ["peak_memory"]
     assert "peak_memory: not tabulated: peak memory: what is" in nas("spaces", path).stdout
     # Of one network it is known.
@@ -106,6 +107,34 @@ def test_several_limits_are_bounded_and_estimated(nas):
     *_, within, drawn = nas(*command).stdout.splitlines()
     assert within.startswith(f"within: between {low:,} and {high:,} architectures, ")
     assert f"of 10,000 rows among the {high:,} are within, about {said['estimate']:,}" in drawn
+
+
+def test_large_counts_are_short_for_people(nas):
+    text = nas("spaces", "fbnetv2-f", "--limit", "macs<=50%").stdout
+    assert "within: between 2.63e+24 and 2.63e+24 architectures, 97.6 % of the space" in text
+    assert "among the 2.63e+24 are within" in text
+
+
+@pytest.mark.parametrize(
+    ("space", "arch", "says"),
+    [
+        ("nas-bench-201", "1,2,x", "is no row of integers; write it as 2,1,0,..."),
+        ("nas-bench-201", "-1,0,0,0,0,x", "is no row of integers; write it as 2,1,0,..."),
+        ("nas-bench-macro", "2,2,x", "is no row of integers; write it as 2,1,0,..."),
+        ("nas-bench-macro", "2221222x", "choice 'stage3_2' has no option 'x'; valid: 0, 1, 2"),
+        ("nas-bench-201", "|none~0", "behind 'none' of choice 'node1_from0' stands no '~0|+|'"),
+    ],
+)
+def test_what_is_no_row(nas, space, arch, says):
+    result = nas("cost", space, "--", arch)
+    assert result.exit_code == 2
+    assert says in result.stderr
+
+
+def test_a_space_says_how_its_benchmark_writes_rows(nas):
+    text = nas("spaces", "nas-bench-201").stdout
+    assert "written: as a row of option numbers, or as |{option}~0|+|{option}~0|{opt" in text
+    assert "written" not in nas("spaces", "digits-mobile").stdout
 
 
 def test_cost(nas):

@@ -88,6 +88,7 @@ def test_every_published_space_is_described_in_a_line():
         text = describe(name)
         assert text
         assert "\n" not in text
+    assert describe("nas-bench-201-reduce-1") == "nas-bench-201 without nor_conv_1x1"
 
 
 def test_a_function_gets_the_options_that_it_names(module):
@@ -122,12 +123,24 @@ def test_the_path_of_modules_is_left_as_it_was(module, tmp_path):
     assert sys.path == before
 
 
+def test_a_function_may_import_from_the_folder_and_print(module, capsys):
+    module("helper5", PLAIN)
+    module(
+        "late5", "def space():\n    import helper5\n    print('hello')\n    return helper5.fixed"
+    )
+    assert load_space("late5:space").num_classes == 3
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "hello\n")
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [
         ("absent_module:space", "there is no module 'absent_module' in "),
         ("absent.inner:space", "there is no module 'absent' in "),
-        ("bad:spce", "module bad has no 'spce': did you mean 'space'?"),
+        ("bad:spce", "bad.py) has no 'spce': did you mean 'space'?"),
+        ("json:space", "__init__.py) has no 'space': valid: "),
+        ("bad:leaves", "calling it with () raised SystemExit: 3 ("),
         ("bad:number", "number is an int; it must be a nas_spaces.SearchSpace, or a function"),
         ("bad:gives_none", "gives_none returns a NoneType; it must be"),
         ("bad:needs", "argument 'depth' has no default; give it one"),
@@ -165,6 +178,8 @@ def test_what_is_wrong_is_named(module, name, says):
         fails.__defaults__ = (10,)
         def later():
             return {}["width"]
+        def leaves():
+            raise SystemExit(3)
         def wrong():
             blocks = [Block("conv", [Conv(8, 3)], reads=("k",))]
             return SearchSpace("x", (1, 8, 8), [Choice("k", (1, 2))], blocks)

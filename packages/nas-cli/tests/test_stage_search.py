@@ -111,6 +111,19 @@ def test_what_a_search_says(nas, run):
     assert said[-1] == f"next:   nas retrain {run} --name small"
 
 
+def test_a_search_says_and_a_report_shows_what_was_limited(nas, run):
+    options = ["--name", "lean", "--limit", "traffic<=60%"]
+    said = nas("search", run, *options).stdout.splitlines()
+    values = result(run, "lean")["values"]
+    costs = (f"{values[key]:,.0f} {key}" for key in ("macs", "params", "traffic"))
+    assert said[2] == f"cost:   {', '.join(costs)}"
+    retrained = nas("retrain", run, "--name", "lean", "--set", "baselines=1")
+    assert " --name smaller --limit 'traffic<=" in retrained.stdout.splitlines()[-1]
+    page = " ".join((run / "report.html").read_text().split())
+    assert f"parameters, traffic {values['traffic']:,.0f}." in page
+    assert "on cpu, on paths around the limit." in page
+
+
 def test_a_pipeline_goes_on_with_a_search_that_has_limits_of_its_own(nas, trained, tmp_path):
     run = shutil.copytree(trained, tmp_path / "own")
     assert nas("search", run, "--limit", "macs<=30%").exit_code == 0

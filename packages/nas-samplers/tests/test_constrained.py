@@ -171,6 +171,13 @@ def test_where_no_range_holds_anything_the_limit_is_the_range(macro):
     assert windows(exactly) == [(400, 400)]
 
 
+def test_ranges_above_the_limit_are_not_alone(macro):
+    # 88 % to 109 % of 390 hold 400 only, which no candidate costs.
+    table = row_sums(macro, scale=100)
+    assert windows(cost_ranges(macro, Limit(table, upper=390))) == [(None, 390)]
+    assert len(cost_ranges(macro, Limit(table, upper=410))) == 1
+
+
 def test_continuous_costs(macro):
     rng = np.random.default_rng(3)
     terms = [Term((c,), rng.random(n)) for c, n in enumerate(macro.num_options)]

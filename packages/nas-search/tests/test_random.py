@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from nas_search import Random
-from nas_spaces import FeasibleSet, InputError, Limit
+from nas_search import Evolution, Random, search
+from nas_spaces import FeasibleSet, InputError, Limit, published
 from nas_spaces.testing import check_searcher
 
 
@@ -31,6 +31,19 @@ def test_told_rows_are_not_proposed(macro, macs):
     searcher.tell(everything[3:], np.zeros((len(everything) - 3, 1)))
     assert {*map(tuple, searcher.ask())} == {*map(tuple, everything[:3])}
     assert searcher.ask().shape == (0, 8)
+
+
+@pytest.mark.parametrize("kind", [Random, Evolution])
+def test_isomorphic_cells_come_once(kind, additive_error):
+    space = published.load("nas-bench-201-reduce-3")
+    everything = FeasibleSet(space).sample(20_000, rng=np.random.default_rng(0))
+    networks = np.unique(space.canonical(everything), axis=0)
+    assert len(networks) < len(np.unique(everything, axis=0)) == 3**6
+    searcher = kind(space, rng=np.random.default_rng(1))
+    found = search(searcher, [additive_error(space, 0)], space=space, budget=3**6)
+    assert found.stopped == "exhausted"
+    np.testing.assert_array_equal(np.unique(found.history.archs, axis=0), networks)
+    assert len(found.history) == len(networks)
 
 
 def test_foreign_rows_need_not_be_canonical_or_feasible(macro, macs):

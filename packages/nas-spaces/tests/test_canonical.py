@@ -329,6 +329,26 @@ def test_a_block_that_nothing_reads_has_no_effect():
     assert space.canonical(rows_of(space)).tolist() == [[0, 0], [0, 0], [1, 0], [1, 0]]
 
 
+def test_sums_too_long_to_be_written_out():
+    # Each block sums the two before it, so that the last ones have more terms than are kept.
+    choices = [Choice("a", (0, 1, 2)), Choice("b", (0, 1))]
+    blocks = [
+        Block("stem", [Conv(4)]),
+        Block("a", [Conv(4, 1), Conv(4, 3), Identity()], reads=("a",)),
+        Block("b", [Conv(4, 1), Identity()], reads=("b",), inputs=("stem",)),
+    ]
+    for i in range(8):
+        inputs = (blocks[-2].name, blocks[-1].name)
+        blocks.append(Block(f"sum{i}", [Identity()], inputs=inputs))
+    space = SearchSpace("long", (3, 8, 8), choices, (*blocks, HEAD))
+    # What enters the sums once and twice differs, but for two equal values.
+    assert space.canonical(rows_of(space)).tolist() == rows_of(space).tolist()
+    alike = [*blocks[:2], Block("b", [Conv(4, 1), Conv(4, 1)], ("b",), ("stem",)), *blocks[3:]]
+    space = SearchSpace("long", (3, 8, 8), choices, (*alike, HEAD))
+    expected = [[a, 0] for a in range(3) for _ in range(2)]
+    assert space.canonical(rows_of(space)).tolist() == expected
+
+
 def test_cells_of_too_many_rows_are_left_as_they_are():
     edges = [(node, source) for node in range(1, 6) for source in range(node)]
     space = cell(*edges)  # 3^15 rows

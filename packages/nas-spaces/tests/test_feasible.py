@@ -92,6 +92,24 @@ def test_every_window_of_one_value_is_exact(plain, cost):
         assert FeasibleSet(plain, [Limit(cost, lower=value, upper=value)]).count() == count
 
 
+@pytest.mark.parametrize("reduce", ["sum", "max"])
+def test_integers_that_no_float_holds_are_met_exactly(plain, reduce):
+    base = 2**60
+    terms = [Term((3,), base + np.arange(5)), Term((0,), [0, 0, 0])]
+    table = Table(plain, "cost", "1", terms, 0, reduce)
+    # As floats, all five values are base.
+    for offset in range(5):
+        value = base + offset
+        assert FeasibleSet(plain, [Limit(table, lower=value, upper=value)]).count() == 24
+        below = FeasibleSet(plain, [Limit(table, upper=value)])
+        assert below.count() == 24 * (offset + 1)
+        assert below.sample(100, rng=np.random.default_rng(0))[:, 3].max() == offset
+    assert FeasibleSet(plain, [Limit(table, upper=float(base))]).count() == 24
+    for ends in ({"upper": base - 1}, {"lower": base + 5}):
+        with pytest.raises(InputError, match="no architecture of space 'plain' satisfies"):
+            FeasibleSet(plain, [Limit(table, **ends)])
+
+
 def test_attainable_is_the_exact_range(plain, cost):
     values = cost(enumerate_rows(plain))
     assert FeasibleSet(plain).attainable(cost) == (values.min(), values.max())
@@ -212,6 +230,12 @@ def test_a_window_between_the_values_is_an_error(plain):
         "no architecture of space 'plain' satisfies 5 <= even <= 7 1; attainable: 0 to 8 1; "
         "nearest: 4 and 8"
     )
+
+
+def test_one_of_several_windows_without_a_row_is_the_one_that_is_named(plain, cost):
+    even = Table(plain, "even", "1", [Term((1,), np.array([0, 2, 4, 8]))])
+    with pytest.raises(InputError, match="'plain' satisfies 5 <= even <= 7 1; attainable: 0 to 8"):
+        FeasibleSet(plain, [Limit(cost, upper=115), Limit(even, lower=5, upper=7)])
 
 
 def test_tables_of_another_space_are_refused(plain, widths):
@@ -582,7 +606,7 @@ def test_acceptance_is_the_share_of_draws_within_all_limits(plain, cost):
         feasible.acceptance(0, rng=np.random.default_rng(0))
 
 
-def test_costs_that_tie_too_much_are_met_by_rejection(plain, cost, monkeypatch):
+def test_bounds_of_costs_that_tie_too_much(plain, cost, monkeypatch):
     monkeypatch.setattr(elimination_module, "PAIR_BUDGET", 6)
     rows = enumerate_rows(plain)
     tables = FeasibleSet(plain)
@@ -591,6 +615,17 @@ def test_costs_that_tie_too_much_are_met_by_rejection(plain, cost, monkeypatch):
     peak = Table(plain, "peak", "1", cost.terms, reduce="max")
     assert tables.attainable(peak)[1] == peak(rows).max()
     assert tables.attainable(peak)[0] <= peak(rows).min()
+
+
+@pytest.mark.parametrize(
+    ("module", "budget", "number"),
+    [(elimination_module, "PAIR_BUDGET", 6), (windows_module, "STATE_BUDGET", 30)],
+)
+def test_costs_beyond_a_budget_are_met_by_rejection(
+    plain, cost, module, budget, number, monkeypatch
+):
+    monkeypatch.setattr(module, budget, number)
+    rows = enumerate_rows(plain)
     limit = Limit(cost, upper=115)
     feasible = FeasibleSet(plain, [limit])
     inside = rows[limit.holds(rows)]
@@ -688,6 +723,25 @@ def test_ties_of_a_space_whose_ranks_pass_64_bits():
     best = feasible.most_probable(np.zeros((60, 4)))
     # The last column counts 59 times: 100 is 59 and 41, which is 13 threes and a two.
     assert best.tolist() == [0] * 45 + [2] + [3] * 13 + [1]
+
+
+def test_a_row_that_was_found_stands_where_its_equals_are_too_many(monkeypatch):
+    space = space_of(4, 4, 4, 4, 4)
+    rng = np.random.default_rng(14)
+    tables = [
+        Table(space, name, "1", [Term((c,), rng.integers(0, 9, 4)) for c in range(5)])
+        for name in ("one", "other")
+    ]
+    feasible = FeasibleSet(space, [Limit(table, upper=14) for table in tables])
+    logits = rng.integers(0, 2, (5, 4))
+    first = feasible.most_probable(logits)
+    # Enough to find a row, and too few to settle which of its equals comes first.
+    monkeypatch.setattr(feasible_module, "SEARCH_BUDGET", 6)
+    found = feasible.most_probable(logits)
+    assert feasible.contains([first, found]).all()
+    columns = np.arange(5)
+    assert logits[columns, found].sum() == logits[columns, first].sum()
+    assert found.tolist() > first.tolist()
 
 
 def test_options_that_are_not_live_are_never_probable(plain, cost):

@@ -84,6 +84,23 @@ def test_what_a_space_refuses(choices, blocks, message):
     assert str(error.value) == message
 
 
+@pytest.mark.parametrize("shape", [(3, 8), (3, 8, 8, 1), (0, 8, 8)])
+def test_an_image_has_three_sizes(shape):
+    with pytest.raises(InputError) as error:
+        SearchSpace("x", shape, (), [HEAD])
+    assert str(error.value) == (
+        f"input_shape is {shape}; give (channels, height, width), at least 1 each"
+    )
+
+
+def test_lists_and_numbers_of_numpy_are_taken():
+    choices = [Choice("width", np.arange(8, 25, 8))]
+    block = Block("b", [Conv(width) for width in (8, 16, 24)], reads=["width"])
+    space = SearchSpace("own", [3, 8, 8], choices, [block])
+    assert space == SearchSpace("own", (3, 8, 8), [Choice("width", (8, 16, 24))], [block])
+    assert from_json(to_json(space)) == space
+
+
 def test_what_choices_and_blocks_refuse():
     with pytest.raises(InputError, match="choice 'c' has no options; give at least one"):
         Choice("c", ())
@@ -251,11 +268,15 @@ def test_what_restrict_refuses(plain):
     with pytest.raises(InputError) as error:
         plain.restrict(np.ones((4, 4)))
     assert str(error.value) == "alive has shape (4, 4); expected (4, 5)"
+    alive = plain.mask.copy()
+    alive[2] = False
     with pytest.raises(InputError) as error:
-        alive = plain.mask.copy()
-        alive[2] = False
         plain.restrict(alive)
     assert str(error.value) == "alive leaves choice 'c2' no option"
+    # No other way leads to a space without rows.
+    text = to_json(plain.restrict(plain.mask)).replace("[true, true]", "[false, false]")
+    with pytest.raises(InputError, match="alive leaves choice 'c2' no option"):
+        from_json(text)
 
 
 SIZES = {"kind": ("none", "conv_3", "conv_5"), "kernel": (3, 5)}

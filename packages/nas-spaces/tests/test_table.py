@@ -18,14 +18,6 @@ from nas_spaces.layers import Classifier, Conv
 from nas_spaces.table import Cost, each_layer
 
 
-def term_by_term(table, archs):
-    """What a table answers, one look-up after the other."""
-    rows = np.asarray(archs)
-    return table.constant + sum(
-        term.values[tuple(rows[:, c] for c in term.columns)] for term in table.terms
-    )
-
-
 def brute(table, archs):
     """Return the table's values from its definition, one term after the other."""
     combine = sum if table.reduce == "sum" else max
@@ -98,7 +90,7 @@ def test_more_rows_than_are_looked_up_at_a_time():
     rng = np.random.default_rng(0)
     table = Table(space, "cost", "1", terms(space, [(c,) for c in range(20)], rng))
     archs = space.sample(5001, rng=rng)
-    expected = term_by_term(table, archs)
+    expected = np.array(brute(table, archs))
     assert (table(archs) == expected).all()
     assert (table(np.asfortranarray(archs)) == expected).all()
     assert (table(archs[::-2]) == expected[::-2]).all()
@@ -123,6 +115,16 @@ def test_terms_have_the_sizes_of_their_columns(plain):
         Table(plain, "cost", "1", [Term((0, 1), np.zeros((4, 3)))])
     assert str(error.value) == (
         "table 'cost': the term of columns (0, 1) has shape (4, 3); space 'plain' needs (3, 4)"
+    )
+
+
+@pytest.mark.parametrize("columns", [(-1,), (4,), (0, 0)])
+def test_terms_have_columns_of_the_space_once(plain, columns):
+    with pytest.raises(InputError) as error:
+        Table(plain, "cost", "1", [Term(columns, np.zeros([5, 3][: len(columns)]))])
+    assert str(error.value) == (
+        f"table 'cost': a term has columns {columns}; space 'plain' has 0..3, each at most once "
+        "in a term"
     )
 
 

@@ -214,7 +214,8 @@ def search(
         values = found["values"]
         click.echo(f"limits: {' and '.join(found['limits']) or 'none'}")
         click.echo(f"winner: {','.join(map(str, found['winner']))}")
-        click.echo(f"cost:   {values['macs']:,.0f} macs, {values['params']:,.0f} params")
+        costs = (f"{value:,.0f} {key}" for key, value in values.items() if key != "error")
+        click.echo(f"cost:   {', '.join(costs)}")
         click.echo(
             f"top-1:  {100 * (1 - values['error']):.2f} % of {found['evaluation_images']:,} "
             f"held-out images with the supernet's weights, of {found['evaluated']:,} architectures "
@@ -410,6 +411,7 @@ def _introduce(shop: "Workshop") -> None:
 
 def _finish(run: "Run", name: str, as_json: bool) -> None:
     """Write the report and show the result."""
+    from nas_cli.limits import parse_limit
     from nas_cli.report import write_report
     from nas_cli.run import read_json
     from nas_cli.spaces import stored_space
@@ -443,19 +445,23 @@ def _finish(run: "Run", name: str, as_json: bool) -> None:
     click.echo(f"winner: {','.join(map(str, found['winner']))}, weights in {run.best(name)}")
     click.echo(f"report: {page}")
     click.echo(f"run:    {run.path}")
-    share = _smaller(stored_space(run.path, run.config.space), found["values"]["macs"])
+    space = stored_space(run.path, run.config.space)
+    asked = read_json(run.search(name) / "search.json", "limits")["limits"]
+    limited = [parse_limit(text).metric for text in asked]
+    metric = limited[0] if limited and "macs" not in limited else "macs"
+    share = _smaller(space, metric, found["values"][metric])
     names = itertools.chain(["smaller"], (f"smaller-{n}" for n in itertools.count(2)))
     free = next(name for name in names if not run.search(name).exists())
-    click.echo(f"next:   {_command('search', run.path)} --name {free} --limit 'macs<={share}%'")
+    click.echo(f"next:   {_command('search', run.path)} --name {free} --limit '{metric}<={share}%'")
 
 
-def _smaller(space: "SearchSpace", macs: float) -> int:
-    """Return a limit [% of the largest network] halfway from ``macs`` to the smallest network."""
-    from nas_cli.limits import cost_tables
+def _smaller(space: "SearchSpace", metric: str, cost: float) -> int:
+    """Return a limit [% of the largest network] halfway from ``cost`` to the smallest network."""
+    from nas_cli.limits import METRICS
     from nas_spaces import FeasibleSet
 
-    low, high = FeasibleSet(space).attainable(cost_tables(space)["macs"])
-    return math.ceil(50 * (low + macs) / high)
+    low, high = FeasibleSet(space).attainable(METRICS[metric](space))
+    return math.ceil(50 * (low + cost) / high)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,13 @@ Floats = NDArray[np.float64]
 
 
 @frozen
+class Supernet:
+    """What the report names of the settings of a supernet. ``sampler``: what drew its paths."""
+
+    sampler: str | None = None
+
+
+@frozen
 class Config:
     """What the report names of ``config.toml``; the file may hold more."""
 
@@ -54,6 +61,7 @@ class Config:
     space: str
     data: str
     limits: tuple[str, ...] = ()
+    supernet: Supernet = Supernet()
     seed: int | None = None
     device: str | None = None
 

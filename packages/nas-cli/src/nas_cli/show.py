@@ -63,10 +63,11 @@ def describe_space(name: str) -> dict[str, Any]:
         "size": space.size,
         "input_shape": space.input_shape,
         "classes": space.num_classes,
-        "costs": _telling({key: list(ends) for key, ends in costs.items()}),
+        "costs": {key: list(ends) for key, ends in costs.items()},
         "not_tabulated": not_tabulated,
         "units": {key: table.unit for key, table in tables.items()},
         "choices": [{"name": c.name, "options": c.options} for c in space.choices],
+        **({} if space.notation is None else {"notation": space.notation}),
         "architectures": {
             known: list(row)
             for known, (of, row) in published.ARCHITECTURES.items()
@@ -83,9 +84,14 @@ def show_space(record: dict[str, Any]) -> str:
         f"input: {' x '.join(map(str, record['input_shape']))}, {record['classes']} classes",
     ]
     for key, (low, high) in record["costs"].items():
-        lines.append(f"{key}: {low:,} to {high:,} {record['units'][key]}")
+        if not high:
+            continue  # bits are counted of quantised layers, which most spaces have not
+        reach = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+        lines.append(f"{key}: {reach} {record['units'][key]}")
     for key, reason in record["not_tabulated"].items():
         lines.append(f"{key}: not tabulated: {reason}")
+    if "notation" in record:
+        lines.append(f"written: as a row of option numbers, or as {record['notation']}")
     for known, row in record["architectures"].items():
         lines.append(f"published: {known} {','.join(map(str, row))}")
     for index, choice in enumerate(choices):
@@ -132,15 +138,17 @@ def show_limits(record: dict[str, Any]) -> str:
     if low == high:
         lines.append(f"within: {low:,} architectures, {_percent(low, least)} of the space")
     else:
+        shares = dict.fromkeys((_percent(low, least), _percent(high, most)))
         lines.append(
-            f"within: between {low:,} and {high:,} architectures, {_percent(low, least)} to "
-            f"{_percent(high, most)} of the space"
+            f"within: between {count(low)} and {count(high)} architectures, {' to '.join(shares)} "
+            "of the space"
         )
     if "acceptance" in record:
         accepted, about = record["acceptance"], record["estimate"]
         lines.append(
-            f"drawn: {accepted:.2%} of {ACCEPTANCE_ROWS:,} rows among the {high:,} are within, "
-            f"about {count(about)} architectures or {_percent(about, about / record['size'])}"
+            f"drawn: {100 * accepted:.2f} % of {ACCEPTANCE_ROWS:,} rows among the {count(high)} "
+            f"are within, about {count(about)} architectures or "
+            f"{_percent(about, about / record['size'])}"
         )
     return "\n".join(lines)
 
@@ -164,7 +172,7 @@ def describe_cost(space: str, arch: str | None, convention: str = STANDARD) -> d
         "macs": nas_hw.macs(network, convention),
         "params": nas_hw.params(network, convention),
     }
-    costs = _telling({key: table([[]])[0].item() for key, table in tables.items()})
+    costs = {key: table([[]])[0].item() for key, table in tables.items()}
     return {
         "space": loaded.name,
         "architecture": row.tolist(),
@@ -187,6 +195,8 @@ def show_cost(record: dict[str, Any]) -> str:
         lines.append(f"  params: {convention.params_text}")
     for key, unit in record["units"].items():
         value = record[key]
+        if not value:
+            continue  # bits are counted of quantised layers, which most networks have not
         line = f"{key}: {value:,} {unit}"
         if key == "bitops":
             line += f" ({value / GIBI:.4f} G of 2^30, as in SPOS's table)"
@@ -233,11 +243,6 @@ def _tables(space: SearchSpace) -> tuple[dict[str, Table], dict[str, str]]:
             except InputError as error:
                 reasons[key] = str(error)
         return tables, reasons
-
-
-def _telling(costs: dict[str, Any]) -> dict[str, Any]:
-    """Return the costs without those that are nothing: bits are counted of quantised layers."""
-    return {key: value for key, value in costs.items() if np.any(value)}
 
 
 def _head(name: str, size: int, choices: int) -> str:

@@ -7,7 +7,7 @@ import inspect
 import json
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -112,6 +112,9 @@ def describe(name: str) -> str:
         builder = builder.func
     paragraph = (inspect.getdoc(builder) or "").split("\n\n")[0].replace("\n", " ")
     sentence = paragraph.split(". ")[0].removesuffix(".").removeprefix("Return ")
+    # Other spaces are mentioned there as functions of Python.
+    for other in published.SPACES:
+        sentence = sentence.replace(f"`{other.replace('-', '_')}`", other)
     return sentence.replace("`", "")
 
 
@@ -124,23 +127,10 @@ def _of_module(name: str, options: dict[str, int]) -> SearchSpace:
             f"space {name!r} cannot be read; write it as module:attribute, like mymodule:space for "
             "what mymodule.py calls space"
         )
-    module = _import(module_name, name)
-    if not hasattr(module, attribute):
-        own = [
-            key
-            for key, value in vars(module).items()
-            if isinstance(value, SearchSpace) or getattr(value, "__module__", None) == module_name
-        ]
-        hint = nearest(attribute, own) if own else "it defines nothing"
-        raise InputError(f"space {name}: module {module_name} has no {attribute!r}: {hint}")
-    value = getattr(module, attribute)
-    space = _call(value, name, options) if callable(value) else value
-    if not isinstance(space, SearchSpace):
-        what = "returns" if callable(value) else "is"
-        raise InputError(
-            f"space {name}: {attribute} {what} {_article(type(space).__name__)}; it must be a "
-            "nas_spaces.SearchSpace, or a function that returns one"
-        )
+    # What modules print is no result, and their functions may import from the folder too.
+    with _current_folder(), contextlib.redirect_stdout(sys.stderr):
+        module = _import(module_name, name)
+        space = _attribute(module, attribute, name, options)
     for block in space.blocks:
         for kind in {type(layer) for layer in block.layers}:
             if LAYERS.get(kind.__name__, kind) is not kind:
@@ -152,10 +142,45 @@ def _of_module(name: str, options: dict[str, int]) -> SearchSpace:
     return space
 
 
-def _import(module_name: str, name: str) -> ModuleType:
-    """Import a module that may lie in the current folder."""
+def _attribute(
+    module: ModuleType, attribute: str, name: str, options: dict[str, int]
+) -> SearchSpace:
+    if not hasattr(module, attribute):
+        own = [
+            key
+            for key, value in vars(module).items()
+            if isinstance(value, SearchSpace)
+            or getattr(value, "__module__", None) == module.__name__
+        ]
+        hint = nearest(attribute, own) if own else "it defines nothing"
+        # Where it lies, for a module that another one of its name hides.
+        where = getattr(module, "__file__", None) or "built in"
+        raise InputError(
+            f"space {name}: module {module.__name__} ({where}) has no {attribute!r}: {hint}"
+        )
+    value = getattr(module, attribute)
+    space = _call(value, name, options) if callable(value) else value
+    if not isinstance(space, SearchSpace):
+        what = "returns" if callable(value) else "is"
+        raise InputError(
+            f"space {name}: {attribute} {what} {_article(type(space).__name__)}; it must be a "
+            "nas_spaces.SearchSpace, or a function that returns one"
+        )
+    return space
+
+
+@contextlib.contextmanager
+def _current_folder() -> Iterator[None]:
+    """Let modules be imported from the current folder."""
     here = str(Path.cwd())
     sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+
+
+def _import(module_name: str, name: str) -> ModuleType:
     try:
         importlib.invalidate_caches()
         return importlib.import_module(module_name)
@@ -164,12 +189,10 @@ def _import(module_name: str, name: str) -> ModuleType:
             missing = error.name
             if module_name == missing or module_name.startswith(f"{missing}."):
                 raise InputError(
-                    f"space {name}: there is no module {missing!r} in {here} or among what is "
-                    "installed"
+                    f"space {name}: there is no module {missing!r} in {Path.cwd()} or among what "
+                    "is installed"
                 ) from error
         raise InputError(f"space {name}: importing {module_name} {_raised(error)}") from error
-    finally:
-        sys.path.remove(here)
 
 
 def _call(function: Callable[..., Any], name: str, options: dict[str, int]) -> Any:
@@ -191,7 +214,7 @@ def _call(function: Callable[..., Any], name: str, options: dict[str, int]) -> A
         return function(**named)
     except InputError as error:
         raise InputError(f"space {name}: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         given = ", ".join(f"{key}={value}" for key, value in named.items())
         raise InputError(f"space {name}: calling it with ({given}) {_raised(error)}") from error
 

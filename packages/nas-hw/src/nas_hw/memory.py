@@ -298,8 +298,8 @@ Place = tuple[str, int]
 class _Liveness:
     """Works out what is alive beside each block; quantities are terms over the choices.
 
-    ``lies[v][p]``: 1 where the output of block ``v`` lies at the place ``p``. ``bytes[p]``: its
-    size.
+    ``lies[v][p]``: 1 where the output of block ``v`` lies at the place ``p``. ``sizes[p]``: the
+    bytes of what lies there.
     """
 
     space: SearchSpace

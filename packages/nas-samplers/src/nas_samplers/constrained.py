@@ -24,9 +24,9 @@ PAPER_EDGES = (290, 300, 310, 320, 330, 340, 350, 360)
 class Constrained:
     """One architecture a step: a set drawn uniformly, then a row drawn uniformly in it.
 
-    Source: SPOS (Guo et al., 2020), section 3.3: "randomly choose a range, then repeat uniform
-    sampling until the FLOPs lie in it". The official code gives up after 500 tries and takes a
-    row from anywhere; here a row is drawn in the set itself, so that none lies outside.
+    Source: SPOS (Guo et al., 2020), section 3.3, which picks a range of cost at random and draws
+    rows until one lies in it. The official code gives up after 500 tries and takes a row from
+    anywhere; here a row is drawn in the set itself, so that none lies outside.
 
     Args:
         sets: feasible sets of one space, such as `cost_ranges` makes; they may overlap.
@@ -99,7 +99,8 @@ def cost_ranges(space: SearchSpace, limit: Limit) -> list[FeasibleSet]:
     limit these are scaled by limit / 330M; that is our reading, since the paper has one limit.
     Between two ends, and from a lower end to the largest attainable cost, they are seven equal
     parts. Parts beyond what is attainable and parts that hold no architecture, which a space with
-    few costs has, are left out; where none is left, the limit itself is the only range.
+    few costs has, are left out; where none is left that reaches within the limit, the limit itself
+    is the only range.
 
     Args:
         space: the search space.
@@ -129,7 +130,7 @@ def cost_ranges(space: SearchSpace, limit: Limit) -> list[FeasibleSet]:
         begin = max(limit.lower, low)
         end = high if limit.upper is None else min(limit.upper, high)
         edges = np.linspace(begin, end, len(PAPER_EDGES)).tolist()
-    sets = []
+    sets, within = [], False
     for lower, upper in itertools.pairwise(edges):
         if lower > high or upper < low or lower == upper:
             continue
@@ -137,4 +138,6 @@ def cost_ranges(space: SearchSpace, limit: Limit) -> list[FeasibleSet]:
         # That nothing costs so much is all that it can raise: space and table fit, see above.
         with contextlib.suppress(InputError):
             sets.append(FeasibleSet(space, [part]))
-    return sets or [whole]
+            within = within or limit.upper is None or lower < limit.upper * (1 - 1e-9)
+    # Ranges above the limit are of use beside some within it; alone they train no candidate.
+    return sets if within else [whole]

@@ -41,7 +41,7 @@ def live_terms(space: SearchSpace, table: Table) -> tuple[list[Term], int | floa
     constant = table.constant
     terms: list[Term] = []
     for term in table.terms:
-        columns = sorted(set(term.columns))
+        columns = sorted(term.columns)
         grids = dict(zip(columns, np.ix_(*(live[c] for c in columns)), strict=True))
         values: Numbers = np.asarray(term.values[tuple(grids[c] for c in term.columns)])
         for axis in reversed(range(values.ndim)):
@@ -68,7 +68,7 @@ def live_terms(space: SearchSpace, table: Table) -> tuple[list[Term], int | floa
 def rounding(table: Table) -> float:
     """Return more than two orders of adding up the same look-ups can differ by."""
     if table.is_integer or table.reduce == "max":
-        return 0.0
+        return 0  # An integer: a float would round bounds beyond 2^53.
     finite = [np.abs(term.values[np.isfinite(term.values)]) for term in table.terms]
     scale = abs(table.constant) + sum(float(values.max(initial=0)) for values in finite)
     return 8 * (len(table.terms) + 4) * float(np.finfo(np.float64).eps) * scale

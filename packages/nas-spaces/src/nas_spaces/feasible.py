@@ -331,7 +331,7 @@ class FeasibleSet:
         """Return the most probable feasible row int64 ``[d]`` of independent choices.
 
         The row with the largest sum of logits (in float64, column by column); of equals, the
-        lexicographically first.
+        lexicographically first, unless several limits or bins make that take too long to settle.
 
         Args:
             logits: float ``[d, k]``, ``k`` as in ``space.mask``; -inf for never. Those of options

@@ -88,6 +88,9 @@ class Notation:
         Raises:
             InputError: another text; the message says where it departs from the template.
         """
+        own = "".join(itertools.chain(self.between, *self.labels))
+        if "," in text and "," not in own:
+            raise InputError(f"architecture {text!r} is no row of integers; write it as 2,1,0,...")
         rest = text + END
         if not rest.startswith(self.between[0]):
             raise InputError(
@@ -99,6 +102,13 @@ class Notation:
         row = []
         for name, labels, behind in zip(self.names, self.labels, self.between[1:], strict=True):
             fits = [i for i, label in enumerate(labels) if rest.startswith(label + behind)]
+            cut = [label for label in labels if rest.startswith(label)]
+            if not fits and cut and behind not in rest:
+                raise InputError(
+                    f"architecture {text!r} is not written as {self.template!r}: behind "
+                    f"{max(cut, key=len)!r} of choice {name!r} stands no "
+                    f"{behind.removesuffix(END)!r}"
+                )
             if not fits:
                 written = rest.partition(behind)[0] if behind else rest[: max(map(len, labels))]
                 raise InputError(

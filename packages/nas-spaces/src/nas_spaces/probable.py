@@ -338,6 +338,8 @@ def most_probable(
 ) -> Found:
     """Return the accepted row with the largest sum of logits, the first one of equals.
 
+    Where it takes more than the budget to settle which one is first, any of them.
+
     Args:
         windows: every accepted row lies in all of them; at least one.
         logits: float ``[d, k]``, ``d`` at least 1, -inf for never.
@@ -353,14 +355,16 @@ def most_probable(
     while tied and columns:
         ranked = _ranks(columns, logits)
         del columns[: len(ranked)]
-        found, tied = _Search.of(alike, logits, ranked).run(accept, budget)
-        if found.row is None:
+        first, tied = _Search.of(alike, logits, ranked).run(accept, budget)
+        if first.row is None:
+            # The budget is spent: the row that was found is as probable as the first one.
             break
+        found = first
         logits = logits.copy()
         for column in ranked:
-            kept = logits[column, found.row[column]]
+            kept = logits[column, first.row[column]]
             logits[column] = -math.inf
-            logits[column, found.row[column]] = kept
+            logits[column, first.row[column]] = kept
     return found
 
 

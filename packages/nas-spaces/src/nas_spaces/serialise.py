@@ -158,8 +158,6 @@ def from_json(text: str, *, layers: Mapping[str, type] = LAYERS) -> SearchSpace:
             "this JSON is no search space: "
             + "; ".join(transform_error(error, format_exception=_explain))
         ) from error
-    except (TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"this JSON is no search space: {error}") from error
 
 
 def _text(value: Any, indent: int = 0) -> str:

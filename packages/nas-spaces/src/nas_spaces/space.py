@@ -26,7 +26,8 @@ Option = bool | int | float | str | tuple[object, ...]
 
 
 def _options(options: Iterable[Option]) -> tuple[Option, ...]:
-    return tuple(options)
+    # Numbers of numpy, as np.arange gives them, are no JSON values.
+    return tuple(one.item() if isinstance(one, np.generic) else one for one in options)
 
 
 def _names(names: Iterable[str]) -> tuple[str, ...]:
@@ -138,6 +139,13 @@ class BlockPlan:
         return math.prod(self.sizes)
 
 
+def _shape(shape: Iterable[int]) -> Shape:
+    sizes = tuple(shape)
+    if len(sizes) != 3 or min(sizes) < 1:
+        raise InputError(f"input_shape is {sizes}; give (channels, height, width), at least 1 each")
+    return sizes
+
+
 def _choices(choices: Iterable[Choice]) -> tuple[Choice, ...]:
     return tuple(choices)
 
@@ -155,15 +163,16 @@ class SearchSpace:
         input_shape: (channels, height, width) of an image.
         choices: the columns of an architecture, ``d`` of them.
         blocks: the network's positions in order; the last one's output is the network's.
-        alive: bool ``[d][k]``, False for options that were dropped (see `restrict`).
+        alive: bool ``[d][k]``, False for options that were dropped (see `restrict`); each choice
+            keeps at least one.
         notation: how a benchmark writes a row: text with one placeholder a choice, in order,
             ``{option}`` for an option's text or ``{index}`` for its number, such as
             ``"|{option}~0|+|{option}~0|{option}~1|"``. See `parse` and `notate`.
 
     Raises:
         InputError: names that are not unique or not known, a number of layers that does not
-            match the choices read, shapes that do not fit, or a notation of other choices or
-            by which a text could mean two rows.
+            match the choices read, shapes that do not fit, a choice without a live option, or a
+            notation of other choices or by which a text could mean two rows.
 
     >>> from nas_spaces.layers import Classifier, Conv
     >>> space = SearchSpace(
@@ -181,7 +190,7 @@ class SearchSpace:
     """
 
     name: str
-    input_shape: Shape
+    input_shape: Shape = field(converter=_shape)
     choices: tuple[Choice, ...] = field(converter=_choices)
     blocks: tuple[Block, ...] = field(converter=_blocks)
     alive: tuple[tuple[bool, ...], ...] | None = field(default=None, kw_only=True)
@@ -202,6 +211,9 @@ class SearchSpace:
                 f"space {self.name!r}: alive has {tuple(map(len, self.alive))} options; "
                 f"its choices have {self.num_options}"
             )
+        for choice, live in zip(self.choices, self.mask, strict=True):
+            if not live.any():
+                raise InputError(f"alive leaves choice {choice.name!r} no option")
         # Working these out checks the template, and names, numbers of layers and shapes.
         _ = self._notation, self.plan
 
@@ -464,9 +476,6 @@ class SearchSpace:
         if mask.shape != self.mask.shape:
             raise InputError(f"alive has shape {mask.shape}; expected {self.mask.shape}")
         mask = mask & self.mask
-        for column, row in enumerate(mask):
-            if not row.any():
-                raise InputError(f"alive leaves choice {self.choices[column].name!r} no option")
         rows = tuple(
             tuple(bool(x) for x in row[:size])
             for row, size in zip(mask, self.num_options, strict=True)

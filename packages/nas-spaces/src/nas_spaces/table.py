@@ -124,6 +124,10 @@ class Table:
         constant: what every architecture costs besides.
         reduce: ``"sum"`` or ``"max"``.
 
+    Raises:
+        InputError: a term of columns that the space does not have, of a column twice, or of
+            another shape than its choices give.
+
     >>> import numpy as np
     >>> from nas_spaces import published
     >>> space = published.load("nas-bench-macro")
@@ -140,7 +144,14 @@ class Table:
     reduce: Literal["sum", "max"] = "sum"
 
     def __attrs_post_init__(self) -> None:
+        known = set(range(self.space.num_choices))
         for term in self.terms:
+            # A column counted from the end would be taken for another one than itself.
+            if len(known.intersection(term.columns)) != len(term.columns):
+                raise InputError(
+                    f"table {self.name!r}: a term has columns {term.columns}; space "
+                    f"{self.space.name!r} has 0..{len(known) - 1}, each at most once in a term"
+                )
             expected = tuple(self.space.num_options[column] for column in term.columns)
             if term.values.shape != expected:
                 raise InputError(

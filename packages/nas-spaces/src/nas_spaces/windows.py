@@ -73,6 +73,10 @@ class Window:
         for a window that is exact and counted within the budget of counts, or none.
         """
         terms, constant = live_terms(space, table)
+        if table.is_integer:
+            # Integer ends, since a float would round values beyond 2^53 that it is compared with.
+            lower = None if lower is None else math.ceil(lower)
+            upper = None if upper is None else math.floor(upper)
         if table.reduce == "max":
             terms, constant, lower, upper = _violations(terms, constant, lower, upper)
         steps = eliminate(space, terms)
@@ -83,19 +87,16 @@ class Window:
         offset = constant + sum(floor.item() for floor in floors)
         rises = [step.costs - floor for step, floor in zip(steps, floors, strict=True)]
         reach = sum(rise.max().item() for rise in rises)
-        bottom, top = lower, upper
         slack: int | float = 0
         unit: int | float = 1
         if integer:
-            bottom = None if lower is None else math.ceil(lower)
-            top = None if upper is None else math.floor(upper)
             unit = math.gcd(*(int(np.gcd.reduce(rise, axis=None)) for rise in rises)) or 1
         else:
             slack = rounding(table)
             unit = max(reach / MOST_BINS, slack) or 1.0
         ends = (
-            None if bottom is None else bottom - offset,
-            None if top is None else top - offset,
+            None if lower is None else lower - offset,
+            None if upper is None else upper - offset,
         )
         finest = unit
         while True:

@@ -1,6 +1,7 @@
 import pytest
 
 from nas_spaces import published
+from nas_spaces.primitives import Dropout
 
 
 def test_the_space_has_nineteen_blocks_of_six_and_no_identity():
@@ -43,6 +44,8 @@ def test_released_networks(name, kernels, expansions):
     assert "".join(str(block.kernel) for block in blocks) == kernels
     assert "".join(str(block.expand) for block in blocks) == expansions
     assert all(block.se is None for block in blocks)
+    (dropout,) = [node for node in space.layers(arch)[-1].graph if isinstance(node, Dropout)]
+    assert dropout.rate == 0.2
 
 
 def test_the_first_block_has_no_residual():

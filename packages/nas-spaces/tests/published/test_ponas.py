@@ -2,6 +2,7 @@ import pytest
 
 from nas_spaces import published
 from nas_spaces.layers import MBConv
+from nas_spaces.primitives import Dropout
 
 
 def test_twelve_candidates_in_c_order_the_largest_last():
@@ -43,3 +44,5 @@ def test_released_networks(name, kernels, expansions, squeezed):
     assert "".join(str(block.kernel) for block in blocks) == kernels
     assert "".join(str(block.expand) for block in blocks) == expansions
     assert "".join(str(int(block.se is not None)) for block in blocks) == squeezed
+    (dropout,) = [node for node in space.layers(arch)[-1].graph if isinstance(node, Dropout)]
+    assert dropout.rate == 0.2

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -79,6 +80,24 @@ def test_residual_branches_can_start_as_nothing():
     # Everything else is drawn as by "kaiming".
     others = supernet.state_dict()
     assert all(torch.equal(p, others[n]) for n, p in kaiming.state_dict().items() if p.ndim > 1)
+
+
+@pytest.mark.parametrize("name", ["mnasnet", "fbnetv2-f"])
+def test_layers_without_a_shortcut_let_something_through(name):
+    # Their norms belong to layers with a shortcut as well.
+    space = published.load(name, classes=3, resolution=32)
+    generator = torch.Generator().manual_seed(0)
+    supernet = Supernet(space, generator=generator, scheme="zero-residual")
+    images = torch.randn(4, 3, 32, 32, generator=generator)
+    zeroed = [module for module in supernet.modules() if module_is_zeroed(module)]
+    # All repeats of one group keep the width; MnasNet's may all be without a shortcut.
+    assert bool(zeroed) == (name == "fbnetv2-f")
+    for arch in space.sample(8, rng=np.random.default_rng(0)):
+        assert supernet(images, arch).std(0).min() > 1e-6
+
+
+def module_is_zeroed(module):
+    return isinstance(module, nn.BatchNorm2d) and not module.weight.any()
 
 
 def test_branches_whose_norms_have_no_scale_cannot_start_as_nothing():

@@ -85,18 +85,20 @@ class Identity:
 class Skip:
     """The input unchanged where it has ``out`` channels and stays as large; else a 1x1 convolution.
 
-    The convolution has a norm and no activation, as in NAS-Bench-Macro and FBNetV2.
+    The convolution has a norm and, where one is named, an activation: none in NAS-Bench-Macro, a
+    ReLU in the released FBNetV2.
     """
 
     out: int
     stride: int = 1
+    activation: str | None = None
 
     def graph(self, shape: Shape) -> Graph:
         """Return the primitives for an input of ``shape``."""
         if self.stride == 1 and shape[0] == self.out:
             return ()
         build = GraphBuilder(shape)
-        conv_norm(build, "conv", INPUT, self.out, stride=self.stride)
+        conv_norm(build, "conv", INPUT, self.out, stride=self.stride, activation=self.activation)
         return build.graph
 
     def output(self, shape: Shape) -> Shape:

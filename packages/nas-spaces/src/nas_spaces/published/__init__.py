@@ -86,7 +86,7 @@ def load(name: str, **options: Any) -> SearchSpace:
     """
     builders = {**SPACES, **NETWORKS}
     if name not in builders:
-        raise InputError(f"space {name!r} is unknown: {nearest(name, SPACES)}")
+        raise InputError(f"space {name!r} is unknown: {nearest(name, builders)}")
     known = inspect.signature(builders[name]).parameters
     for option, value in options.items():
         if option not in known:

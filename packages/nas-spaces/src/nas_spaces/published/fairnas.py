@@ -23,7 +23,8 @@ def fairnas_19(*, classes: int = 1000, resolution: int = 224, in_channels: int =
     Inverted residual blocks with kernel 3, 5, 7 and expansion 3, 6; no skip. Any resolution.
     """
     shape = (in_channels, resolution, resolution)
-    return mobile_space("fairnas-19", shape, classes, MACRO_19, inverted_residuals())
+    # The official models have the dropout.
+    return mobile_space("fairnas-19", shape, classes, MACRO_19, inverted_residuals(), dropout=0.2)
 
 
 def fairnas_ranking(

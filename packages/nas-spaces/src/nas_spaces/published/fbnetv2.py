@@ -73,13 +73,14 @@ def fbnetv2(
 ) -> SearchSpace:
     """Return FBNetV2-F1, -F2, -F3 or -F4 as a space with no choice.
 
-    A skip that changes the number of channels is a 1x1 convolution. The classifier takes the mean
+    A skip that changes the number of channels is a 1x1 convolution with a ReLU, whatever the
+    blocks around it have. The classifier takes the mean
     of the last layer's one position once more, as the released networks do.
     """
     stem, rows, last = NETWORK[version]
     blocks = [Block("stem", [Conv(stem, 3, stride=2, activation="hswish", bias=True)])]
     for number, (kernel, expand, out, stride, attention, activation) in enumerate(rows, start=1):
-        layer: Layer = Skip(out, stride)
+        layer: Layer = Skip(out, stride, activation="relu")
         if kernel:
             layer = SplitMBConv(
                 out, kernel, stride, expand, activation, splits=attention, gate="hsigmoid"

@@ -32,7 +32,8 @@ def ponas_19(*, classes: int = 1000, resolution: int = 224, in_channels: int = 3
     option is the largest block. Widths as in FairNAS. Any resolution.
     """
     shape = (in_channels, resolution, resolution)
-    return mobile_space("ponas-19", shape, classes, MACRO_19, _candidates())
+    # The official models have the dropout.
+    return mobile_space("ponas-19", shape, classes, MACRO_19, _candidates(), dropout=0.2)
 
 
 SPACES = {"ponas-19": ponas_19}

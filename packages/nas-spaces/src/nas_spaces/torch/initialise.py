@@ -25,7 +25,9 @@ def initialise(network: nn.Module, scheme: Scheme, *, generator: torch.Generator
             N(0, 0.01), as MobileNets do. ``"zero-residual"``: the same, but norms that end a
             residual branch start with scale 0, so that the branch starts as nothing (Goyal et
             al., 2017): candidates then agree from the first step on what reaches the blocks
-            behind them, and single-path supernets of residual blocks learn much faster.
+            behind them, and single-path supernets of residual blocks learn much faster. A norm that
+            layers with a shortcut share with layers without one stays the identity: the latter
+            would let nothing through.
             ``"spos"``: the first convolution N(0, 0.01), others with standard deviation
             1 / (input channels a group), linear maps N(0, 0.01), as the official SPOS code does.
             In all three biases are 0, all other norms the identity, and the clipping levels of

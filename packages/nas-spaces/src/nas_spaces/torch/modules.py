@@ -183,7 +183,7 @@ class LayerModule(nn.Module):
             self.add_module(name, _largest(name, sharing, affine))
 
     def residual_norms(self) -> list[nn.BatchNorm2d]:
-        """Return the norms whose output is added to something that is not a branch as well."""
+        """Return the norms whose output is only ever added to something that is no branch."""
         norms = [self.weighted(name) for name in self._residual_norms]
         return [norm for norm in norms if isinstance(norm, nn.BatchNorm2d)]
 
@@ -214,20 +214,22 @@ class LayerModule(nn.Module):
 
 
 def _residual_norms(graphs: Sequence[Graph]) -> tuple[str, ...]:
-    """Return the names of norms whose output is added to something.
+    """Return the names of norms whose output is added to something, in each graph that has them.
 
     Where all that is added comes from norms, the last of them is the shortcut's and not named:
-    without it nothing would be left.
+    without it nothing would be left. Nor would it where layers that share a norm have no shortcut.
     """
-    names: dict[str, None] = {}
+    ends_branch: dict[str, bool] = {}
     for graph in graphs:
-        norms = {node.name for node in graph if isinstance(node, Norm)}
+        norms = [node.name for node in graph if isinstance(node, Norm)]
+        branches: set[str] = set()
         for node in graph:
             if isinstance(node, Add):
                 added = [name for name in node.inputs if name in norms]
-                branches = added[:-1] if len(added) == len(node.inputs) else added
-                names.update(dict.fromkeys(branches))
-    return tuple(names)
+                branches.update(added[:-1] if len(added) == len(node.inputs) else added)
+        for name in norms:
+            ends_branch[name] = ends_branch.get(name, True) and name in branches
+    return tuple(name for name, ends in ends_branch.items() if ends)
 
 
 def _largest(name: str, nodes: Sequence[Primitive], affine: bool) -> nn.Module:
