@@ -238,9 +238,9 @@ class FeasibleSet:
         low, high = self.count_range()
         if low != high:
             raise InputError(
-                "the exact count is known for one limit on a sum of integers, or on a maximum; "
-                f"received {', '.join(str(limit) for limit in self.limits)}; count_range() gives "
-                "an interval"
+                f"the number of rows with {', '.join(str(limit) for limit in self.limits)} is not "
+                "known exactly: there are several limits, costs that are no integers, or more "
+                "sums than the budget; count_range() gives an interval"
             )
         return low
 
