@@ -103,6 +103,20 @@ def test_weights_of_the_supernet_are_not_changed(nas, run):
     assert checkpoint.read_bytes() == before
 
 
+def test_several_objectives(nas, run):
+    objectives = ["search.searcher=nsga2", 'search.objectives=["error", "params"]']
+    options = [part for text in objectives for part in ("--set", text)]
+    assert nas("search", run, "--name", "two", *options, "--limit", "macs<=40%").exit_code == 0
+    for file in ("history.csv", "random.csv"):
+        rows = history(run, "two", file)
+        assert rows.names == ("generation", "error", "params", "macs")
+        assert len(rows) == 16
+        assert rows.column("macs").max() <= 0.4 * 1_212_288
+    two = history(run, "two")
+    best = two.column("error").min()
+    assert result(run, "two")["values"]["error"] == best
+
+
 def test_what_a_search_says(nas, run):
     said = nas("search", run, "--name", "small", "--limit", "macs<=300k").stdout.splitlines()
     assert said[0] == "limits: macs <= 300,000 multiply-adds"

@@ -139,6 +139,42 @@ def test_paths_are_anywhere(nas, tiny, tmp_path, monkeypatch, options):
     assert "trains paths of" not in said
 
 
+def test_strictly_fair_paths(nas, tiny, tmp_path, monkeypatch):
+    out, option = tmp_path / "run", ("--set", "supernet.sampler=strict-fair")
+    rows, _ = paths(nas, monkeypatch, out, *tiny(), *option)
+    assert rows.shape == (5 * 15, 8)
+    for step in rows.reshape(15, 5, 8):
+        # Five options of most choices, once each; the first block of a stage has four.
+        assert all(sorted(step[:, column]) == [0, 1, 2, 3, 4] for column in (1, 3, 4, 6, 7))
+        assert all(set(step[:, column]) == {0, 1, 2, 3} for column in (0, 2, 5))
+    counts = json.loads((out / "train/summary.json").read_text())["path_counts"]
+    assert counts[1] == [15] * 5
+
+
+@pytest.mark.parametrize(("paths_", "expected"), [("none", 5), ("2", 2)])
+def test_paths_that_are_fair_in_expectation(nas, tiny, tmp_path, monkeypatch, paths_, expected):
+    options = ["supernet.sampler=expectation-fair", f"supernet.paths={paths_}"]
+    options = [part for one in options for part in ("--set", one)]
+    rows, _ = paths(nas, monkeypatch, tmp_path / "run", *tiny(), *options)
+    assert rows.shape == (expected * 15, 8)
+
+
+def test_gradients_are_reduced_as_asked(nas, tiny, tmp_path):
+    losses = {}
+    for reduction in ("sum", "mean"):
+        out = tmp_path / reduction
+        option = [
+            "supernet.sampler=strict-fair",
+            f"supernet.reduction={reduction}",
+            "train.clip=none",
+        ]
+        settings = [part for one in option for part in ("--set", one)]
+        assert nas("train", "--out", out, *tiny(), *settings).exit_code == 0
+        losses[reduction] = json.loads((out / "train/summary.json").read_text())["loss"]
+    # The same paths and images: only the length of the steps differs.
+    assert losses["sum"] != losses["mean"]
+
+
 def test_a_supernet_of_ranges_is_searched_anywhere(nas, trained, tmp_path):
     run = shutil.copytree(trained, tmp_path / "run")
     result = nas("search", run, "--limit", "macs<=25%", "--limit", "traffic<=60%", "--json")

@@ -1,8 +1,10 @@
-"""A step of a supernet against the same step of the stand-alone network of its path.
+"""A step of a supernet against the same step of the stand-alone network of its path, and a
+strictly fair step of m paths against m steps of one path each.
 
-Both are trained by the one training loop, in two threads that take turns step by step, so that
-whatever else the machine does meets both. Before each step that is timed the supernet runs one of
-a random path and the network one of its own: a path's weights are as cold as in a real training.
+Both of a pair are trained by the one training loop, in two threads that take turns, so that
+whatever else the machine does meets both. Before each step that is timed against a network's the
+supernet runs one of a random path and the network one of its own: a path's weights are as cold as
+in a real training; the paths of a fair step are cold anyway.
 The clock on the wall decides; the thread's, which stands still while another process has the core,
 is printed beside it to tell a slow step from a busy machine.
 """
@@ -15,11 +17,11 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from nas_samplers import Optimiser, Phase, load_data, run_network, train
+from nas_samplers import Optimiser, Phase, StrictFair, load_data, run_network, train
 from nas_spaces import published
 from nas_spaces.torch import Supernet
 
-ROUNDS, WARM_UP = 60, 5
+ROUNDS, FAIR_ROUNDS, WARM_UP = 60, 30, 5
 CASES = {"spos-shufflenet": (64, 16), "nas-bench-macro": (32, 16)}  # pixels, images a step
 
 
@@ -120,6 +122,83 @@ def test_supernet_step_against_static_step(name):
     for i, clock in enumerate(("wall", "thread")):
         print(
             f"  {clock:6s} supernet {np.median(ours[:, i]) * 1e3:.1f} ms, static "
+            f"{np.median(theirs[:, i]) * 1e3:.1f} ms; ratio {ratio[i]:.3f} "
+            f"({low[i]:.3f} to {high[i]:.3f})"
+        )
+    assert ratio[0] <= 1.10
+
+
+class Portions:
+    """A sampler of strictly fair rows, m a step or one a step, that times every m paths."""
+
+    def __init__(self, player, turns, space, at_once):
+        self.player, self.turns, self.at_once = player, turns, at_once
+        self.sampler = StrictFair(space, rng=np.random.default_rng(0))
+        self.waiting, self.begun, self.seconds = [], None, []
+
+    def ask(self):
+        if not self.waiting:
+            now = np.array([time.perf_counter(), time.thread_time()])
+            if self.begun is not None:
+                self.seconds.append(now - self.begun)
+                self.turns.finish(self.player)
+            self.turns.wait(self.player)
+            torch.set_num_threads(1)  # of this thread
+            self.begun = np.array([time.perf_counter(), time.thread_time()])
+            rows = self.sampler.ask()
+            self.waiting = [rows] if self.at_once else list(rows[:, None])
+        return self.waiting.pop(0)
+
+    def state_dict(self):
+        return {}
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_strictly_fair_step_against_single_path_steps(name):
+    resolution, batch = CASES[name]
+    space = published.load(name, resolution=resolution, classes=10)
+    images = load_data("synthetic", resolution=resolution, device="cpu", seed=0).train
+    turns, passes, steps, failures = Turns(), {}, {}, []
+    samplers = [Portions(player, turns, space, at_once=player == 0) for player in (0, 1)]
+    m = samplers[0].sampler.rows
+    portions = FAIR_ROUNDS + WARM_UP
+
+    def tally(counts):
+        thread = threading.current_thread()
+        counts[thread] = counts.get(thread, 0) + 1
+
+    def play(sampler):
+        supernet = Supernet(space, generator=torch.Generator().manual_seed(0))
+        supernet.register_forward_pre_hook(lambda module, args: tally(passes))
+        # One step more, which ends the last portion.
+        number = portions * (1 if sampler.at_once else m) + 1
+        phase = Phase("step", sampler, number, Optimiser(lr=0.01), batch)
+        try:
+            train(supernet, [phase], images, seed=0, device=torch.device("cpu"), log_every=1000)
+        except BaseException as error:
+            failures.append(error)
+            raise
+        finally:
+            turns.finish(sampler.player)
+
+    handle = register_optimizer_step_pre_hook(lambda *args: tally(steps))
+    threads = [threading.Thread(target=play, args=[sampler]) for sampler in samplers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    handle.remove()
+    assert not failures
+
+    assert [steps[thread] for thread in threads] == [portions + 1, portions * m + 1]
+    assert [passes[thread] for thread in threads] == [(portions + 1) * m, portions * m + 1]
+    ours, theirs = (np.array(sampler.seconds[WARM_UP:]) for sampler in samplers)
+    assert ours.shape == theirs.shape == (FAIR_ROUNDS, 2)
+    low, ratio, high = np.percentile(ours / theirs, [25, 50, 75], axis=0)
+    print(f"\n{name} {resolution} px, batch {batch}: {m} paths")
+    for i, clock in enumerate(("wall", "thread")):
+        print(
+            f"  {clock:6s} one fair step {np.median(ours[:, i]) * 1e3:.1f} ms, {m} steps "
             f"{np.median(theirs[:, i]) * 1e3:.1f} ms; ratio {ratio[i]:.3f} "
             f"({low[i]:.3f} to {high[i]:.3f})"
         )

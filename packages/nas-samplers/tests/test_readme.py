@@ -10,7 +10,7 @@ TRAINING = [block for block in BLOCKS if "train(" in block]
 
 def test_there_are_examples():
     assert len(TRAINING) == 2
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4
 
 
 @pytest.mark.parametrize("block", TRAINING)
@@ -25,10 +25,23 @@ def test_the_trainings_run(block, capsys):
 
 
 def test_the_ranges_are_those_of_the_text(capsys):
-    [block] = [block for block in BLOCKS if block not in TRAINING]
+    [block] = [block for block in BLOCKS if "cost_ranges" in block]
     names = {}
     exec(compile(block, str(README), "exec"), names)
     assert len(names["sets"]) == 7
     *counts, drawn = capsys.readouterr().out.splitlines()
     assert sum(int(line.split()[-1]) for line in counts) > 1000
     assert 0.87 * 1500 < int(drawn.strip("[]")) < 1.1 * 1500
+
+
+def test_the_columns_of_a_fair_step_are_permutations(capsys):
+    [block] = [block for block in BLOCKS if "StrictFair" in block]
+    names = {}
+    exec(compile(block, str(README), "exec"), names)
+    shown = capsys.readouterr().out
+    columns = re.findall(r"(\d) (\d) (\d)", shown)
+    assert len(columns) == 8
+    assert all(sorted(column) == ["0", "1", "2"] for column in columns)
+    assert shown.rstrip().endswith("()")
+    # 0.045 / 3, as the text says.
+    assert names["slower"].optimiser.lr * names["uniform"].k == names["optimiser"].lr

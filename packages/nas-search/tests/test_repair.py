@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nas_search import repair
+from nas_search import Repair
 from nas_spaces import FeasibleSet, Limit
 
 
@@ -15,7 +15,7 @@ def test_repaired_rows_are_feasible_and_near(spos, macs, rng):
     archs = spos.sample(200, rng=rng)
     outside = archs[~feasible.contains(archs)]
     assert len(outside) > 100
-    mended = repair(feasible, outside, rng=rng)
+    mended = Repair(feasible)(outside, rng=rng)
     assert mended.dtype == np.int64
     assert len(mended) == len(outside)
     assert feasible.contains(mended).all()
@@ -28,7 +28,7 @@ def test_repaired_rows_are_feasible_and_near(spos, macs, rng):
 def test_feasible_rows_stay(spos, macs, rng):
     feasible = FeasibleSet(spos, [Limit(macs(spos), upper=330e6)])
     archs = feasible.sample(50, rng=rng)
-    np.testing.assert_array_equal(repair(feasible, archs, rng=rng), archs)
+    np.testing.assert_array_equal(Repair(feasible)(archs, rng=rng), archs)
 
 
 def test_all_limits_hold(spos, macs, additive_error, rng):
@@ -38,7 +38,7 @@ def test_all_limits_hold(spos, macs, additive_error, rng):
     ]
     feasible = FeasibleSet(spos, limits)
     archs = spos.sample(100, rng=rng)
-    mended = repair(feasible, archs, rng=rng)
+    mended = Repair(feasible)(archs, rng=rng)
     assert feasible.contains(mended).all()
     assert len(mended) > 80
 
@@ -49,11 +49,11 @@ def test_dead_ends_are_left_out(spos, macs, rng):
     # A window so small that single changes rarely end in it.
     feasible = FeasibleSet(spos, [Limit(table, lower=300e6, upper=300.01e6)])
     archs = spos.sample(50, rng=rng)
-    mended = repair(feasible, archs, rng=rng)
+    mended = Repair(feasible)(archs, rng=rng)
     assert len(mended) < 50
     assert feasible.contains(mended).all()
     cheapest = FeasibleSet(spos, [Limit(table, upper=least)])
-    assert (table(repair(cheapest, archs, rng=rng)) == least).all()
+    assert (table(Repair(cheapest)(archs, rng=rng)) == least).all()
 
 
 def test_dropped_options_are_not_used(macro, macs, rng):
@@ -61,7 +61,7 @@ def test_dropped_options_are_not_used(macro, macs, rng):
     alive[2, 0] = alive[5, 1] = False
     space = macro.restrict(alive)
     feasible = FeasibleSet(space, [Limit(macs(space), upper=60e6)])
-    mended = repair(feasible, space.sample(50, rng=rng), rng=rng)
+    mended = Repair(feasible)(space.sample(50, rng=rng), rng=rng)
     assert len(mended) == 50
     assert feasible.contains(mended).all()
 
@@ -70,7 +70,7 @@ def test_seeds_decide(spos, macs):
     feasible = FeasibleSet(spos, [Limit(macs(spos), lower=320e6, upper=325e6)])
     archs = spos.sample(20, rng=np.random.default_rng(3))
     first, again, other = (
-        repair(feasible, archs, rng=np.random.default_rng(seed)) for seed in (0, 0, 1)
+        Repair(feasible)(archs, rng=np.random.default_rng(seed)) for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
@@ -78,4 +78,4 @@ def test_seeds_decide(spos, macs):
 
 def test_nothing_in_nothing_out(spos, macs, rng):
     feasible = FeasibleSet(spos, [Limit(macs(spos), upper=330e6)])
-    assert repair(feasible, spos.sample(0, rng=rng), rng=rng).shape == (0, 20)
+    assert Repair(feasible)(spos.sample(0, rng=rng), rng=rng).shape == (0, 20)

@@ -17,7 +17,7 @@ from attrs.validators import and_, ge, gt, in_, le, lt, optional
 from cattrs import transform_error
 from cattrs.v import format_exception
 
-from nas_cli.recipes import DEFAULT_SPACES, RECIPES, SCALES, scale_of
+from nas_cli.recipes import DEFAULT_SPACES, RECIPES, defaults, scale_of
 from nas_cli.spaces import load_space
 from nas_spaces import InputError, nearest
 
@@ -58,14 +58,19 @@ class ImagesConfig:
 class SupernetConfig:
     """The supernet.
 
-    ``sampler``: what draws the paths: ``uniform``, or ``constrained`` to ranges of cost around the
-    limit (the first on macs, otherwise the first); ``auto`` is constrained where there is a limit,
-    and stands in no run's settings. ``affine``: whether norms have a scale and a shift.
+    ``sampler``: what draws the paths: ``uniform``; ``constrained`` to ranges of cost around the
+    limit (the first on macs, otherwise the first); ``strict-fair``, every candidate once a step;
+    ``expectation-fair``, ``paths`` uniform ones a step (None: as many as the largest choice has
+    options); ``auto`` is constrained where there is a limit, else uniform, and stands in no run's
+    settings. ``reduction``: what the gradients of several paths make of a step, their sum or their
+    mean. ``affine``: whether norms have a scale and a shift.
     ``scheme``: of the initial weights, of stand-alone networks too, see
     `nas_spaces.torch.initialise`.
     """
 
-    sampler: Literal["auto", "uniform", "constrained"] = "auto"
+    sampler: Literal["auto", "uniform", "constrained", "strict-fair", "expectation-fair"] = "auto"
+    paths: int | None = field(default=None, validator=optional(ge(1)))
+    reduction: Literal["sum", "mean"] = "sum"
     affine: bool = True
     scheme: Literal["kaiming", "zero-residual", "spos"] = "zero-residual"
 
@@ -105,14 +110,18 @@ def _norms_need_several(_: Any, attribute: Any, value: int) -> None:
 class SearchConfig:
     """How the supernet is searched.
 
-    ``population``, ``parents``, ``crossover``, ``mutation``, ``mutation_probability``,
-    ``generations``: of evolution; the budget of distinct architectures is population x
-    generations, and random search gets the same. ``recalibration_images``: training images for
+    ``searcher``: ``evolution``, or ``nsga2`` for several objectives. ``objectives``: what is
+    minimised, ``error`` and costs; evolution orders by the first and breaks ties by the next.
+    ``population``, ``parents`` (of evolution), ``crossover`` and ``mutation`` (children of a
+    generation; their shares, for nsga2), ``mutation_probability``, ``generations``: the budget of
+    distinct architectures is population x generations, and random search gets the same.
+    ``recalibration_images``: training images for
     the norm statistics of each architecture. ``evaluation_images``: held-out images, 0 for all.
     ``fold``: merge norms into convolutions for the evaluation (faster, rounds differently).
     """
 
-    searcher: Literal["evolution"] = "evolution"
+    searcher: Literal["evolution", "nsga2"] = "evolution"
+    objectives: tuple[str, ...] = ("error",)
     population: int = field(default=50, validator=ge(2))
     parents: int = field(default=10, validator=ge(1))
     crossover: int = field(default=25, validator=ge(0))
@@ -179,10 +188,11 @@ def resolve(overrides: Iterable[Mapping[str, Any]]) -> Config:
     recipe = _merge({"threads": _cores(), "images": {}, "space": ""}, RECIPES[method])
     # Types are checked before values decide which scale the settings are for.
     asked = _structure(_merge(recipe, given))
-    space = asked.space or DEFAULT_SPACES[scale_of(asked.data, asked.resolution)]
+    scale = scale_of(asked.data, asked.resolution)
+    space = asked.space or defaults(method, scale).get("space") or DEFAULT_SPACES[scale]
     resolution = asked.resolution or load_space(space).input_shape[1]
-    scale = SCALES[scale_of(asked.data, resolution)]
-    return _decide(_structure(_merge(_merge(recipe, scale), {**given, "space": space})))
+    adapted = defaults(method, scale_of(asked.data, resolution))
+    return _decide(_structure(_merge(_merge(recipe, adapted), {**given, "space": space})))
 
 
 def override(config: Config, overrides: Iterable[Mapping[str, Any]]) -> Config:

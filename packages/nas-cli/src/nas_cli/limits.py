@@ -89,9 +89,11 @@ def parse_limit(text: str) -> LimitText:
     return LimitText(metric, sign, value * UNITS.get(unit, 1.0), unit == "%")
 
 
-def cost_tables(space: SearchSpace, limits: Iterable[str] = ()) -> dict[str, Table]:
-    """Return the costs that a search records, by name: macs, params and whatever is limited."""
-    names = dict.fromkeys((*RECORDED, *(parse_limit(text).metric for text in limits)))
+def cost_tables(
+    space: SearchSpace, limits: Iterable[str] = (), more: Iterable[str] = ()
+) -> dict[str, Table]:
+    """Return the costs that a search records, by name: macs, params, what is limited, and more."""
+    names = dict.fromkeys((*RECORDED, *(parse_limit(text).metric for text in limits), *more))
     return {name: METRICS[name](space) for name in names}
 
 

@@ -1,7 +1,7 @@
 """The second stage: search the trained supernet, and random search beside it as the baseline."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +10,28 @@ import torch
 
 import nas_search
 from nas_cli.config import Config, SearchConfig, differences, override
-from nas_cli.limits import build_limits, cost_tables
+from nas_cli.limits import METRICS, build_limits, cost_tables
 from nas_cli.progress import stage
 from nas_cli.run import MAIN_SEARCH, Run, read_json, write_json
 from nas_cli.stage_train import trained_supernet
 from nas_cli.workshop import RANDOM, RECALIBRATION, SEARCH, Workshop
 from nas_samplers import SupernetError
-from nas_spaces import FeasibleSet, History, InputError, replace_file
+from nas_spaces import (
+    FeasibleSet,
+    History,
+    InputError,
+    Metric,
+    Searcher,
+    Table,
+    nearest,
+    replace_file,
+)
 from nas_spaces.torch import Supernet
 
 __all__ = ["check_search", "search", "search_settings"]
+
+# The column of the supernet's error; the other objectives are costs.
+ERROR = "error"
 
 
 def search_settings(
@@ -76,32 +88,70 @@ def check_search(shop: Workshop) -> FeasibleSet:
     """
     config = shop.run.config
     feasible = build_limits(shop.space, config.limits)
+    _costs(shop)
     # One proposal shows whether several limits can be met at once.
     _searchers(shop, feasible, config.search)["history"].ask()
     return feasible
 
 
-def _searchers(
-    shop: Workshop, feasible: FeasibleSet, config: SearchConfig
-) -> dict[str, nas_search.Evolution | nas_search.Random]:
+def _evolution(shop: Workshop, feasible: FeasibleSet, config: SearchConfig) -> Searcher:
+    return nas_search.Evolution(
+        shop.space,
+        rng=shop.rng(SEARCH),
+        feasible=feasible,
+        population=config.population,
+        parents=config.parents,
+        crossover=config.crossover,
+        mutation=config.mutation,
+        mutation_probability=config.mutation_probability,
+    )
+
+
+def _nsga2(shop: Workshop, feasible: FeasibleSet, config: SearchConfig) -> Searcher:
+    return nas_search.NSGA2(
+        shop.space,
+        rng=shop.rng(SEARCH),
+        feasible=feasible,
+        population=config.population,
+        mutation=config.mutation / max(config.crossover + config.mutation, 1),
+        mutation_probability=config.mutation_probability,
+    )
+
+
+SEARCHERS: dict[str, Callable[[Workshop, FeasibleSet, SearchConfig], Searcher]] = {
+    "evolution": _evolution,
+    "nsga2": _nsga2,
+}
+"""Setting ``search.searcher`` -> what proposes architectures."""
+
+
+def _searchers(shop: Workshop, feasible: FeasibleSet, config: SearchConfig) -> dict[str, Searcher]:
     """Return the search and its baseline by the names of their files."""
     try:
-        evolution = nas_search.Evolution(
-            shop.space,
-            rng=shop.rng(SEARCH),
-            feasible=feasible,
-            population=config.population,
-            parents=config.parents,
-            crossover=config.crossover,
-            mutation=config.mutation,
-            mutation_probability=config.mutation_probability,
-        )
+        chosen = SEARCHERS[config.searcher](shop, feasible, config)
     except InputError as error:
         raise InputError(f"search: {error}; change it by --set search.KEY=VALUE") from error
     random = nas_search.Random(
         shop.space, rng=shop.rng(RANDOM), feasible=feasible, batch=config.population
     )
-    return {"history": evolution, "random": random}
+    return {"history": chosen, "random": random}
+
+
+def _costs(shop: Workshop) -> dict[str, Table]:
+    """Return the costs that the search records, objectives and limits included."""
+    config = shop.run.config
+    objectives = config.search.objectives
+    known = (ERROR, *METRICS)
+    for name in objectives:
+        if name not in known:
+            raise InputError(f"search.objectives: {name!r} is unknown: {nearest(name, known)}")
+    if ERROR not in objectives or len(set(objectives)) < len(objectives):
+        raise InputError(
+            f"search.objectives is {', '.join(objectives) or 'empty'}; it names {ERROR!r} and what "
+            'else is to be small, each once, like \'["error", "macs"]\''
+        )
+    costs = [name for name in objectives if name != ERROR]
+    return cost_tables(shop.space, config.limits, costs)
 
 
 def search(shop: Workshop, name: str) -> None:
@@ -132,8 +182,8 @@ def search(shop: Workshop, name: str) -> None:
     history = found["history"].history
     if name == MAIN_SEARCH:
         replace_file(run.path / "history.csv", history.to_csv())
-    winner = nas_search.best(history, ["error", "macs"])
-    names = ("error", *cost_tables(shop.space, config.limits))
+    winner = nas_search.best(history, [ERROR, "macs"])
+    names = (ERROR, *_costs(shop))
     record = {
         "name": name,
         "limits": [str(limit) for limit in feasible.limits],
@@ -190,7 +240,7 @@ def _run_search(
     shop: Workshop,
     folder: Path,
     label: str,
-    searcher: nas_search.Evolution | nas_search.Random,
+    searcher: Searcher,
     error: SupernetError,
     feasible: FeasibleSet,
 ) -> nas_search.SearchResult:
@@ -208,6 +258,11 @@ def _run_search(
             done += finished
             update(done, note)
 
+        metrics: dict[str, Metric] = {ERROR: attrs.evolve(error, on_progress=on_progress)}
+        metrics |= _costs(shop)
+        objectives = [metrics.pop(name) for name in config.objectives]
+        record = list(metrics.values())
+
         def keep(state: dict[str, Any]) -> None:
             nonlocal done, note
             write_json(saved, state)
@@ -218,11 +273,11 @@ def _run_search(
 
         result = nas_search.search(
             searcher,
-            [attrs.evolve(error, on_progress=on_progress)],
+            objectives,
             space=shop.space,
             budget=budget,
             feasible=feasible,
-            record=list(cost_tables(shop.space, shop.run.config.limits).values()),
+            record=record,
             resume=state,
             checkpoint=keep,
         )

@@ -3,11 +3,22 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 import torch
 
 from nas_cli.run import write_json
 from nas_cli.workshop import INITIAL, ORDER, PATHS, Workshop, fit, phase
-from nas_samplers import Constrained, Uniform, load_weights
+from nas_samplers import (
+    Constrained,
+    ExpectationFair,
+    Phase,
+    StrictFair,
+    Uniform,
+    load_weights,
+    mean_rows,
+    sum_rows,
+)
+from nas_samplers.train import Weigh
 from nas_spaces import InputError, Sampler
 from nas_spaces.torch import Supernet
 
@@ -23,13 +34,22 @@ def check_train(shop: Workshop) -> None:
     config = shop.run.config
     if (shop.run.train / "summary.json").exists():
         return
-    phase("supernet", config.train, _sampler(shop), shop.data.train)
+    _phase(shop)
     if config.weights is not None and not _begun(shop):
         load_weights(_supernet(shop), Path(config.weights))
 
 
 def _uniform(shop: Workshop) -> Sampler:
     return Uniform(shop.space, rng=shop.rng(PATHS))
+
+
+def _strict_fair(shop: Workshop) -> Sampler:
+    return StrictFair(shop.space, rng=shop.rng(PATHS))
+
+
+def _expectation_fair(shop: Workshop) -> Sampler:
+    k = shop.run.config.supernet.paths or max(shop.space.num_options, default=1)
+    return ExpectationFair(shop.space, k=k, rng=shop.rng(PATHS))
 
 
 def _constrained(shop: Workshop) -> Sampler:
@@ -39,12 +59,22 @@ def _constrained(shop: Workshop) -> Sampler:
 SAMPLERS: dict[str, Callable[[Workshop], Sampler]] = {
     "uniform": _uniform,
     "constrained": _constrained,
+    "strict-fair": _strict_fair,
+    "expectation-fair": _expectation_fair,
 }
 """Setting ``supernet.sampler`` -> what draws the paths."""
 
+REDUCTIONS: dict[str, Weigh] = {"sum": sum_rows, "mean": mean_rows}
+"""Setting ``supernet.reduction`` -> what the gradient of each of a step's paths counts."""
 
-def _sampler(shop: Workshop) -> Sampler:
-    return SAMPLERS[shop.run.config.supernet.sampler](shop)
+
+def _phase(shop: Workshop) -> Phase:
+    config = shop.run.config
+    sampler = SAMPLERS[config.supernet.sampler](shop)
+    return attrs.evolve(
+        phase("supernet", config.train, sampler, shop.data.train),
+        weigh=REDUCTIONS[config.supernet.reduction],
+    )
 
 
 def _within(shop: Workshop) -> str:
@@ -80,7 +110,7 @@ def train_supernet(shop: Workshop) -> None:
     summary, seconds = fit(
         shop,
         supernet,
-        phase("supernet", config.train, _sampler(shop), images),
+        _phase(shop),
         images,
         config.train,
         seed=shop.seed(ORDER),

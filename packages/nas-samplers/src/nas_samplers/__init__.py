@@ -14,6 +14,7 @@ from nas_samplers.checkpoint import load_weights
 from nas_samplers.constrained import Constrained, cost_ranges
 from nas_samplers.data import ImageData, load_data
 from nas_samplers.evaluate import SupernetError, evaluate
+from nas_samplers.fair import ExpectationFair, StrictFair
 from nas_samplers.optimiser import Optimiser
 from nas_samplers.standalone import run_network, top1_error, wrong_answers
 from nas_samplers.train import DivergedError, Phase, Summary, mean_rows, sum_rows, train
@@ -22,9 +23,11 @@ from nas_samplers.uniform import Uniform
 __all__ = [
     "Constrained",
     "DivergedError",
+    "ExpectationFair",
     "ImageData",
     "Optimiser",
     "Phase",
+    "StrictFair",
     "Summary",
     "SupernetError",
     "Uniform",

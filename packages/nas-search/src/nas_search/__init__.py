@@ -18,24 +18,38 @@ A searcher proposes rows and is told their values; `search` is the loop around i
 (0.5, 4.0)
 """
 
+from nas_search.candidate_table import CandidateTable
 from nas_search.compare import Difference, difference
 from nas_search.evolution import Evolution
-from nas_search.pareto import non_dominated
+from nas_search.nsga2 import NSGA2, Mutator
+from nas_search.pareto import crowding, fronts, non_dominated
+from nas_search.progressive import Progressive, largest
 from nas_search.random import Random
 from nas_search.rank import Kendall, kendall
-from nas_search.repair import repair
+from nas_search.repair import Repair
 from nas_search.search import SearchResult, best, search
+from nas_search.specialise import Replacement, Specialised, specialise
 
 __all__ = [
+    "NSGA2",
+    "CandidateTable",
     "Difference",
     "Evolution",
     "Kendall",
+    "Mutator",
+    "Progressive",
     "Random",
+    "Repair",
+    "Replacement",
     "SearchResult",
+    "Specialised",
     "best",
+    "crowding",
     "difference",
+    "fronts",
     "kendall",
+    "largest",
     "non_dominated",
-    "repair",
     "search",
+    "specialise",
 ]

@@ -7,7 +7,7 @@ from attrs import define, field
 from numpy.typing import ArrayLike, NDArray
 
 from nas_search import candidates
-from nas_search.repair import repair
+from nas_search.repair import Repair
 from nas_spaces import FeasibleSet, InputError, SearchSpace
 from nas_spaces.protocols import State
 
@@ -15,8 +15,6 @@ __all__ = ["Evolution", "cross", "mutate"]
 
 # Children made for each one wanted before random rows take their place (official code).
 TRIES = 10
-# Children repaired for each one that is still wanted after that.
-REPAIRS = 2
 
 
 def cross(parents: NDArray[np.int64], n: int, *, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -59,7 +57,7 @@ class Evolution:
 
     - Children that miss a limit or build a network seen before are thrown away, as in the paper.
       Where 10 tries for each child wanted were not enough, those that missed a limit are brought
-      inside by `repair`, gene by gene, and only then random feasible rows fill the population (as
+      inside by `Repair`, gene by gene, and only then random feasible rows fill the population (as
       they do in the official code at once; without them it would shrink). In a window of 1M
       multiply-adds of SPOS's space, where hardly a child is feasible, 6 generations then find
       more than 10 did with random rows (synthetic additive error, mean of 15 seeds).
@@ -104,6 +102,7 @@ class Evolution:
     mutation: int = field(default=25, kw_only=True)
     mutation_probability: float = field(default=0.1, kw_only=True)
     _allowed: FeasibleSet = field(init=False, repr=False)
+    _repair: Repair = field(init=False, repr=False)
     # Canonical rows, as bytes: proposed or told, and told.
     _visited: set[bytes] = field(factory=set, init=False, repr=False)
     _told: set[bytes] = field(factory=set, init=False, repr=False)
@@ -127,6 +126,7 @@ class Evolution:
                 "for no mutants give mutation=0"
             )
         self._allowed = candidates.check_feasible(self.space, self.feasible)
+        self._repair = Repair(self._allowed)
         self._best = np.zeros((0, self.space.num_choices), dtype=np.int64)
         self._best_values = np.zeros((0, 0))
 
@@ -139,7 +139,7 @@ class Evolution:
         rows: list[NDArray[np.int64]] = []
         if len(self._best):
             crossed = cross(self._best, TRIES * self.crossover, rng=self.rng)
-            rows.extend(self._new(crossed, self.crossover))
+            rows.append(self._new(crossed, self.crossover))
             mutated = mutate(
                 self._best,
                 TRIES * self.mutation,
@@ -147,20 +147,13 @@ class Evolution:
                 self.mutation_probability,
                 rng=self.rng,
             )
-            rows.extend(self._new(mutated, self.mutation))
+            rows.append(self._new(mutated, self.mutation))
         missing = self.population - sum(len(part) for part in rows)
         rows.append(candidates.fresh(self._allowed, missing, self._visited, rng=self.rng))
         return np.concatenate(rows)
 
-    def _new(self, children: NDArray[np.int64], n: int) -> list[NDArray[np.int64]]:
-        """Return up to ``n`` new feasible rows of or near ``children``, in parts."""
-        found = candidates.take_new(self._allowed, children, n, self._visited)
-        missing = n - len(found)
-        if not missing:
-            return [found]
-        outside = children[~self._allowed.contains(children)]
-        mended = repair(self._allowed, outside[: REPAIRS * missing], rng=self.rng)
-        return [found, candidates.take_new(self._allowed, mended, missing, self._visited)]
+    def _new(self, children: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+        return self._repair.new(children, n, self._visited, rng=self.rng)
 
     def tell(self, archs: ArrayLike, values: ArrayLike) -> None:
         """Take values ``[n, m]`` of rows ``[n, d]``, its own or foreign ones; lower is better.

@@ -1,82 +1,119 @@
 """Feasible rows near rows that miss a limit."""
 
+from functools import cached_property
+
 import numpy as np
+from attrs import frozen
 from numpy.typing import NDArray
 
+from nas_search import candidates
 from nas_spaces import FeasibleSet, Limit, Table
 
-__all__ = ["repair"]
+__all__ = ["Repair"]
+
+# Rows repaired for each one that is wanted.
+REPAIRS = 2
 
 
-def repair(
-    feasible: FeasibleSet, archs: NDArray[np.int64], *, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Return the rows among ``archs`` ``[n, d]`` that one gene after another brought inside.
+@frozen(eq=False, slots=False)
+class Repair:
+    """Brings rows that miss a limit inside, one gene after another.
 
     All changes of one gene are looked up: one of those that are feasible is taken at random;
     where none is, the change that comes nearest to the limits, and so on, each gene at most once.
-    Rows that are feasible already stay as they are; those that reach a dead end are left out.
 
-    Args:
-        feasible: the limits.
-        archs: int64 ``[n, d]`` over live options.
-        rng: chooses between equally good changes.
+    ``feasible``: the limits.
 
-    Returns:
-        int64 ``[k, d]``, ``k <= n``, in the order of ``archs``, all of them feasible.
+    >>> from nas_spaces import published
+    >>> space = published.load("nas-bench-macro")
+    >>> depth = Table.from_primitives(space, "depth", "blocks", lambda p: p.name == "depthwise")
+    >>> repair = Repair(FeasibleSet(space, [Limit(depth, upper=2)]))
+    >>> rows = repair(np.full((1, 8), 2), rng=np.random.default_rng(0))
+    >>> depth(rows).tolist(), int((rows != 2).sum())
+    ([2], 6)
     """
-    scales = [_scale(feasible, limit) for limit in feasible.limits]
-    mended = [_mend(feasible, row, scales, rng) for row in archs]
-    rows = [row for row in mended if row is not None]
-    return np.stack(rows) if rows else archs[:0].copy()
 
+    feasible: FeasibleSet
 
-def _mend(
-    feasible: FeasibleSet, row: NDArray[np.int64], scales: list[float], rng: np.random.Generator
-) -> NDArray[np.int64] | None:
-    space = feasible.space
-    free = np.ones(space.num_choices, dtype=bool)
-    here = _excess(feasible, row[None], scales)[0]
-    while here > 0:
-        changes = [
-            (column, option)
-            for column in np.flatnonzero(free)
-            for option in np.flatnonzero(space.mask[column])
-            if option != row[column]
-        ]
-        if not changes:
-            return None
-        rows = np.repeat(row[None], len(changes), axis=0)
-        columns, options = np.array(changes).T
-        rows[np.arange(len(rows)), columns] = options
-        excess = _excess(feasible, rows, scales)
-        best = rng.choice(np.flatnonzero(excess == excess.min()))
-        if excess[best] >= here:
-            return None
-        free[columns[best]] = False
-        row, here = rows[best], excess[best]
-    return row
+    def __call__(self, archs: NDArray[np.int64], *, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return feasible rows int64 ``[k, d]`` near rows ``[n, d]``, in their order, ``k <= n``.
 
+        Rows that are feasible already stay as they are; those that reach a dead end are left out.
 
-def _excess(
-    feasible: FeasibleSet, rows: NDArray[np.int64], scales: list[float]
-) -> NDArray[np.float64]:
-    """Return how far rows ``[n, d]`` are outside, summed over the limits; 0 inside."""
-    total = np.zeros(len(rows))
-    for limit, scale in zip(feasible.limits, scales, strict=True):
-        values = limit.metric(rows)
-        if limit.lower is not None:
-            total += np.maximum(limit.lower - values, 0) / scale
-        if limit.upper is not None:
-            total += np.maximum(values - limit.upper, 0) / scale
-    return total
+        Args:
+            archs: over live options.
+            rng: chooses between equally good changes.
+        """
+        rows = archs.copy()
+        columns, options = self._changes
+        free = np.ones(rows.shape, dtype=bool)
+        here = self._excess(rows)
+        left = np.flatnonzero(here > 0)
+        while len(left) and len(columns):
+            # [k, c, d]: every change of each row that is still outside.
+            changed = np.repeat(rows[left][:, None], len(columns), axis=1)
+            changed[:, np.arange(len(columns)), columns] = options
+            excess = self._excess(changed.reshape(-1, rows.shape[1])).reshape(len(left), -1)
+            excess[~free[left][:, columns] | (rows[left][:, columns] == options)] = np.inf
+            # The best, by chance where several are.
+            least = excess.min(axis=1)
+            ties = excess == least[:, None]
+            best = np.where(ties, rng.random(excess.shape), -1.0).argmax(axis=1)
+            better = least < here[left]
+            left, best, least = left[better], best[better], least[better]
+            rows[left, columns[best]] = options[best]
+            free[left, columns[best]] = False
+            here[left] = least
+            left = left[least > 0]
+        inside: NDArray[np.int64] = rows[here == 0]
+        return inside
 
+    def new(
+        self,
+        children: NDArray[np.int64],
+        n: int,
+        visited: set[bytes],
+        *,
+        rng: np.random.Generator,
+    ) -> NDArray[np.int64]:
+        """Return up to ``n`` feasible rows whose networks are not in ``visited``, and add them.
 
-def _scale(feasible: FeasibleSet, limit: Limit) -> float:
-    """Return what makes distances to limits of different units comparable."""
-    if isinstance(limit.metric, Table):
-        low, high = feasible.attainable(limit.metric)
-        if high > low:
-            return float(high - low)
-    ends = [abs(end) for end in (limit.lower, limit.upper) if end]
-    return max(ends, default=1.0)
+        First those among ``children``; where they are not enough, others of them repaired.
+        """
+        found = candidates.take_new(self.feasible, children, n, visited)
+        missing = n - len(found)
+        if not missing:
+            return found
+        outside = children[~self.feasible.contains(children)]
+        mended = self(outside[: REPAIRS * missing], rng=rng)
+        return np.concatenate([found, candidates.take_new(self.feasible, mended, missing, visited)])
+
+    @cached_property
+    def _changes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Columns and options of every change of one gene, ``[c]`` each."""
+        columns, options = np.nonzero(self.feasible.space.mask)
+        return columns, options
+
+    @cached_property
+    def _scales(self) -> list[float]:
+        """What makes distances to limits of different units comparable."""
+        return [self._scale(limit) for limit in self.feasible.limits]
+
+    def _scale(self, limit: Limit) -> float:
+        if isinstance(limit.metric, Table):
+            low, high = self.feasible.attainable(limit.metric)
+            if high > low:
+                return float(high - low)
+        ends = [abs(end) for end in (limit.lower, limit.upper) if end]
+        return max(ends, default=1.0)
+
+    def _excess(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return how far rows ``[n, d]`` are outside, summed over the limits; 0 inside."""
+        total = np.zeros(len(rows))
+        for limit, scale in zip(self.feasible.limits, self._scales, strict=True):
+            values = limit.metric(rows)
+            if limit.lower is not None:
+                total += np.maximum(limit.lower - values, 0) / scale
+            if limit.upper is not None:
+                total += np.maximum(values - limit.upper, 0) / scale
+        return total
