@@ -72,6 +72,7 @@ def test_commands_that_need_no_run(nas, args, says):
         (["--set", 'search.objectives=["eror"]'], "did you mean 'error'?"),
         (["--set", 'search.objectives=["macs"]'], "search.objectives is macs; it names 'error'"),
         (["--set", 'search.objectives=["error","error"]'], "each once"),
+        (["--set", "search.searcher=nsga2"], "is for several objectives, search.objectives"),
         (["--set", "search.searcher=nsga3"], "did you mean 'nsga2'?"),
         (["--set", "supernet.paths=0"], "supernet.paths must be >= 1; received 0"),
         (["--space", "no_module:space"], "there is no module 'no_module'"),

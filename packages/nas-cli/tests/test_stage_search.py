@@ -1,8 +1,10 @@
 import json
 import shutil
+import tomllib
 
 import numpy as np
 import pytest
+import tomli_w
 
 from nas_cli.limits import build_limits
 from nas_spaces import History, from_json
@@ -115,6 +117,27 @@ def test_several_objectives(nas, run):
     two = history(run, "two")
     best = two.column("error").min()
     assert result(run, "two")["values"]["error"] == best
+
+
+def test_a_run_of_an_older_version_is_searched_and_gone_on_with(nas, run):
+    config = run / "config.toml"
+    settings = tomllib.loads(config.read_text())
+    # What came later.
+    del settings["supernet"]["paths"], settings["supernet"]["reduction"]
+    del settings["search"]["objectives"]
+    config.write_text(tomli_w.dumps(settings))
+    assert nas("search", run, "--name", "old").exit_code == 0
+    known, found = run / "searches/old/search.json", run / "searches/old/result.json"
+    settings = json.loads(known.read_text())
+    del settings["search"]["objectives"]
+    known.write_text(json.dumps(settings))
+    before = found.read_bytes()
+    assert nas("search", run, "--name", "old", "--resume").exit_code == 0
+    assert found.read_bytes() == before
+    options = ["search.searcher=nsga2", 'search.objectives=["error", "macs"]']
+    options = [part for text in options for part in ("--set", text)]
+    assert nas("search", run, "--name", "two", *options).exit_code == 0
+    assert history(run, "two").names == ("generation", "error", "macs", "params")
 
 
 def test_what_a_search_says(nas, run):

@@ -9,7 +9,7 @@ import nas_hw
 from nas_cli.config import read_config
 from nas_cli.run import open_run
 from nas_samplers.checkpoint import read_checkpoint
-from nas_spaces import published
+from nas_spaces import published, to_json
 
 
 def network(run):
@@ -157,6 +157,20 @@ def test_paths_that_are_fair_in_expectation(nas, tiny, tmp_path, monkeypatch, pa
     options = [part for one in options for part in ("--set", one)]
     rows, _ = paths(nas, monkeypatch, tmp_path / "run", *tiny(), *options)
     assert rows.shape == (expected * 15, 8)
+
+
+@pytest.mark.parametrize("sampler", ["strict-fair", "expectation-fair"])
+def test_a_step_has_as_many_paths_as_a_choice_has_live_options(
+    nas, tiny, tmp_path, monkeypatch, sampler
+):
+    space = published.load("digits-mobile")
+    alive = space.mask.copy()
+    alive[:, 3:] = False
+    (tmp_path / "space.json").write_text(to_json(space.restrict(alive)))
+    options = ["--space", tmp_path / "space.json", "--limit", "macs<=80%"]
+    options += ["--set", f"supernet.sampler={sampler}"]
+    rows, _ = paths(nas, monkeypatch, tmp_path / "run", *tiny(), *options)
+    assert rows.shape == (3 * 15, 8)
 
 
 def test_gradients_are_reduced_as_asked(nas, tiny, tmp_path):

@@ -70,7 +70,10 @@ def test_a_table_of_another_space_is_refused(macro, spos):
     [
         ({"format": 99}, "format 99"),
         ({"start": [0, 1]}, "2 columns"),
-        ({"start": "no"}, "no candidate table"),
+        ({"start": "no"}, "1 dimensions"),
+        ({"start": [0.5] * 8}, "architectures are integers"),
+        ({"start": [10**30] * 8}, "architectures are integers"),
+        ({"base_error": 10**400}, "no candidate table"),
         ({"losses": [[0.0, 1.0, "x"]] * 8}, "no candidate table"),
         ({"losses": [[0.0, 1.0, None]] * 8}, r"losses\[0, 2\] is nan; the option is live"),
         ({"losses": [[0.0] * 4] * 8}, "no candidate table"),
@@ -104,3 +107,13 @@ def test_parts_that_do_not_fit_are_refused(macro):
     dead = _table(_restricted(macro))
     with pytest.raises(InputError, match=r"archs\[1, 2\] is 0, an option that was not live"):
         dead.predict([dead.start, np.zeros(8, dtype=int)])
+
+
+def test_a_table_is_a_copy_of_what_it_was_made_from(macro):
+    losses, start = np.tile([0.0, 0.1, 0.2], (8, 1)), np.zeros(8, dtype=np.int32)
+    table = CandidateTable(macro, losses, start, 0.1)
+    losses += 1
+    start += 1
+    assert table.predict([[0] * 8]) == [0.1]
+    assert table.start.tolist() == [0] * 8
+    assert table.start.dtype == np.int64

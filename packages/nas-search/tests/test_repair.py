@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from nas_search import Repair
-from nas_spaces import FeasibleSet, Limit
+from nas_spaces import FeasibleSet, Limit, Table, Term
 
 
 @pytest.fixture
@@ -79,3 +79,22 @@ def test_seeds_decide(spos, macs):
 def test_nothing_in_nothing_out(spos, macs, rng):
     feasible = FeasibleSet(spos, [Limit(macs(spos), upper=330e6)])
     assert Repair(feasible)(spos.sample(0, rng=rng), rng=rng).shape == (0, 20)
+
+
+@pytest.mark.parametrize(
+    "ends", [{"upper": 2**60}, {"upper": 2.0**60}, {"lower": 2**60 + 1}, {"upper": 2**60 + 1.5}]
+)
+def test_large_integers_are_compared_exactly(macro, rng, ends):
+    values = 2**60 + np.arange(3)
+    feasible = FeasibleSet(macro, [Limit(Table(macro, "c", "1", [Term((0,), values)]), **ends)])
+    mended = Repair(feasible)(macro.sample(100, rng=rng), rng=rng)
+    assert len(mended) == 100
+    assert feasible.contains(mended).all()
+
+
+@pytest.mark.parametrize("ends", [{"upper": 2**70}, {"lower": -(2**70)}, {"upper": 1e30}])
+def test_ends_beyond_all_integers_change_nothing(macro, macs, rng, ends):
+    archs = macro.sample(20, rng=rng)
+    tables = [macs(macro), Table(macro, "constant", "1", [], constant=4)]
+    repair = Repair(FeasibleSet(macro, [Limit(table, **ends) for table in tables]))
+    np.testing.assert_array_equal(repair(archs, rng=rng), archs)

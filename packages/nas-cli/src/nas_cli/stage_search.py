@@ -150,6 +150,11 @@ def _costs(shop: Workshop) -> dict[str, Table]:
             f"search.objectives is {', '.join(objectives) or 'empty'}; it names {ERROR!r} and what "
             'else is to be small, each once, like \'["error", "macs"]\''
         )
+    if config.search.searcher == "nsga2" and len(objectives) == 1:
+        raise InputError(
+            "search.searcher=nsga2 is for several objectives, search.objectives is error alone; "
+            'add one by --set \'search.objectives=["error", "macs"]\', or leave it at evolution'
+        )
     costs = [name for name in objectives if name != ERROR]
     return cost_tables(shop.space, config.limits, costs)
 

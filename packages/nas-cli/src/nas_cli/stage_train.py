@@ -48,7 +48,9 @@ def _strict_fair(shop: Workshop) -> Sampler:
 
 
 def _expectation_fair(shop: Workshop) -> Sampler:
-    k = shop.run.config.supernet.paths or max(shop.space.num_options, default=1)
+    # As many as a strictly fair step has: options that were dropped do not count.
+    largest = int(shop.space.mask.sum(axis=1).max(initial=1))
+    k = shop.run.config.supernet.paths or largest
     return ExpectationFair(shop.space, k=k, rng=shop.rng(PATHS))
 
 

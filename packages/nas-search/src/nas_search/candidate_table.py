@@ -18,7 +18,13 @@ JSON_FORMAT = 1
 
 
 def _floats(values: ArrayLike) -> NDArray[np.float64]:
-    return np.asarray(values, dtype=np.float64)
+    return np.array(values, dtype=np.float64)
+
+
+def _integers(values: ArrayLike) -> NDArray[Any]:
+    given = np.array(values)
+    # Others are refused by the space's check.
+    return given.astype(np.int64) if given.dtype.kind in "iu" else given
 
 
 @frozen(eq=False)
@@ -51,7 +57,7 @@ class CandidateTable:
 
     space: SearchSpace
     losses: NDArray[np.float64] = field(converter=_floats)
-    start: NDArray[np.int64] = field(converter=np.asarray)
+    start: NDArray[np.int64] = field(converter=_integers)
     base_error: float
 
     def __attrs_post_init__(self) -> None:
@@ -146,9 +152,9 @@ class CandidateTable:
         try:
             for choice, row in enumerate(record["losses"]):
                 losses[choice, : len(row)] = [math.nan if one is None else one for one in row]
-            start = np.array(record["start"], dtype=np.int64)
+            start = np.array(record["start"])
             base_error = float(record["base_error"])
-        except (ValueError, TypeError, IndexError) as error:
+        except (ValueError, TypeError, IndexError, OverflowError) as error:
             raise InputError(f"this is no candidate table in JSON: {error}") from error
         return cls(space, losses, start, base_error)
 

@@ -1,5 +1,6 @@
 """Feasible rows near rows that miss a limit."""
 
+import math
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +14,7 @@ __all__ = ["Repair"]
 
 # Rows repaired for each one that is wanted.
 REPAIRS = 2
+INT64 = np.iinfo(np.int64)
 
 
 @frozen(eq=False, slots=False)
@@ -105,15 +107,21 @@ class Repair:
             if high > low:
                 return float(high - low)
         ends = [abs(end) for end in (limit.lower, limit.upper) if end]
-        return max(ends, default=1.0)
+        return float(max(ends, default=1.0))
 
     def _excess(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return how far rows ``[n, d]`` are outside, summed over the limits; 0 inside."""
         total = np.zeros(len(rows))
         for limit, scale in zip(self.feasible.limits, self._scales, strict=True):
-            values = limit.metric(rows)
-            if limit.lower is not None:
-                total += np.maximum(limit.lower - values, 0) / scale
-            if limit.upper is not None:
-                total += np.maximum(values - limit.upper, 0) / scale
+            values = np.asarray(limit.metric(rows))
+            lower, upper = limit.lower, limit.upper
+            if values.dtype.kind in "iu":
+                # As in Limit.holds: float64 would round integers beyond 2^53.
+                values = values.astype(np.int64)
+                lower = None if lower is None else max(math.ceil(lower), INT64.min)
+                upper = None if upper is None else min(math.floor(upper), INT64.max)
+            if lower is not None:
+                total += (lower - np.minimum(values, lower)) / scale
+            if upper is not None:
+                total += (np.maximum(values, upper) - upper) / scale
         return total
