@@ -174,6 +174,7 @@ def search(shop: Workshop, name: str) -> None:
         shop.say(f"search {name}: finished already")
         return
     feasible = check_search(shop)
+    costs = _costs(shop)
     error = _error(shop, trained_supernet(shop))
     if not known.exists():
         write_json(known, {"limits": list(config.limits), "search": attrs.asdict(config.search)})
@@ -181,14 +182,14 @@ def search(shop: Workshop, name: str) -> None:
     event = {"event": "stage", "stage": f"search/{name}"}
     run.event({**event, "status": "begun"})
     found = {
-        label: _run_search(shop, folder, label, searcher, error, feasible)
+        label: _run_search(shop, folder, label, searcher, error, costs, feasible)
         for label, searcher in _searchers(shop, feasible, config.search).items()
     }
     history = found["history"].history
     if name == MAIN_SEARCH:
         replace_file(run.path / "history.csv", history.to_csv())
     winner = nas_search.best(history, [ERROR, "macs"])
-    names = (ERROR, *_costs(shop))
+    names = (ERROR, *costs)
     record = {
         "name": name,
         "limits": [str(limit) for limit in feasible.limits],
@@ -247,6 +248,7 @@ def _run_search(
     label: str,
     searcher: Searcher,
     error: SupernetError,
+    costs: dict[str, Table],
     feasible: FeasibleSet,
 ) -> nas_search.SearchResult:
     """Run one searcher; its state is saved after every generation."""
@@ -264,7 +266,7 @@ def _run_search(
             update(done, note)
 
         metrics: dict[str, Metric] = {ERROR: attrs.evolve(error, on_progress=on_progress)}
-        metrics |= _costs(shop)
+        metrics |= costs
         objectives = [metrics.pop(name) for name in config.objectives]
         record = list(metrics.values())
 

@@ -12,6 +12,7 @@ from nas_spaces.protocols import State
 __all__ = [
     "check_feasible",
     "check_told",
+    "first_told",
     "fresh",
     "keys",
     "pack_keys",
@@ -77,6 +78,18 @@ def check_told(
 def keys(space: SearchSpace, archs: NDArray[np.int64]) -> list[bytes]:
     """Return a key for each row ``[n, d]``; rows that build the same network have the same."""
     return [row.tobytes() for row in space.canonical(archs)]
+
+
+def first_told(
+    feasible: FeasibleSet, rows: NDArray[np.int64], told: set[bytes]
+) -> NDArray[np.int64]:
+    """Return which feasible rows build networks that are not in ``told``, and add all to it."""
+    new: list[int] = []
+    for index, key in enumerate(keys(feasible.space, rows)):
+        if key not in told:
+            told.add(key)
+            new.append(index)
+    return np.array(new, dtype=np.int64)[feasible.contains(rows[new])]
 
 
 def pack_keys(seen: set[bytes], num_choices: int) -> NDArray[np.int64]:

@@ -170,13 +170,8 @@ class Evolution:
             raise InputError(
                 f"values has {told.shape[1]} columns; it had {self._best_values.shape[1]} before"
             )
-        new: list[int] = []
-        for index, key in enumerate(candidates.keys(self.space, rows)):
-            if key not in self._told:
-                self._told.add(key)
-                new.append(index)
+        able = candidates.first_told(self._allowed, rows, self._told)
         self._visited |= self._told
-        able = np.array(new, dtype=np.int64)[self._allowed.contains(rows[new])]
         if not len(able):
             return
         best = np.concatenate([self._best, rows[able]])

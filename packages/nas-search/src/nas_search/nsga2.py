@@ -185,13 +185,8 @@ class NSGA2:
             )
         if self.mutator is not None:
             self.mutator.tell(rows, told)
-        new: list[int] = []
-        for index, key in enumerate(candidates.keys(self.space, rows)):
-            if key not in self._told:
-                self._told.add(key)
-                new.append(index)
+        able = candidates.first_told(self._allowed, rows, self._told)
         self._visited |= self._told
-        able = np.array(new, dtype=np.int64)[self._allowed.contains(rows[new])]
         if not len(able):
             return
         both = np.concatenate([self._rows, rows[able]])
