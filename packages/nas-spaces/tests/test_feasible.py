@@ -19,6 +19,7 @@ from nas_spaces import elimination as elimination_module
 from nas_spaces import feasible as feasible_module
 from nas_spaces import windows as windows_module
 from nas_spaces.layers import Conv, Identity
+from nas_spaces.probable import improve
 
 
 def enumerate_rows(space):
@@ -755,7 +756,7 @@ def test_options_that_are_not_live_are_never_probable(plain, cost):
     assert row[0] != 1
 
 
-def test_what_most_probable_refuses(plain, cost, monkeypatch):
+def test_what_most_probable_refuses(plain, cost):
     feasible = FeasibleSet(plain, [Limit(cost, upper=115)])
     with pytest.raises(
         InputError, match=r"logits has shape \(4, 4\); space 'plain' has 4 choices of"
@@ -765,12 +766,126 @@ def test_what_most_probable_refuses(plain, cost, monkeypatch):
     logits[1, 2] = math.nan
     with pytest.raises(InputError, match=r"logits\[1, 2\] is nan; give a finite number, or -inf"):
         feasible.most_probable(logits)
-    monkeypatch.setattr(feasible_module, "SEARCH_BUDGET", 2)
-    # The dearest row is the most probable, so that the search has to look further.
-    rows = enumerate_rows(plain)
-    logits = np.random.default_rng(0).normal(size=plain.mask.shape)
-    logits[np.arange(4), rows[cost(rows).argmax()]] += 50
+
+
+def opposed(space, rows, rng, narrow):
+    """Two limits that pull apart, on costs that rise together; and how many rows both leave."""
+    values = [rng.integers(1, 40, size) for size in space.num_options]
+    first = Table(space, "first", "1", [Term((c,), v) for c, v in enumerate(values)])
+    other = Table(
+        space,
+        "other",
+        "1",
+        [Term((c,), v + rng.integers(0, 8, len(v))) for c, v in enumerate(values)],
+    )
+    upper = np.quantile(first(rows), 0.3)
+    lower = np.quantile(other(rows[first(rows) <= upper]), narrow)
+    limits = [Limit(first, upper=upper), Limit(other, lower=lower)]
+    return limits, rows[np.all([limit.holds(rows) for limit in limits], axis=0)]
+
+
+def test_opposed_limits_that_spend_the_search_still_have_a_row(monkeypatch):
+    space = space_of(5, 4, 5, 4, 5, 4, 5, 3)
+    rows = enumerate_rows(space)
+    columns = np.arange(8)
+    proven = best = 0
+    for trial in range(8):
+        rng = np.random.default_rng(trial)
+        limits, inside = opposed(space, rows, rng, 0.999)
+        assert 0 < len(inside) < 0.002 * space.size
+        feasible = FeasibleSet(space, limits)
+        logits = rng.normal(size=space.mask.shape)
+        scores = logits[columns, inside].sum(axis=1)
+
+        row, exact = feasible.find_most_probable(logits)
+        assert exact
+        assert (row == inside[scores.argmax()]).all()
+        with monkeypatch.context() as patch:
+            patch.setattr(feasible_module, "SEARCH_BUDGET", 20)
+            row, exact = feasible.find_most_probable(logits)
+            proven += exact
+            assert row.dtype == np.int64
+            assert feasible.contains(row[None])[0]
+            # Once more, and another set of the same limits: the same row.
+            assert (feasible.most_probable(logits) == row).all()
+            assert (FeasibleSet(space, limits).most_probable(logits) == row).all()
+        score = logits[columns, row].sum()
+        best += np.isclose(score, scores.max())
+        # No exchange of one or two options is left that would help.
+        near = inside[(inside != row).sum(axis=1) <= 2]
+        assert logits[columns, near].sum(axis=1).max(initial=-math.inf) <= score + 1e-12
+        # And among the few rows that both limits leave it is one of the most probable.
+        assert (scores > score + 1e-12).mean() <= 0.02
+    assert proven == 0
+    assert best >= 6
+
+
+def test_a_row_that_is_found_otherwise_has_no_option_that_is_never_taken(monkeypatch):
+    space = space_of(5, 4, 5, 4, 5, 4, 5, 3)
+    rng = np.random.default_rng(3)
+    limits, inside = opposed(space, enumerate_rows(space), rng, 0.995)
+    feasible = FeasibleSet(space, limits)
+    logits = rng.normal(size=space.mask.shape)
+    # Of what is feasible only rows with one option are left, and that is not a likely one.
+    kept = inside[len(inside) // 2]
+    never = logits.copy()
+    never[0, np.arange(5) != kept[0]] = never[4, np.arange(5) != kept[4]] = -math.inf
+    monkeypatch.setattr(feasible_module, "SEARCH_BUDGET", 10)
+    row, exact = feasible.find_most_probable(never)
+    assert not exact
+    assert (row[[0, 4]] == kept[[0, 4]]).all()
+    assert feasible.contains(row[None])[0]
+    # Two options a choice, of which each limit alone has rows, and both have none.
+    monkeypatch.setattr(feasible_module, "SEARCH_BUDGET", 1)
+    for _ in range(100):
+        few = np.full(space.mask.shape, -math.inf)
+        for column, size in enumerate(space.num_options):
+            few[column, rng.choice(size, 2, replace=False)] = rng.normal(size=2)
+        left = enumerate_rows(space.restrict(few > -math.inf))
+        if not feasible.contains(left).any() and all(one.holds(left).any() for one in limits):
+            break
+    else:
+        pytest.fail("no such options")
     with pytest.raises(
-        InputError, match="a search of 2 steps came to satisfies all of: cost <= 115"
+        InputError, match=r"none of the .* search of 1 steps .* whose logit is not -inf: .*first"
     ):
-        feasible.most_probable(logits)
+        feasible.find_most_probable(few)
+
+
+def test_limits_without_a_table_are_met_as_well_where_the_search_is_spent(plain, monkeypatch):
+    class Odd:
+        name, unit = "odd", "1"
+
+        def __call__(self, archs):
+            return np.asarray(archs).sum(axis=1) % 3 + np.asarray(archs)[:, 0]
+
+    rows = enumerate_rows(plain)
+    feasible = FeasibleSet(plain, [Limit(Odd(), upper=0)])
+    inside = rows[feasible.contains(rows)]
+    logits = np.random.default_rng(0).normal(size=plain.mask.shape)
+    logits[0, 2] += 20  # which no feasible row has
+    monkeypatch.setattr(feasible_module, "SEARCH_BUDGET", 5)
+    row, exact = feasible.find_most_probable(logits)
+    assert not exact
+    assert (row == inside[logits[np.arange(4), inside].sum(axis=1).argmax()]).all()
+
+
+def test_improving_a_row_stops_where_its_budget_does(plain):
+    logits = np.arange(20.0).reshape(4, 5)
+    logits[~plain.mask] = -math.inf
+    start = np.zeros(4, dtype=np.int64)
+    seen = []
+
+    def accept(rows):
+        seen.append(len(rows))
+        # One option at a time, and no more than one step of it.
+        return (np.abs(rows - start).max(axis=1) <= 1) & ((rows != start).sum(axis=1) <= 2)
+
+    row, left = improve(start, logits, accept, 10_000)
+    assert row.tolist() == [0, 0, 1, 1] or (row <= 1).sum() == 4
+    assert (row != start).sum() == 2
+    assert left == 10_000 - sum(seen)
+    row, left = improve(start, logits, accept, 3)
+    assert left == 0
+    assert row.tolist() == start.tolist()
+    assert improve(start, logits, accept, 0)[0].tolist() == start.tolist()

@@ -290,3 +290,44 @@ def test_from_layers(widths):
     assert Table.from_layers(fixed, "x", "1", [[5], [2], [4]], reduce="max")([[]]).tolist() == [5]
     with pytest.raises(ValueError):
         Table.from_layers(widths, "x", "1", costs[:-1])
+
+
+def test_additive_entries_add_up_to_the_table(plain):
+    rng = np.random.default_rng(0)
+    terms = [Term((c,), rng.normal(size=size)) for c, size in enumerate(plain.num_options)]
+    # Two look-ups of one column, one of none, and none of the last column.
+    terms = [*terms[:-1], Term((1,), [1, 2, 3, 4]), Term((), 0.5)]
+    table = Table(plain, "cost", "1", terms, 7)
+    constant, entries = table.additive()
+    assert constant == 7.5
+    assert isinstance(constant, float)
+    assert entries.dtype == np.float64
+    assert entries.shape == plain.mask.shape
+    assert (entries[~plain.mask] == 0).all()
+    assert (entries[3] == 0).all()
+    archs = plain.sample(50, rng=rng)
+    assert np.allclose(constant + entries[np.arange(4), archs].sum(axis=1), table(archs))
+
+
+def test_additive_keeps_the_entries_of_options_that_were_dropped(plain):
+    terms = [Term((3,), [1, 2, 3, 4, 5])]
+    alive = plain.mask.copy()
+    alive[3, 1:4] = False
+    _, entries = Table(plain.restrict(alive), "cost", "1", terms).additive()
+    assert entries[3].tolist() == [1, 2, 3, 4, 5]
+    # And whoever changes them does not change the table.
+    table = Table(plain, "cost", "1", terms)
+    table.additive()[1][3] = 0
+    assert table([[0, 0, 0, 4]]).tolist() == [5]
+
+
+def test_tables_that_are_no_sum_over_choices_are_not_additive(plain):
+    peak = Table(plain, "peak", "1", [Term((0,), [1, 2, 3])], reduce="max")
+    with pytest.raises(InputError, match=r"table 'peak' is a maximum .* need a cost that is a sum"):
+        peak.additive()
+    tied = Table(plain, "tied", "1", [Term((0, 2), np.zeros((3, 2)))])
+    with pytest.raises(
+        InputError,
+        match=r"'tied' has a term of 2 choices, 'c0', 'c2'; .* need a cost that is a sum",
+    ):
+        tied.additive()

@@ -17,8 +17,12 @@ from numpy.typing import NDArray
 from nas_spaces.elimination import Numbers
 from nas_spaces.windows import Window
 
-__all__ = ["Found", "best_completions", "most_probable"]
+__all__ = ["Found", "best_completions", "improve", "most_probable"]
 
+# Rows that are looked at together while one is improved.
+PORTION = 4096
+# Options that it may be changed to, the most probable ones: pairs of more would fill the memory.
+CHANGES = 3000
 # Above every sum of ranks below it.
 LAST = 2**62
 
@@ -384,3 +388,54 @@ def _ranks(columns: Sequence[int], logits: NDArray[np.float64]) -> dict[int, NDA
         column: (np.cumsum(taken[column]) - 1) * math.prod(sizes[place + 1 :])
         for place, column in enumerate(columns[: len(sizes)])
     }
+
+
+def improve(
+    row: NDArray[np.int64],
+    logits: NDArray[np.float64],
+    accept: Callable[[NDArray[np.int64]], NDArray[np.bool_]],
+    budget: int,
+) -> tuple[NDArray[np.int64], int]:
+    """Return a row that no exchange of one or two options makes more probable, and what is left.
+
+    The exchange that gains most is made as long as there is one, which ends since no row comes
+    back. Of more than 3,000 options that are left the most probable ones are tried.
+
+    Args:
+        row: int64 ``[d]``, accepted.
+        logits: float ``[d, k]``, -inf for never.
+        accept: of rows int64 ``[n, d]``, which are wanted.
+        budget: rows that are looked at; where it is spent, the row so far is returned.
+    """
+    columns = np.arange(len(row))
+    while budget > 0:
+        gains = logits - logits[columns, row][:, None]
+        gains[columns, row] = -math.inf
+        changed, options = np.nonzero(gains > -math.inf)
+        likely = np.argsort(-gains[changed, options], kind="stable")[:CHANGES]
+        changed, options = changed[likely], options[likely]
+        gain = gains[changed, options]
+        # Pairs of changes of two columns, each once; a change with itself stands for it alone.
+        first, second = np.triu_indices(len(gain))
+        alone = first == second
+        total = gain[first] + np.where(alone, 0.0, gain[second])
+        better = (total > 0) & (alone | (changed[first] != changed[second]))
+        order = np.flatnonzero(better)
+        order = order[np.argsort(-total[order], kind="stable")][:budget]
+        for start in range(0, len(order), PORTION):
+            chosen = order[start : start + PORTION]
+            one, other = first[chosen], second[chosen]
+            rows = np.tile(row, (len(chosen), 1))
+            places = np.arange(len(chosen))
+            rows[places, changed[one]] = options[one]
+            rows[places, changed[other]] = options[other]
+            budget -= len(chosen)
+            # Rounding could otherwise lead back to a row that was left.
+            risen = logits[columns, rows].sum(axis=1) > logits[columns, row].sum()
+            wanted = accept(rows) & risen
+            if wanted.any():
+                row = rows[wanted.argmax()]
+                break
+        else:
+            break
+    return row, budget

@@ -262,6 +262,46 @@ class Table:
         constant = sum(fixed) if reduce == "sum" else max(fixed, default=0)
         return cls(space, name, unit, terms, constant, reduce)
 
+    def additive(self) -> tuple[float, NDArray[np.float64]]:
+        """Return the constant, and float64 ``[d, k]``: what each option of each choice adds.
+
+        ``k`` is that of ``space.mask``; 0 stands beyond a choice's options. The cost of a row is
+        then the constant plus one entry a choice, and the expected cost under independent
+        probabilities ``[d, k]`` the constant plus the sum of their products.
+
+        Raises:
+            InputError: a maximum, or a table in which choices depend on each other.
+
+        >>> from nas_spaces import published
+        >>> space = published.load("nas-bench-macro")
+        >>> ones = Table.from_primitives(space, "primitives", "1", lambda primitive: 1)
+        >>> constant, entries = ones.additive()
+        >>> constant, entries[0].tolist(), entries[1].tolist()
+        (8.0, [2.0, 8.0, 8.0], [0.0, 9.0, 9.0])
+        """
+        cure = (
+            "architecture parameters (binary gates, mixtures) and candidate tables need a cost "
+            "that is a sum over the choices, such as macs or params of a space whose blocks read "
+            "one choice each"
+        )
+        if self.reduce != "sum":
+            raise InputError(f"table {self.name!r} is a maximum over the blocks; {cure}")
+        constant = float(self.constant)
+        entries = np.zeros(self.space.mask.shape)
+        for term in self.terms:
+            if len(term.columns) > 1:
+                names = ", ".join(repr(self.space.choices[column].name) for column in term.columns)
+                raise InputError(
+                    f"table {self.name!r} has a term of {len(term.columns)} choices, {names}; "
+                    f"{cure}"
+                )
+            if term.columns:
+                (column,) = term.columns
+                entries[column, : len(term.values)] += term.values
+            else:
+                constant += float(term.values)
+        return constant, entries
+
     @cached_property
     def is_integer(self) -> bool:
         """Whether every value is an integer."""

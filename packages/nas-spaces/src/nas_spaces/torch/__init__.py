@@ -8,16 +8,21 @@
 torch.Size([2, 10])
 """
 
+from nas_spaces.torch.inherit import Inherited, inherit_candidates
 from nas_spaces.torch.initialise import initialise
 from nas_spaces.torch.modules import LayerModule, Norms
 from nas_spaces.torch.network import Network, load_network, save_network
-from nas_spaces.torch.supernet import Supernet
+from nas_spaces.torch.supernet import Supernet, Trace, check_gates
 
 __all__ = [
+    "Inherited",
     "LayerModule",
     "Network",
     "Norms",
     "Supernet",
+    "Trace",
+    "check_gates",
+    "inherit_candidates",
     "initialise",
     "load_network",
     "save_network",

@@ -1,0 +1,126 @@
+"""Candidates that start from the weights of one trained path.
+
+PONAS (Huang and Chu, 2020) trains the largest network first, and its supernet inherits from it.
+The source does not say how a smaller candidate takes part of a larger one's weights; here it takes
+the first channels and the centre of a kernel.
+"""
+
+import torch
+from attrs import frozen
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from nas_spaces.torch.modules import LayerModule
+from nas_spaces.torch.supernet import Supernet
+
+__all__ = ["Inherited", "inherit_candidates"]
+
+
+@frozen
+class Inherited:
+    """What became of the candidates' tensors.
+
+    ``copied``: how many took values. ``kept``: those that kept their own, by their names in the
+    supernet's ``state_dict``.
+    """
+
+    copied: int
+    kept: tuple[str, ...]
+
+
+@torch.no_grad()
+def inherit_candidates(supernet: Supernet, arch: ArrayLike) -> Inherited:
+    """Give every candidate of every block the weights of ``arch``'s layer in that block.
+
+    What has one name belongs together. Convolutions and linear maps take the first output and
+    input channels, and the centre of a kernel; norms (scale, shift, running statistics), biases
+    and squeeze-and-excitation the first channels. A candidate keeps its own values of a tensor
+    where ``arch``'s layer has none of that name, or one that is smaller in any direction (nothing
+    is padded), or one of a kind whose channels do not correspond: depthwise and dense, or grouped
+    otherwise. What only ``arch``'s layer has is left out. The weights of ``arch`` itself are not
+    written to, so its outputs stay the same.
+
+    Args:
+        supernet: changed in place.
+        arch: a row int ``[d]``; in PONAS the largest network, trained before.
+
+    Returns:
+        What became of all tensors of the candidates that are not on the path of ``arch``.
+
+    Raises:
+        InputError: a row that does not belong to the space.
+
+    >>> from nas_spaces import published
+    >>> space = published.load("digits-mobile")
+    >>> supernet = Supernet(space, generator=torch.Generator().manual_seed(0))
+    >>> largest = space.parse("3,3,3,3,3,3,3,3")  # kernel 5, expansion 6
+    >>> inherit_candidates(supernet, largest)
+    Inherited(copied=432, kept=())
+    >>> large, small = supernet.layer(1, 3), supernet.layer(1, 0)  # kernel 3, expansion 3
+    >>> centre = large.depthwise.weight[:24, :, 1:-1, 1:-1]
+    >>> torch.equal(small.depthwise.weight, centre)
+    True
+    """
+    copied = 0
+    kept: list[str] = []
+    for index, combination in enumerate(supernet.combinations(arch)):
+        source = supernet.layer(index, combination)
+        # Of the sizes that the path uses: beyond them, shared tensors hold what it never trained.
+        with torch.device("meta"):
+            used = LayerModule([supernet.space.graph(index, combination)])
+        block = supernet.space.blocks[index].name
+        candidates = supernet.get_submodule(f"blocks.{block}")
+        for owner, candidate in candidates.named_children():
+            if candidate is source:
+                continue
+            for name, module in candidate.named_children():
+                for key, tensor in module.state_dict().items():
+                    values = _counterpart(source, used, name, module, key)
+                    if values is None:
+                        kept.append(f"blocks.{block}.{owner}.{name}.{key}")
+                    else:
+                        tensor.copy_(values)
+                        copied += 1
+    return Inherited(copied, tuple(kept))
+
+
+def _counterpart(
+    source: LayerModule, used: LayerModule, name: str, module: nn.Module, key: str
+) -> Tensor | None:
+    """Return the part of a tensor of ``source`` for one of ``module``; None where there is none.
+
+    ``used``: the source's layer alone, for its sizes. ``name``: of the primitive. ``key``: of the
+    tensor within it.
+    """
+    if name not in dict(used.named_children()):
+        return None
+    sizes = used.weighted(name)
+    if not _correspond(sizes, module):
+        return None
+    tensors: dict[str, Tensor] = source.weighted(name).state_dict()
+    if key not in tensors:
+        return None
+    part = []
+    for axis, (size, wanted) in enumerate(
+        zip(sizes.state_dict()[key].shape, module.state_dict()[key].shape, strict=True)
+    ):
+        if wanted > size:
+            return None
+        # The third and the fourth axis are a kernel's, odd on both sides.
+        start = (size - wanted) // 2 if axis >= 2 else 0
+        part.append(slice(start, start + wanted))
+    return tensors[key][tuple(part)]
+
+
+def _correspond(one: nn.Module, other: nn.Module) -> bool:
+    """Whether the first channels of one module mean what those of the other do."""
+    if type(one) is not type(other):
+        return False
+    if not (isinstance(one, nn.Conv2d) and isinstance(other, nn.Conv2d)):
+        return True
+    if one.groups == other.groups == 1:
+        return True
+    shapes = [(module.groups, module.in_channels, module.out_channels) for module in (one, other)]
+    depthwise = all(groups == entering for groups, entering, _ in shapes)
+    multipliers = {leaving // entering for _, entering, leaving in shapes}
+    return shapes[0] == shapes[1] or (depthwise and len(multipliers) == 1)

@@ -1,0 +1,240 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from nas_spaces import Block, Choice, InputError, SearchSpace, published
+from nas_spaces.layers import Classifier, Conv, Identity, MBConv
+from nas_spaces.published.ponas import SQUEEZE_EXCITE
+from nas_spaces.torch import Inherited, Network, Supernet, inherit_candidates
+
+SIZES = {
+    "nas-bench-macro": {"resolution": 16},
+    "ponas-19": {"resolution": 32, "classes": 10},
+    "spos-shufflenet": {"resolution": 64, "classes": 10},
+    "digits-mobile": {},
+}
+# The largest option of each: kernel and expansion, and squeeze-and-excitation.
+LARGEST = {"nas-bench-macro": 2, "ponas-19": 11, "spos-shufflenet": 2, "digits-mobile": 3}
+
+
+def build(space, *, affine=True, seed=0):
+    """A supernet whose tensors all differ from each other, statistics of norms included."""
+    generator = torch.Generator().manual_seed(seed)
+    supernet = Supernet(space, generator=generator, affine=affine)
+    with torch.no_grad():
+        for module in supernet.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                for name, x in module.named_parameters():
+                    x.copy_(torch.randn(x.shape, generator=generator) / 4 + (name == "weight"))
+                module.running_mean.copy_(torch.randn(module.num_features, generator=generator))
+                module.running_var.copy_(torch.rand(module.num_features, generator=generator) + 1)
+                module.num_batches_tracked.fill_(seed + 3)
+            elif isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None:
+                module.bias.copy_(torch.randn(module.bias.shape, generator=generator))
+    return supernet
+
+
+def copy_of(supernet):
+    return {name: x.clone() for name, x in supernet.state_dict().items()}
+
+
+def prefixes(supernet, arch):
+    """Where the weights of the path lie in the state."""
+    found = set()
+    for index, combination in enumerate(supernet.combinations(arch)):
+        layer = supernet.layer(index, combination)
+        found |= {f"{name}." for name, module in supernet.named_modules() if module is layer}
+    return tuple(found)
+
+
+def centre(tensor, shape):
+    """The prefix of the first two axes, the centre of a kernel's."""
+    tensor = tensor[tuple(slice(0, size) for size in shape[:2])]
+    if len(shape) == 4:
+        border = (tensor.shape[-1] - shape[-1]) // 2
+        tensor = tensor[..., border : border + shape[-1], border : border + shape[-1]]
+    return tensor
+
+
+@pytest.mark.parametrize(
+    ("name", "affine"), [*((name, True) for name in SIZES), ("nas-bench-macro", False)]
+)
+def test_the_whole_state_after_inheriting_from_the_largest(name, affine):
+    space = published.load(name, **SIZES[name])
+    supernet = build(space, affine=affine)
+    supernet.eval()
+    largest = np.full(space.num_choices, LARGEST[name])
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn((2, *space.input_shape), generator=generator)
+    before, path = copy_of(supernet), prefixes(supernet, largest)
+    with torch.no_grad():
+        logits = supernet(images, largest)
+        inherited = inherit_candidates(supernet, largest)
+        assert torch.equal(supernet(images, largest), logits)
+
+    after = supernet.state_dict()
+    own = {name: x for name, x in after.items() if not name.startswith(path)}
+    assert inherited.copied + len(inherited.kept) == len(own) > 0
+    assert set(inherited.kept) < set(own)
+    for key, tensor in after.items():
+        if key.startswith(path) or key in inherited.kept:
+            assert torch.equal(tensor, before[key]), key
+            continue
+        _, block, _, tail = key.split(".", 3)
+        (source,) = (one for one in path if one.startswith(f"blocks.{block}."))
+        assert torch.equal(tensor, centre(before[source + tail], tensor.shape)), key
+    # Only what the largest has no counterpart of.
+    tails = {key.split(".", 3)[3] for key in inherited.kept}
+    if name == "nas-bench-macro":
+        # The 1x1 convolution in place of the identity, where the stride is 2.
+        assert {tail.split(".")[0] for tail in tails} == {"conv", "conv_norm"}
+        assert len({key.split(".")[1] for key in inherited.kept}) == 3
+    elif name == "spos-shufflenet":
+        # The Xception-like unit's other convolutions.
+        assert {"dw1.weight", "dw2.weight", "dw3.weight", "pw3.weight"} <= tails
+        assert all(key.split(".")[2] == "3" for key in inherited.kept)
+    else:
+        assert tails == set()
+    # The parameters are the same objects: an optimiser keeps hold of them.
+    assert all(p.requires_grad for p in supernet.parameters())
+
+
+def two(layers):
+    """A space of one block with these candidates, the source first."""
+    return SearchSpace(
+        "one-block",
+        (8, 9, 9),
+        [Choice("layer", range(len(layers)))],
+        [Block("block", layers, ("layer",)), Block("head", [Classifier(3)])],
+    )
+
+
+def outputs(space, state, images):
+    """Logits of candidate 0 with weights ``state`` of its own."""
+    network = Network(space.fix([0]), generator=torch.Generator()).eval()
+    network.load_state_dict(state)
+    with torch.no_grad():
+        return network(images)
+
+
+def test_a_smaller_candidate_computes_what_the_larger_one_does_without_the_rest():
+    # Kernel 7 with expansion 6, of which kernel 3 with expansion 3 takes the middle and the half.
+    space = two([MBConv(8, 7, expand=6), MBConv(8, 3, expand=3)])
+    supernet = build(space).eval()
+    inherit_candidates(supernet, [0])
+    images = torch.randn((4, 8, 9, 9), generator=torch.Generator().manual_seed(1))
+    state = {name: x.clone() for name, x in supernet.inherit([0]).state_dict().items()}
+    state["blocks.block.project.weight"][:, 24:] = 0
+    kernel = state["blocks.block.depthwise.weight"]
+    border = torch.ones_like(kernel)
+    border[..., 2:5, 2:5] = 0
+    kernel[border.bool()] = 0
+    with torch.no_grad():
+        small = supernet(images, [1])
+        assert not torch.allclose(small, supernet(images, [0]), atol=1e-2)
+    assert torch.allclose(small, outputs(space, state, images), atol=1e-5)
+
+
+def test_squeeze_and_excitation_is_sliced_left_out_and_never_invented():
+    layers = [
+        MBConv(8, 5, expand=6, se=SQUEEZE_EXCITE),
+        MBConv(8, 3, expand=6, se=SQUEEZE_EXCITE),
+        MBConv(8, 5, expand=3, se=SQUEEZE_EXCITE),
+        MBConv(8, 5, expand=6),
+    ]
+    supernet = build(two(layers))
+    assert inherit_candidates(supernet, [0]).kept == ()
+    largest = supernet.layer(0, 0)
+    assert (largest.se_reduce.out_channels, supernet.layer(0, 2).se_reduce.out_channels) == (12, 8)
+    for option in (1, 2):
+        layer = supernet.layer(0, option)
+        middle, hidden = layer.se_reduce.weight.shape[:2]
+        assert torch.equal(layer.se_reduce.weight, largest.se_reduce.weight[:middle, :hidden])
+        assert torch.equal(layer.se_expand.weight, largest.se_expand.weight[:hidden, :middle])
+        assert torch.equal(layer.se_reduce.bias, largest.se_reduce.bias[:middle])
+        assert torch.equal(layer.se_expand.bias, largest.se_expand.bias[:hidden])
+    assert "se_reduce" not in dict(supernet.layer(0, 3).named_children())
+    assert torch.equal(supernet.layer(0, 3).project.weight, largest.project.weight)
+
+    # The other way round, squeeze-and-excitation starts from its own weights.
+    supernet = build(two(layers))
+    before = copy_of(supernet)
+    inherited = inherit_candidates(supernet, [3])
+    assert {key.split(".")[3] for key in inherited.kept} == {"se_reduce", "se_expand"}
+    assert len(inherited.kept) == 3 * 4
+    after = supernet.state_dict()
+    assert all(torch.equal(after[key], before[key]) for key in inherited.kept)
+
+
+def test_what_the_source_is_too_small_for_keeps_its_own_values():
+    layers = [MBConv(8, 3, expand=3), MBConv(8, 5, expand=3), MBConv(8, 3, expand=6)]
+    supernet = build(two(layers))
+    before = copy_of(supernet)
+    inherited = inherit_candidates(supernet, [0])
+    kept = set(inherited.kept)
+    # The kernel alone is larger; wider layers have nothing but the last norm from it.
+    assert {key for key in kept if key.startswith("blocks.block.1.")} == {
+        "blocks.block.1.depthwise.weight"
+    }
+    wider = {key for key in before if key.startswith("blocks.block.2.")}
+    same = {key for key in wider if "project_norm" in key or "num_batches" in key}
+    assert kept & wider == wider - same
+    after = supernet.state_dict()
+    assert all(torch.equal(after[key], before[key]) for key in kept)
+
+
+def test_convolutions_whose_channels_do_not_correspond_keep_their_own_values():
+    layers = [Conv(8, 3), Conv(8, 3, groups=2), Conv(8, 3, groups=8), Conv(8, 5, groups=2)]
+    supernet = build(two(layers))
+    assert inherit_candidates(supernet, [0]).kept == tuple(
+        f"blocks.block.{option}.conv.weight" for option in (1, 2, 3)
+    )
+    # Of as many groups and channels they do, and kernels are cropped.
+    assert inherit_candidates(supernet, [3]).kept == tuple(
+        f"blocks.block.{option}.conv.weight" for option in (0, 2)
+    )
+    large, small = supernet.layer(0, 3).conv.weight, supernet.layer(0, 1).conv.weight
+    assert torch.equal(small, large[..., 1:-1, 1:-1])
+
+
+def test_only_what_the_path_uses_of_a_shared_tensor_is_given_on():
+    options = [(k, e) for k in (3, 5) for e in (3, 6)]
+    space = SearchSpace(
+        "shared",
+        (8, 6, 6),
+        [Choice("a", options)],
+        [Block("a", [MBConv(8, k, expand=e) for k, e in options], ("a",), shares=("expand",))],
+    )
+    # Kernel 5 at expansion 3 uses half of what is stored; kernel 3 stores expansion 6.
+    supernet = build(space)
+    kept = inherit_candidates(supernet, [2]).kept
+    assert "blocks.a.0.expand.weight" in kept
+    assert "blocks.a.0.project_norm.weight" not in kept
+    supernet = build(space)
+    assert inherit_candidates(supernet, [3]).kept == ()
+    large, small = supernet.layer(0, 3), supernet.layer(0, 0)
+    assert torch.equal(small.expand.weight, large.expand.weight)
+
+
+def test_candidates_that_share_all_their_weights_have_nothing_to_inherit():
+    # Bit widths and channels of quantised layers are slices of one tensor.
+    space = published.load("resnet18-quant", resolution=32, classes=10)
+    supernet = Supernet(space, generator=torch.Generator().manual_seed(0))
+    before = copy_of(supernet)
+    assert inherit_candidates(supernet, [0] * space.num_choices) == Inherited(0, ())
+    assert all(torch.equal(x, before[name]) for name, x in supernet.state_dict().items())
+
+
+def test_an_identity_has_nothing_to_give():
+    supernet = build(two([Identity(), MBConv(8, 3)]))
+    before = copy_of(supernet)
+    inherited = inherit_candidates(supernet, [0])
+    assert inherited.copied == 0
+    assert set(inherited.kept) == {key for key in before if key.startswith("blocks.block.1.")}
+
+
+def test_rows_of_another_space_are_refused():
+    supernet = build(two([Identity(), MBConv(8, 3)]))
+    with pytest.raises(InputError, match="archs has 2 columns; space 'one-block' has 1 choices"):
+        inherit_candidates(supernet, [0, 0])
