@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from nas_search import Progressive, Random, largest, search
-from nas_spaces import FeasibleSet, InputError, Table, Term, published
+from nas_search import Progressive, Random, largest, search, specialise
+from nas_spaces import FeasibleSet, InputError, Limit, Table, Term, published
 from nas_spaces.testing import check_searcher
 
 
@@ -277,3 +277,36 @@ def test_bad_input_is_refused(macro, spos, macs):
         searcher.load_state_dict(searcher.state_dict() | {"errors": np.zeros(3)})
     with pytest.raises(InputError, match="finite"):
         searcher.tell([[0] * 8], [[np.nan]])
+
+
+def test_rows_of_then_are_measured_at_the_end(macro, macs, additive_error):
+    cost, error = macs(macro), additive_error(macro, 0)
+    limit = Limit(cost, upper=0.5 * FeasibleSet(macro).attainable(cost)[1])
+    searcher = Progressive(macro, cost=cost, then=lambda table: specialise(table, limit).row)
+    plain = Progressive(macro, cost=cost)
+    rows = np.concatenate(_run(searcher, error))
+    swept = np.concatenate(_run(plain, error))
+    (answer,) = macro.canonical(specialise(searcher.table(), limit).row[None])
+    assert not (swept == answer).all(axis=1).any()
+    assert rows.tolist() == [*swept.tolist(), answer.tolist()]
+    assert searcher.table().losses.tolist() == plain.table().losses.tolist()
+    # A sweep that was resumed at its end still asks for the row, and no longer once it was told.
+    resumed = Progressive(macro, cost=cost, then=lambda table: specialise(table, limit).row)
+    resumed.load_state_dict(plain.state_dict())
+    assert resumed.ask().tolist() == [answer.tolist()]
+    resumed.load_state_dict(searcher.state_dict())
+    assert len(resumed.ask()) == 0
+
+
+def test_a_row_of_then_that_was_swept_is_not_asked_for(macro, macs, additive_error):
+    searcher = Progressive(macro, cost=macs(macro), then=lambda table: table.start)
+    rows = np.concatenate(_run(searcher, additive_error(macro, 0)))
+    assert len(rows) <= searcher.budget
+    assert len(np.unique(rows, axis=0)) == len(rows)
+
+
+def test_then_with_a_dropped_option_is_refused(macro, macs, additive_error):
+    space = _restricted(macro)
+    searcher = Progressive(space, cost=macs(macro), then=lambda _: [[0] * 8])
+    with pytest.raises(InputError, match=r"then .* uses an option that was dropped"):
+        _run(searcher, additive_error(macro, 0))

@@ -1,7 +1,10 @@
+import itertools
+
 import numpy as np
 import pytest
+from scipy.stats import kendalltau
 
-from nas_search import kendall
+from nas_search import kendall, repeatability, tau_difference, top_k_regret
 from nas_spaces import InputError
 
 
@@ -56,6 +59,17 @@ def test_constant_scores_have_no_tau_and_say_so(a, b, reason):
     assert result.undefined == reason
 
 
+@pytest.mark.parametrize("n", [3, 40, 1100])
+def test_the_interval_is_that_of_draws_one_by_one(n):
+    rng = np.random.default_rng(n)
+    a, b = rng.integers(n, size=n).astype(float), rng.integers(n, size=n).astype(float)
+    result = kendall(a, b, rng=np.random.default_rng(1), resamples=20)
+    rows = np.random.default_rng(1).integers(n, size=(20, n))
+    taus = [kendalltau(a[drawn], b[drawn]).statistic for drawn in rows]
+    low, high = np.quantile([tau for tau in taus if np.isfinite(tau)], [0.025, 0.975])
+    assert (result.low, result.high) == pytest.approx((low, high))
+
+
 def test_draws_that_are_constant_are_left_out():
     result = kendall([1, 2], [1, 2], rng=np.random.default_rng(0), resamples=20)
     assert (result.tau, result.low, result.high) == pytest.approx((1, 1, 1))
@@ -74,3 +88,105 @@ def test_draws_that_are_constant_are_left_out():
 def test_bad_input_is_refused(a, b, options, match):
     with pytest.raises(InputError, match=match):
         kendall(a, b, rng=np.random.default_rng(0), **options)
+
+
+def noisy(truth, noise, rng):
+    return truth + noise * rng.normal(size=len(truth))
+
+
+@pytest.mark.parametrize(
+    ("noises", "verdict"),
+    [((0.2, 3.0), "better"), ((3.0, 0.2), "worse"), ((1.0, 1.0), "no better")],
+)
+def test_the_verdict_on_two_scores(noises, verdict):
+    rng = np.random.default_rng(1)
+    truth = rng.normal(size=80)
+    a, b = (noisy(truth, noise, rng) for noise in noises)
+    found = tau_difference(a, b, truth, rng=rng, resamples=200)
+    assert found.verdict == verdict
+    assert found.difference == pytest.approx(by_definition(a, truth) - by_definition(b, truth))
+    assert found.low < found.difference < found.high
+
+
+def test_the_same_score_is_no_better_than_itself():
+    a, truth = np.random.default_rng(0).random((2, 20))
+    found = tau_difference(a, a, truth, rng=np.random.default_rng(0), resamples=20)
+    assert (found.difference, found.low, found.high, found.verdict) == (0, 0, 0, "no better")
+
+
+def test_a_difference_is_paired():
+    # Both scores err alike; side by side their intervals would overlap.
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=100)
+    a = noisy(truth, 1.0, rng)
+    b = noisy(a, 0.3, rng)
+    apart = [kendall(x, truth, rng=rng, resamples=200) for x in (a, b)]
+    found = tau_difference(a, b, truth, rng=rng, resamples=200)
+    assert apart[0].low < apart[1].high
+    assert found.high - found.low < 0.5 * (apart[0].high - apart[0].low)
+
+
+@pytest.mark.parametrize("constant", ["a", "b", "truth"])
+def test_a_difference_to_a_constant_is_undefined(constant):
+    scores = {name: np.arange(5.0) for name in ("a", "b", "truth")} | {constant: np.ones(5)}
+    found = tau_difference(**scores, rng=np.random.default_rng(0))
+    assert (found.difference, found.low, found.high) == (None, None, None)
+    assert found.verdict == "undefined"
+    assert found.undefined == f"{constant} is constant"
+
+
+def test_repeatability_is_the_mean_over_all_pairs_of_trainings():
+    rng = np.random.default_rng(0)
+    repeats = np.arange(30)[:, None] + rng.normal(scale=8, size=(30, 3))
+    pairs = itertools.combinations(repeats.T, 2)
+    found = repeatability(repeats, rng=rng, resamples=50)
+    assert found.tau == pytest.approx(np.mean([by_definition(a, b) for a, b in pairs]))
+    assert found.low < found.tau < found.high
+    repeats[:, 1] = 5
+    assert repeatability(repeats, rng=rng).undefined == "training 1 is constant"
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 7, 9])
+def test_regret_is_the_mean_over_all_ways_to_break_ties(k):
+    rng = np.random.default_rng(k)
+    score, truth = rng.integers(3, size=7), rng.random(7)
+    chosen = []
+    for order in itertools.permutations(range(7)):
+        ranked = sorted(order, key=lambda i: score[i])  # equal scores keep the order
+        chosen.append(truth[ranked[:k]].min() - truth.min())
+    assert top_k_regret(score, truth, k) == pytest.approx(np.mean(chosen))
+
+
+def test_regret_of_scores_that_are_all_equal():
+    # Drawn blindly: the least of k of 1..n is (n + 1) / (k + 1) on average.
+    truth = np.random.default_rng(0).permutation(np.arange(1.0, 2001.0))
+    assert top_k_regret(np.zeros(2000), truth, 9) == pytest.approx(2001 / 10 - 1)
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "match"),
+    [
+        (tau_difference, ([1, 2], [1, 2], [1, 2, 3]), r"truth has shape \(3,\)"),
+        (tau_difference, ([1, 2], [1, 2], [1, np.inf]), "finite"),
+        (repeatability, ([[1], [2]],), "r at least 2"),
+        (repeatability, ([1, 2],), r"\[n, r\]"),
+        (repeatability, ([[1, 2], [2, np.nan]],), "finite"),
+    ],
+)
+def test_bad_scores_are_refused(function, args, match):
+    with pytest.raises(InputError, match=match):
+        function(*args, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("args", "match"),
+    [
+        (([1, 2], [1, 2], 0), "k=0"),
+        (([], [], 1), "empty"),
+        (([1, 2], [1], 1), "shape"),
+        (([1, 2], [1, np.nan], 1), "finite"),
+    ],
+)
+def test_bad_regrets_are_refused(args, match):
+    with pytest.raises(InputError, match=match):
+        top_k_regret(*args)

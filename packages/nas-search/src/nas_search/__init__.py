@@ -21,11 +21,19 @@ A searcher proposes rows and is told their values; `search` is the loop around i
 from nas_search.candidate_table import CandidateTable
 from nas_search.compare import Difference, difference
 from nas_search.evolution import Evolution
+from nas_search.most_probable import MostProbable
 from nas_search.nsga2 import NSGA2, Mutator
 from nas_search.pareto import crowding, fronts, non_dominated
 from nas_search.progressive import Progressive, largest
 from nas_search.random import Random
-from nas_search.rank import Kendall, kendall
+from nas_search.rank import (
+    Kendall,
+    TauDifference,
+    kendall,
+    repeatability,
+    tau_difference,
+    top_k_regret,
+)
 from nas_search.repair import Repair
 from nas_search.search import SearchResult, best, search
 from nas_search.specialise import Replacement, Specialised, specialise
@@ -36,6 +44,7 @@ __all__ = [
     "Difference",
     "Evolution",
     "Kendall",
+    "MostProbable",
     "Mutator",
     "Progressive",
     "Random",
@@ -43,6 +52,7 @@ __all__ = [
     "Replacement",
     "SearchResult",
     "Specialised",
+    "TauDifference",
     "best",
     "crowding",
     "difference",
@@ -50,6 +60,9 @@ __all__ = [
     "kendall",
     "largest",
     "non_dominated",
+    "repeatability",
     "search",
     "specialise",
+    "tau_difference",
+    "top_k_regret",
 ]

@@ -5,7 +5,7 @@ What an option adds to the error of its choice's best stays in a `CandidateTable
 `nas_search.specialise` answers any limit on the cost without another evaluation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ def largest(space: SearchSpace, cost: Table) -> NDArray[np.int64]:
     >>> largest(space, Table.from_primitives(space, "size", "channels", lambda p: p.shape[0]))
     array([2, 2, 2, 2, 2, 2, 2, 2])
     """
-    _check_cost(space, cost)
+    candidates.check_cost(space, cost)
     _, most = FeasibleSet(space).attainable(cost)
     return FeasibleSet(space, [Limit(cost, lower=most)]).most_probable(np.zeros(space.mask.shape))
 
@@ -68,6 +68,9 @@ class Progressive:
         order: the choices in the order of the sweep; None for the order of the columns, which is
             the network's in most spaces (rows that agree in early blocks are cheap to evaluate
             together).
+        then: rows ``[n, d]`` of the finished table that are proposed at the end of the sweep, to
+            be measured with the rest: `nas_search.specialise`'s answer to a limit, for example.
+            Called anew by each `ask` at the end.
 
     Raises:
         InputError: a space without choices, a cost of another space, a suffix that is no row of
@@ -92,6 +95,7 @@ class Progressive:
     cost: Table = field(kw_only=True)
     suffix: ArrayLike | None = field(default=None, kw_only=True)
     order: Sequence[int] | None = field(default=None, kw_only=True)
+    then: Callable[[CandidateTable], ArrayLike] | None = field(default=None, kw_only=True)
     _order: tuple[int, ...] = field(init=False, repr=False)
     _suffixes: NDArray[np.int64] = field(init=False, repr=False)
     _everything: FeasibleSet = field(init=False, repr=False)
@@ -105,7 +109,7 @@ class Progressive:
     def __attrs_post_init__(self) -> None:
         if not self.space.num_choices:
             raise InputError(f"space {self.space.name!r} has no choice; there is nothing to sweep")
-        _check_cost(self.space, self.cost)
+        candidates.check_cost(self.space, self.cost)
         columns = range(self.space.num_choices)
         self._order = tuple(columns if self.order is None else self.order)
         if sorted(self._order) != list(columns):
@@ -118,22 +122,27 @@ class Progressive:
         self._suffixes = self._check_suffix(suffix)
         self._restart()
 
-    def _check_suffix(self, suffix: ArrayLike) -> NDArray[np.int64]:
-        """Return suffix rows int64 ``[r, d]``, live and at least one."""
+    def _check_rows(self, given: ArrayLike, name: str) -> NDArray[np.int64]:
+        """Return rows int64 ``[r, d]`` of live options, from one row or several."""
         try:
-            given = np.asarray(suffix)
+            values = np.asarray(given)
         except ValueError as error:
-            raise InputError(f"suffix is no row of integers: {error}") from error
-        rows = self.space.check(given[None] if given.ndim == 1 else given)
-        if not len(rows):
-            raise InputError("suffix has no row; give at least one")
+            raise InputError(f"{name} is no row of integers: {error}") from error
+        rows = self.space.check(values[None] if values.ndim == 1 else values)
         dropped = np.flatnonzero(~self._everything.contains(rows))
         if len(dropped):
             raise InputError(
-                f"suffix {self.space.format(rows[dropped[0]])} uses an option that was dropped "
+                f"{name} {self.space.format(rows[dropped[0]])} uses an option that was dropped "
                 f"from space {self.space.name!r}; use live options"
             )
         return rows.copy()
+
+    def _check_suffix(self, suffix: ArrayLike) -> NDArray[np.int64]:
+        """Return suffix rows int64 ``[r, d]``, live and at least one."""
+        rows = self._check_rows(suffix, "suffix")
+        if not len(rows):
+            raise InputError("suffix has no row; give at least one")
+        return rows
 
     def _restart(self) -> None:
         self._settled = 0
@@ -143,7 +152,7 @@ class Progressive:
 
     @property
     def done(self) -> bool:
-        """Whether every choice is settled; then nothing more is proposed."""
+        """Whether every choice is settled; nothing more is proposed but the rows of ``then``."""
         return self._settled == self.space.num_choices
 
     @property
@@ -153,7 +162,7 @@ class Progressive:
 
     @property
     def budget(self) -> int:
-        """How many networks a sweep from the start measures at most."""
+        """How many networks a sweep from the start measures at most, without ``then``."""
         live = [int(self.space.mask[column].sum()) for column in self._order]
         r = len(self._suffixes)
         # Behind the last choice no suffix is left. From the second choice on, the rows whose
@@ -187,13 +196,20 @@ class Progressive:
             self._settled += 1
 
     def ask(self) -> NDArray[np.int64]:
-        """Return int64 ``[n, d]``: the rows that the next choice still waits for; none when done.
+        """Return int64 ``[n, d]``: the rows that the next choice still waits for.
 
-        A canonical row stands for all that build its network, where its options are live.
+        When done the rows of ``then`` that were not told, or none. A canonical row stands for all
+        that build its network, where its options are live.
+
+        Raises:
+            InputError: ``then`` returned no rows of live options; and what it raises.
         """
-        if self.done:
+        if not self.done:
+            rows = self._block()
+        elif self.then is None:
             return np.zeros((0, self.space.num_choices), dtype=np.int64)
-        rows = self._block()
+        else:
+            rows = self._check_rows(self.then(self.table()), "then")
         return candidates.take_new(self._everything, rows, len(rows), set(self._known))
 
     def tell(self, archs: ArrayLike, values: ArrayLike) -> None:
@@ -251,20 +267,3 @@ class Progressive:
             row.tobytes(): error for row, error in zip(rows, told[:, 0].tolist(), strict=True)
         }
         self._restart()
-
-
-def _check_cost(space: SearchSpace, cost: Table) -> None:
-    """Refuse what is no table of this space, whichever options are live."""
-    if not isinstance(cost, Table):
-        raise InputError(f"cost is a {type(cost).__name__}; give a nas_spaces.Table of the space")
-    own = cost.space
-    if own is not space and (own.name, own.input_shape, own.choices, own.blocks) != (
-        space.name,
-        space.input_shape,
-        space.choices,
-        space.blocks,
-    ):
-        raise InputError(
-            f"cost {cost.name!r} is a table of space {own.name!r} for images {own.input_shape}, "
-            f"not of {space.name!r} for images {space.input_shape}; build it from the same space"
-        )
