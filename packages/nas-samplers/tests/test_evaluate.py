@@ -305,6 +305,75 @@ def test_a_shared_prefix_is_computed_once(branched, monkeypatch):
     assert supernet is branched.supernet
 
 
+def blocks_run(monkeypatch, run):
+    """How often ``run`` runs a block of a supernet."""
+    ran = []
+    advance = Supernet.advance
+
+    def counted(self, values, index, *rest):
+        ran.append(index)
+        return advance(self, values, index, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Supernet, "advance", counted)
+        run()
+    return len(ran)
+
+
+def test_a_sweep_begins_where_the_call_before_it_forked(case, monkeypatch):
+    metric = SupernetError(case.supernet, case.recalibration, case.batches)
+    rows = np.zeros((0, case.space.num_choices), dtype=np.int64)
+    parts = []
+    last = np.array(case.space.num_options) - 1
+    for column, options in enumerate(case.space.num_options):
+        part = np.tile(last, (options, 1))
+        part[:, :column] = 0
+        part[:, column] = np.arange(options)
+        parts.append(part)
+        rows = np.concatenate([rows, part])
+    errors = []
+    through = blocks_run(monkeypatch, lambda: errors.extend(metric(part) for part in parts))
+    anew = blocks_run(
+        monkeypatch,
+        lambda: [_fresh(metric)(part) for part in parts],
+    )
+    alone = [
+        evaluate(case.supernet, row[None], recalibration=case.recalibration, batches=case.batches)
+        for row in rows
+    ]
+    np.testing.assert_array_equal(np.concatenate(errors), np.concatenate(alone))
+    # Where the first block reads a choice there is nothing to share at the first fork.
+    assert through < anew or case.space.blocks[0].reads
+
+
+def _fresh(metric):
+    return SupernetError(metric.supernet, metric.recalibration, metric.batches)
+
+
+def test_what_was_kept_is_of_no_use_once_the_weights_have_changed(case):
+    supernet = copy.deepcopy(case.supernet)
+    metric = SupernetError(supernet, case.recalibration, case.batches)
+    rows = np.zeros((2, case.space.num_choices), dtype=np.int64)
+    rows[1, -1] = 1
+    metric(rows)
+    with torch.no_grad():
+        # What lies before the fork: the blocks' values differ, and by no common factor.
+        for parameter in supernet.blocks[case.space.blocks[0].name].parameters():
+            parameter.neg_().add_(0.5)
+    np.testing.assert_array_equal(metric(rows), _fresh(metric)(rows))
+
+
+def test_rows_that_begin_otherwise_do_not_use_what_was_kept(case):
+    metric = SupernetError(case.supernet, case.recalibration, case.batches)
+    rows = np.zeros((2, case.space.num_choices), dtype=np.int64)
+    rows[1, -1] = 1
+    metric(rows)
+    others = rows.copy()
+    others[:, 0] = 1
+    np.testing.assert_array_equal(metric(others), _fresh(metric)(others))
+    np.testing.assert_array_equal(metric(rows[:1]), _fresh(metric)(rows[:1]))
+
+
 def test_the_metric(case):
     told = []
     metric = SupernetError(case.supernet, case.recalibration, case.batches, on_progress=told.append)

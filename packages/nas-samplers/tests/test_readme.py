@@ -9,8 +9,8 @@ TRAINING = [block for block in BLOCKS if "train(" in block]
 
 
 def test_there_are_examples():
-    assert len(TRAINING) == 2
-    assert len(BLOCKS) == 4
+    assert len(TRAINING) == 3
+    assert len(BLOCKS) == 5
 
 
 @pytest.mark.parametrize("block", TRAINING)

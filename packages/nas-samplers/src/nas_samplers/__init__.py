@@ -10,27 +10,58 @@
 torch.Size([2, 10])
 """
 
+from nas_samplers.alphas import Alphas, zero_options
+from nas_samplers.balanced import Balanced
+from nas_samplers.binary_gates import BinaryGates
 from nas_samplers.checkpoint import load_weights
 from nas_samplers.constrained import Constrained, cost_ranges
+from nas_samplers.cost_terms import AddedCost, CostTerm, MultipliedCost
 from nas_samplers.data import ImageData, load_data
+from nas_samplers.drop_rules import BelowMean, BelowShare, DropRule
 from nas_samplers.evaluate import SupernetError, evaluate
 from nas_samplers.fair import ExpectationFair, StrictFair
+from nas_samplers.fixed import Fixed
 from nas_samplers.optimiser import Optimiser
+from nas_samplers.path_dropout import PathDropout
+from nas_samplers.relaxed import Cooling, Gumbel, Mixture
+from nas_samplers.relaxed_learner import RelaxedLearner
+from nas_samplers.similarity import Similarity, candidate_similarity
 from nas_samplers.standalone import run_network, top1_error, wrong_answers
 from nas_samplers.train import DivergedError, Phase, Summary, mean_rows, sum_rows, train
 from nas_samplers.uniform import Uniform
+from nas_samplers.weighted import Weighted
+from nas_samplers.within_limits import WithinLimits
 
 __all__ = [
+    "AddedCost",
+    "Alphas",
+    "Balanced",
+    "BelowMean",
+    "BelowShare",
+    "BinaryGates",
     "Constrained",
+    "Cooling",
+    "CostTerm",
     "DivergedError",
+    "DropRule",
     "ExpectationFair",
+    "Fixed",
+    "Gumbel",
     "ImageData",
+    "Mixture",
+    "MultipliedCost",
     "Optimiser",
+    "PathDropout",
     "Phase",
+    "RelaxedLearner",
+    "Similarity",
     "StrictFair",
     "Summary",
     "SupernetError",
     "Uniform",
+    "Weighted",
+    "WithinLimits",
+    "candidate_similarity",
     "cost_ranges",
     "evaluate",
     "load_data",
@@ -41,4 +72,5 @@ __all__ = [
     "top1_error",
     "train",
     "wrong_answers",
+    "zero_options",
 ]

@@ -5,13 +5,16 @@ walked as a tree of equal block prefixes, depth first: at a node the block's nor
 recalibrated on fixed training batches, then the fixed evaluation batches pass, and both sets of
 activations go down to all children. In float32 on a CPU every error equals that of its
 architecture evaluated alone, to the last bit.
+
+What the rows of one call share is kept for the next one, which in a sweep over the layers (PONAS)
+begins with the same blocks and one more.
 """
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from attrs import frozen
+from attrs import define, field, frozen
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -19,12 +22,27 @@ from nas_spaces import InputError
 from nas_spaces.torch import Norms, Supernet
 from nas_spaces.torch.wiring import Values
 
-__all__ = ["SupernetError", "evaluate"]
+__all__ = ["Kept", "SupernetError", "evaluate"]
 
 # Activations that may wait at the nodes above the one that is computed.
 DEFAULT_MEMORY = 4 * 2**30
 # In place of a number of wrong answers.
 NOT_FINITE = -1
+
+
+@define(eq=False)
+class Kept:
+    """The values behind the blocks that all rows of an evaluation shared, for the next one.
+
+    ``prefix``: which layer each of these blocks used. ``recalibrated``, ``evaluated``: the values
+    behind them, one a batch. ``weights``: what they were computed with; they are of no use where
+    that has changed. Only good for the same supernet and batches.
+    """
+
+    prefix: tuple[int, ...] = ()
+    recalibrated: list[Values] = field(factory=list, repr=False)
+    evaluated: list[Values] = field(factory=list, repr=False)
+    weights: tuple[tuple[int, int], ...] = ()
 
 
 @frozen(eq=False)
@@ -51,6 +69,7 @@ class SupernetError:
     channels_last: bool = True
     memory: int = DEFAULT_MEMORY
     on_progress: Callable[[int], None] | None = None
+    _kept: Kept = field(factory=Kept, init=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -73,6 +92,7 @@ class SupernetError:
             channels_last=self.channels_last,
             memory=self.memory,
             on_progress=self.on_progress,
+            kept=self._kept,
         )
 
 
@@ -86,8 +106,12 @@ def evaluate(
     channels_last: bool = True,
     memory: int = DEFAULT_MEMORY,
     on_progress: Callable[[int], None] | None = None,
+    kept: Kept | None = None,
 ) -> NDArray[np.float64]:
     """Return the supernet error ``[n]`` of architectures ``[n, d]``; see `SupernetError`.
+
+    ``kept``: what an earlier call with the same supernet and batches left there is used, and
+    replaced by what this one leaves.
 
     Raises:
         InputError: rows that do not belong to the space, no evaluation batches, a recalibration
@@ -114,6 +138,7 @@ def evaluate(
         torch.channels_last if channels_last else torch.contiguous_format,
         errors,
         on_progress,
+        Kept() if kept is None else kept,
     )
     training = supernet.training
     supernet.eval()
@@ -139,18 +164,42 @@ class _Walk:
     memory_format: torch.memory_format
     errors: NDArray[np.float64]
     on_progress: Callable[[int], None] | None
+    kept: Kept
 
     def run(self, memory: int) -> None:
         """Evaluate all rows."""
         if not len(self.combinations):
             return
         cut = self._first_kept_depth(memory)
+        if cut == 0:
+            self._descend_from_kept()
+            return
         # Rows with the same blocks before the cut share them; they are computed streaming,
         # batch by batch, so that only activations behind the cut wait in memory.
         prefixes, group = np.unique(self.combinations[:, :cut], axis=0, return_inverse=True)
         for index, prefix in enumerate(prefixes.tolist()):
             rows = np.flatnonzero(group.reshape(-1) == index)
             self._descend(cut, rows, *self._stream(prefix))
+
+    def _descend_from_kept(self) -> None:
+        """Evaluate all rows, from what an earlier walk kept where they begin as its rows did."""
+        kept, rows = self.kept, np.arange(len(self.combinations))
+        state = self.supernet.state_dict()
+        weights = tuple((x.data_ptr(), x._version) for x in state.values())
+        shared = _shared_depth(self.combinations)
+        depth = len(kept.prefix)
+        begin = tuple(self.combinations[0, :depth].tolist())
+        if not depth or depth > shared or begin != kept.prefix or weights != kept.weights:
+            depth, (recalibrated, evaluated) = 0, self._stream(())
+        else:
+            recalibrated, evaluated = kept.recalibrated, kept.evaluated
+        while depth < shared:
+            combination = int(self.combinations[0, depth])
+            recalibrated, evaluated = self._block(depth, combination, recalibrated, evaluated)
+            depth += 1
+        kept.prefix = tuple(self.combinations[0, :depth].tolist())
+        kept.recalibrated, kept.evaluated, kept.weights = recalibrated, evaluated, weights
+        self._descend(depth, rows, recalibrated, evaluated)
 
     def _first_kept_depth(self, memory: int) -> int:
         """Return the least depth from which on all waiting activations fit into ``memory``."""
@@ -250,3 +299,9 @@ class _Walk:
         self.errors[rows] = sum(counts) / total
         if self.on_progress is not None:
             self.on_progress(len(rows))
+
+
+def _shared_depth(combinations: NDArray[np.int64]) -> int:
+    """Return how many blocks all of these rows share from the first one on."""
+    forks = np.flatnonzero((combinations != combinations[0]).any(axis=0))
+    return int(forks[0]) if len(forks) else combinations.shape[1]

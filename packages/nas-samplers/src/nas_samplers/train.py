@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
@@ -23,6 +24,7 @@ from nas_samplers.checkpoint import (
     write_checkpoint,
 )
 from nas_samplers.optimiser import Optimiser
+from nas_samplers.settings import named
 from nas_spaces import InputError, derive_seed, nearest
 from nas_spaces.protocols import Learner, Sampler
 
@@ -30,6 +32,7 @@ __all__ = [
     "DivergedError",
     "Forward",
     "Images",
+    "Join",
     "Phase",
     "Record",
     "Summary",
@@ -43,6 +46,8 @@ Record = dict[str, Any]
 Precision = Literal["float32", "bfloat16"]
 Forward = Callable[[nn.Module, Tensor, NDArray[np.int64]], Tensor]
 """(network, images, row) -> logits."""
+Join = Callable[[nn.Module, Tensor, NDArray[np.int64]], Tensor]
+"""(network, images, rows ``[n, d]``) -> logits: one pass for all rows of a step."""
 Weigh = Callable[[int], float]
 """Number of rows of a step -> what the gradient of each of them counts."""
 
@@ -95,7 +100,11 @@ class Phase:
             None passes the whole batch.
         weigh: what the gradient of each row counts.
         forward: how the network is called.
+        join: one forward pass for all rows of a step, in place of ``forward`` once for each; its
+            loss counts once, whatever ``weigh`` says. What mixes candidates needs it: the
+            samplers of `nas_samplers.relaxed` and `nas_samplers.path_dropout` bring theirs.
         learner: updates the sampler's distribution from held-out images.
+        learn_from: steps before the learner's first update.
         learn_every: steps between two updates by the learner.
         before: called with the network when the phase begins.
     """
@@ -109,7 +118,9 @@ class Phase:
     micro_batch: int | None = None
     weigh: Weigh = sum_rows
     forward: Forward = _run_path
+    join: Join | None = None
     learner: Learner | None = None
+    learn_from: int = field(default=0, validator=ge(0))
     learn_every: int = field(default=1, validator=ge(1))
     before: Callable[[nn.Module], None] | None = None
 
@@ -118,6 +129,16 @@ class Phase:
             raise InputError(
                 f"micro_batch={self.micro_batch} must be at least 2; norms need several images"
             )
+
+    def learns(self, step: int) -> bool:
+        """Whether the learner is called after so many steps."""
+        if self.learner is None or step <= self.learn_from:
+            return False
+        return step % self.learn_every == 0
+
+    def learned(self, step: int) -> int:
+        """Return how often the learner has been called after so many steps."""
+        return max(step // self.learn_every - self.learn_from // self.learn_every, 0)
 
     @property
     def parts(self) -> list[slice]:
@@ -133,8 +154,9 @@ class Summary:
     """What a training did.
 
     ``steps``: optimiser steps. ``loss``: mean of the last logged stretch. ``path_counts``: int
-    ``[d][k]``, how often each option of each choice was drawn; all rows are of the same length
-    ``k``, which is one more than the largest option that was drawn of any choice.
+    ``[d][k]``, how often each option of each choice was drawn (where a phase joins its rows: in how
+    many steps); all rows are of the same length ``k``, which is one more than the largest option
+    that was drawn of any choice.
     """
 
     steps: int
@@ -216,7 +238,7 @@ def train(
             learning = held_out.training_batches(
                 batch_size=phase.batch_size,
                 seed=derive_seed(stream_seed, 1),
-                first_step=state.step // phase.learn_every,
+                first_step=phase.learned(state.step),
             )
         losses: list[Tensor] = []
         parts = phase.parts
@@ -227,7 +249,7 @@ def train(
             for group in optimiser.param_groups:
                 group["lr"] = rate
             rows = phase.sampler.ask()
-            state.count(rows)
+            state.count(rows, once=phase.join is not None)
             batch, labels = next(batches)
             if channels_last:
                 batch = batch.contiguous(memory_format=torch.channels_last)
@@ -244,7 +266,7 @@ def train(
             optimiser.zero_grad(set_to_none=True)
             state.step += 1
             extra: Record = {}
-            if learning is not None and state.step % phase.learn_every == 0:
+            if learning is not None and phase.learns(state.step):
                 assert phase.learner is not None
                 with _seeded(derive_seed(stream_seed, 3, state.step), device):
                     extra = dict(phase.learner.learn(network, rows, *next(learning)))
@@ -291,20 +313,31 @@ def _backward(
     precision: str,
     device: torch.device,
 ) -> Tensor:
-    """Accumulate the gradients of all rows and return their mean loss, detached."""
-    scale = phase.weigh(len(rows))
+    """Accumulate the gradients of all passes and return their mean loss, detached."""
+    passes: Sequence[Callable[[Tensor], Tensor]]
+    if phase.join is None:
+        passes = [partial(_pass, phase.forward, network, row) for row in rows]
+        scale = phase.weigh(len(rows))
+    else:
+        passes, scale = [partial(_pass, phase.join, network, rows)], 1.0
     total = torch.zeros((), device=device)
-    for row in rows:
+    for run in passes:
         for part in parts:
             share = len(labels[part]) / len(labels)
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-                logits = phase.forward(network, images[part], row)
+                logits = run(images[part])
             loss = F.cross_entropy(
                 logits.float(), labels[part], label_smoothing=phase.label_smoothing
             )
             (loss * (share * scale)).backward()  # type: ignore[no-untyped-call]
             total += loss.detach() * share
-    return total / len(rows)
+    return total / len(passes)
+
+
+def _pass(
+    forward: Forward | Join, network: nn.Module, rows: NDArray[np.int64], images: Tensor
+) -> Tensor:
+    return forward(network, images, rows)
 
 
 def _mean_loss(losses: Sequence[Tensor], phase: Phase, step: int, checkpoint: Path | None) -> float:
@@ -395,18 +428,21 @@ class _State:
                 "name": phase.name,
                 "sampler": type(phase.sampler).__name__,
                 "learner": type(phase.learner).__name__ if phase.learner else None,
+                "join": named(phase.join),
                 "steps": phase.steps,
                 "batch_size": phase.batch_size,
                 "micro_batch": phase.micro_batch,
                 "label_smoothing": phase.label_smoothing,
+                # None as in checkpoints of before there was such a setting.
+                "learn_from": phase.learn_from or None,
                 "learn_every": phase.learn_every,
                 **{f"optimiser.{key}": value for key, value in asdict(phase.optimiser).items()},
             }
             training.update({f"phases[{index}].{key}": x for key, x in numbers.items()})
         return cls(training)
 
-    def count(self, rows: NDArray[np.int64]) -> None:
-        """Count the options of ``rows`` int ``[n, d]``."""
+    def count(self, rows: NDArray[np.int64], *, once: bool = False) -> None:
+        """Count the options of ``rows`` int ``[n, d]``; ``once``: each at most once a column."""
         self.total += 1
         if not rows.size:
             return
@@ -415,6 +451,11 @@ class _State:
             grown = np.zeros((columns, max(options, self.counts.shape[1])), dtype=np.int64)
             grown[: self.counts.shape[0], : self.counts.shape[1]] = self.counts
             self.counts = grown
+        if once:
+            used = np.zeros(self.counts.shape, dtype=bool)
+            used[np.arange(columns), rows] = True
+            self.counts += used
+            return
         for row in rows:
             self.counts[np.arange(columns), row] += 1
 
