@@ -105,6 +105,23 @@ def benchmarks(session: nox.Session, package: str) -> None:
     session.run(*pytest(f"packages/{package}/benchmarks"), columns, "-s", *session.posargs)
 
 
+@nox.session(default=False, requires=["wheels"])
+def methods(session: nox.Session) -> None:
+    """Run every method at its full default on digits, down to the report.
+
+    Names after the dashes run those alone: `nox -s methods -- fairnas ponas`.
+    """
+    install(session, "nas-cli")
+    listing = "from nas_cli.recipes import RECIPES; print(*RECIPES)"
+    known = session.run("python", "-c", listing, silent=True).split()
+    with session.chdir(session.create_tmp()):
+        shutil.rmtree("runs", ignore_errors=True)
+        for method in session.posargs or known:
+            session.run("nas", "pipeline", "--method", method, "--out", f"runs/{method}")
+            if not Path("runs", method, "report.html").exists():
+                session.error(f"method {method} wrote no report")
+
+
 @nox.session(default=False, requires=["wheels"], venv_backend="uv")
 @nox.parametrize("package", VARIANTS, ids=VARIANTS)
 def lowest(session: nox.Session, package: str) -> None:

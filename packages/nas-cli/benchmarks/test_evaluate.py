@@ -1,4 +1,4 @@
-"""Evaluating a late evolution population, against each architecture alone.
+"""Evaluating a late evolution population, a sweep, and a whole space, against each alone.
 
 "Alone" is what the official SPOS code does: reset the norms' statistics, pass the recalibration
 batches in training mode, the others in evaluation mode. The population is the 20th of an
@@ -6,6 +6,7 @@ evolution on a made-up error. Everything has one thread; a round runs every way 
 whatever else the machine does meets all of them, and figures are medians of paired ratios.
 """
 
+import itertools
 import os
 import time
 
@@ -15,8 +16,8 @@ import torch
 from torch import nn
 
 import nas_hw
-from nas_samplers import evaluate
-from nas_search import Evolution
+from nas_samplers import SupernetError, evaluate
+from nas_search import Evolution, Progressive
 from nas_spaces import FeasibleSet, Limit, Table, Term, published
 from nas_spaces.torch import Supernet
 
@@ -89,18 +90,22 @@ def share_of_blocks(space, archs):
     return walked / each.sum()
 
 
+def prepare(space, size):
+    """Return a supernet, and two batches each to recalibrate and to evaluate."""
+    generator = torch.Generator().manual_seed(0)
+    supernet = Supernet(space, generator=generator)
+    images = torch.randn((4, size, *space.input_shape), generator=generator)
+    labels = torch.randint(10, (2, size), generator=generator)
+    return supernet, list(images[:2]), list(zip(images[2:], labels, strict=True))
+
+
 @pytest.mark.parametrize("name", list(CASES))
 def test_a_late_population(name):
     resolution, size, promised = CASES[name]
     space = published.load(name, resolution=resolution, classes=10)
     archs = late_population(space)
     assert len(archs) == 50
-    generator = torch.Generator().manual_seed(0)
-    supernet = Supernet(space, generator=generator)
-    images = torch.randn((4, size, *space.input_shape), generator=generator)
-    labels = torch.randint(10, (2, size), generator=generator)
-    recalibration = list(images[:2])
-    batches = list(zip(images[2:], labels, strict=True))
+    supernet, recalibration, batches = prepare(space, size)
 
     def run(way):
         begun = time.perf_counter()
@@ -138,3 +143,59 @@ def test_a_late_population(name):
     assert len(set(errors["alone"])) > 3
     assert ratios["bit-equal"] >= promised
     assert ratios["channels_last"] >= 2
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_a_sweep(name):
+    """PONAS's sweep, choice by choice, through what the calls keep for each other."""
+    resolution, size, _ = CASES[name]
+    space = published.load(name, resolution=resolution, classes=10)
+    supernet, recalibration, batches = prepare(space, size)
+    seconds, errors = {"alone": [], "tree": []}, {}
+    for round_number in range(ROUNDS):
+        for way in list(seconds) if round_number % 2 == 0 else reversed(list(seconds)):
+            metric = SupernetError(supernet, recalibration, batches)
+            taken = 0.0
+            searcher = Progressive(space, cost=nas_hw.macs(space))
+            errors[way] = []
+            while not searcher.done:
+                archs = searcher.ask()
+                begun = time.perf_counter()
+                if way == "tree":
+                    measured = metric(archs)
+                else:
+                    measured = alone(supernet, archs, recalibration, batches)
+                taken += time.perf_counter() - begun
+                # Both ways take the same course: what is told is the tree's, were it different.
+                searcher.tell(
+                    archs, metric(archs)[:, None] if way == "alone" else measured[:, None]
+                )
+                errors[way].append(measured)
+            seconds[way].append(taken)
+    low, ratio, high = np.percentile(
+        np.array(seconds["alone"]) / np.array(seconds["tree"]), [25, 50, 75]
+    )
+    count = sum(map(len, errors["tree"]))
+    print(f"\n{name}: sweep of {count} networks {ratio:.2f}x ({low:.2f} to {high:.2f})")
+    assert ratio >= 2
+
+
+def test_all_of_nas_bench_macro():
+    """All 6,561 in one walk, against each alone as estimated from a sample."""
+    space = published.load("nas-bench-macro", resolution=32, classes=10)
+    supernet, recalibration, batches = prepare(space, 16)
+    archs = np.array(list(itertools.product(range(3), repeat=8)))
+    sample = np.random.default_rng(0).permutation(archs)[:60]
+    alone(supernet, sample[:3], recalibration, batches)
+    taken = []
+    for part in np.split(sample, 2):
+        begun = time.perf_counter()
+        alone(supernet, part, recalibration, batches)
+        taken.append(time.perf_counter() - begun)
+        if len(taken) == 1:  # the walk stands between the two halves of the sample
+            begun = time.perf_counter()
+            evaluate(supernet, archs, recalibration=recalibration, batches=batches)
+            walk = time.perf_counter() - begun
+    ratio = sum(taken) / len(sample) * len(archs) / walk
+    print(f"\nall {len(archs):,}: walk {walk:.0f} s, {ratio:.2f}x of each alone")
+    assert ratio >= 3.5

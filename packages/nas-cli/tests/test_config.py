@@ -86,6 +86,9 @@ def test_later_settings_count():
         ["train.clip=none"],
         ["retrain.micro_batch=8", "limits=[]", "threads=none"],
         ["resolution=16", 'limits=["macs<=3M", "params>=1k"]', "images.subset=100"],
+        ["method=ponas", "meta.clip=none"],
+        ["method=ponas", "meta=none"],
+        ["method=betanas", "alphas.drop=none"],
     ],
 )
 def test_written_settings_are_read_back(tmp_path, settings):
@@ -114,6 +117,13 @@ def test_every_setting_is_written():
         ("completely.different=3", "every setting stands in a run's config.toml"),
         ("train=3", "'train' is a table, received 3; set one of its keys, like train.epochs"),
         ("train.epochs.most=3", "'train.epochs' is no table"),
+        ("meta=3", "'meta' is a table, received 3; set one of its keys, like meta.epochs"),
+        ("meta.epcohs=3", "did you mean 'meta.epochs'?"),
+        ("meta.epochs=3", "meta.batch_size required field missing"),
+        ("train=none", "'train' is a table, received None"),
+        ("alphas.variant=two", "alphas.variant cannot be 'two': did you mean 'two-path'?"),
+        ("alphas.drop=shares", "did you mean 'share'?"),
+        ("alphas.beta1=1", "alphas.beta1 must be < 1; received 1.0"),
         ("train.epochs=abc", "train.epochs must be a number; received 'abc'"),
         ("train.epochs=-1", "train.epochs must be > 0; received -1.0"),
         ("train.epochs=none", "train.epochs must be a number; received None"),
@@ -183,6 +193,30 @@ def test_differences_name_both_values():
         "limits is macs<=50%, received macs<=1M",
         "train.lr is 0.3, received 0.25",
     ]
+
+
+def test_differences_of_a_table_that_may_be_missing():
+    ponas = changed("method=ponas")
+    without = override(ponas, [{"meta": None}])
+    assert without.meta is None
+    told = differences(ponas, without)
+    assert told["meta.epochs"] == "meta.epochs is 15.0, received none"
+    assert differences(without, ponas)["meta.epochs"] == "meta.epochs is none, received 15.0"
+    assert set(told) == set(differences(without, ponas))
+    assert all(key.startswith("meta.") for key in told)
+    assert differences(without, without) == {}
+
+
+def test_settings_of_an_older_run_are_read(tmp_path):
+    config = changed("supernet.sampler=uniform")
+    text = to_toml(config)
+    # Before there were architecture parameters and a first phase.
+    old = text.replace('meta = "none"\n', "").split("[alphas]")
+    old = old[0] + "[search]" + old[1].split("[search]")[1]
+    (tmp_path / "config.toml").write_text(old)
+    assert "alphas" not in old
+    assert "meta" not in old
+    assert read_config(tmp_path / "config.toml") == config
 
 
 def test_where_a_run_is_computed_is_no_difference():

@@ -2,7 +2,7 @@ import pytest
 
 from nas_cli.config import resolve
 from nas_cli.limits import build_limits
-from nas_cli.recipes import ADAPTED, DEFAULT_SPACES, RECIPES, SCALES
+from nas_cli.recipes import ADAPTED, DEFAULT_SPACES, RECIPES, SCALES, defaults
 from nas_spaces import published
 
 
@@ -19,11 +19,20 @@ def test_every_recipe_is_complete_at_every_scale(method, data):
     assert build_limits(published.load(config.space), config.limits).limits
 
 
-@pytest.mark.parametrize(("method", "macs"), [("spos", 330e6), ("fairnas", 388e6)])
+@pytest.mark.parametrize(
+    ("method", "macs"),
+    [
+        ("spos", 330e6),
+        ("fairnas", 388e6),
+        ("ponas", 379e6),
+        ("proxyless", 320e6),
+        ("gumbel", 295e6),
+    ],
+)
 def test_the_limit_of_the_paper(method, macs):
     config = resolve([{"method": method, "data": "imagefolder:x"}])
     [limit] = build_limits(published.load(config.space), config.limits).limits
-    assert limit.upper == pytest.approx(macs, rel=0.01)
+    assert limit.upper == pytest.approx(macs, rel=0.02)
 
 
 def test_a_method_may_differ_from_its_scale():
@@ -33,3 +42,24 @@ def test_a_method_may_differ_from_its_scale():
     assert (fairnas.train.batch_size, fairnas.train.epochs) == (64, 24)
     assert fairnas.search.recalibration_images == 0
     assert resolve([{"method": "fairnas", "data": "imagefolder:x"}]).space == "fairnas-19"
+
+
+@pytest.mark.parametrize("method", RECIPES)
+def test_what_a_recipe_sets_is_read(method):
+    """Settings of parameters belong to samplers that have them, and so does their search."""
+    recipe = RECIPES[method]
+    learns = recipe["supernet"]["sampler"] in ("balanced", "weighted", "mixture", "gumbel")
+    assert ("alphas" in recipe) == learns
+    assert (recipe["search"]["searcher"] == "most-probable") == learns
+    assert learns or not any("alphas" in defaults(method, scale) for scale in SCALES)
+
+
+def test_the_papers_settings_stay_where_nothing_else_is_said():
+    large = {method: resolve([{"method": method, "data": "imagefolder:x"}]) for method in RECIPES}
+    assert large["proxyless"].alphas.variant == "two-path"
+    assert large["gumbel"].alphas.temperature == 5.0
+    assert large["darts"].alphas.beta1 == 0.5
+    assert large["ponas"].meta.epochs == 120
+    assert all((config.meta is None) == (name != "ponas") for name, config in large.items())
+    assert {large[name].space for name in ("spos", "random", "oneshot")} == {"spos-shufflenet"}
+    assert large["betanas"].space == "betanas"

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import tomli_w
 
-from nas_cli.limits import build_limits
-from nas_spaces import History, from_json
+from nas_cli.limits import METRICS, build_limits
+from nas_cli.searchers import zeros
+from nas_search import CandidateTable, largest, specialise
+from nas_spaces import History, from_json, published
 
 
 @pytest.fixture
@@ -177,3 +179,181 @@ def test_state_that_is_no_object_is_damaged(nas, trained, tmp_path):
         result = nas("search", run, "--name", "b")
         assert result.exit_code == 2
         assert "data.json is damaged" in result.output
+
+
+def sweep(nas, run, *options, name="main"):
+    said = nas("search", run, "--name", name, "--set", "search.searcher=progressive", *options)
+    assert said.exit_code == 0, said.output
+    return said
+
+
+def test_random_search_is_a_search_of_its_own(nas, run, finished):
+    said = nas("search", run, "--set", "search.searcher=random")
+    assert said.exit_code == 0, said.output
+    assert not (run / "searches/main/random.csv").exists()
+    found, rows = result(run, "main"), history(run, "main")
+    assert found["random_best_error"] is None
+    assert found["values"]["error"] == rows.column("error").min()
+    assert "random search" not in said.stdout
+    # The same architectures as beside any other search of this seed.
+    assert (run / "history.csv").read_bytes() == (
+        finished / "searches/main/random.csv"
+    ).read_bytes()
+
+
+def test_a_sweep_and_its_answer_within_the_limits(nas, run):
+    limit = "macs<=25%"
+    said = sweep(nas, run, "--limit", limit).stdout.splitlines()
+    space = from_json((run / "space.json").read_text())
+    found, rows = result(run, "main"), history(run, "main")
+    table = CandidateTable.from_json((run / "searches/main/table.json").read_text(), space=space)
+    feasible = build_limits(space, (limit,))
+    answer = specialise(table, feasible.limits, score="loss/saving")
+    assert found["winner"] == answer.row.tolist()
+    assert feasible.contains([found["winner"]])[0]
+    assert found["values"]["macs"] <= feasible.limits[0].upper
+    # The sweep looks at every option, also of networks outside the limits.
+    assert not feasible.contains(rows.archs).all()
+    # What was told of the start and of the answer is what was measured.
+    keys = [row.tobytes() for row in space.canonical(rows.archs)]
+    error = dict(zip(keys, rows.column("error"), strict=True))
+    (start, winner) = space.canonical([table.start, answer.row])
+    whole = largest(space, METRICS["macs"](space))
+    for column, size in enumerate(space.num_options):
+        swept = np.tile([*table.start[:column], *whole[column:]], (size, 1))
+        swept[:, column] = np.arange(size)
+        errors = [error[row.tobytes()] for row in space.canonical(swept)]
+        assert table.losses[column, :size].tolist() == [one - min(errors) for one in errors]
+    assert table.base_error == found["start_error"] == error[start.tobytes()]
+    assert found["values"]["error"] == error[winner.tobytes()]
+    assert found["predicted_error"] == table.predict(answer.row[None])[0]
+    assert (found["method"], len(found["path"])) == ("greedy", len(answer.path))
+    assert [step["choice"] for step in found["path"]] == [step.choice for step in answer.path]
+    assert found["stopped"] == "complete"
+    # Random search is within the limits, and looks at as many.
+    random = history(run, "main", "random.csv")
+    assert len(random) == len(rows) == found["evaluated"]
+    assert feasible.contains(random.archs).all()
+    assert f"{len(rows)} architectures evaluated (random search: " in said[4]
+    assert said[5].startswith(f"other:  nas specialize {run} --limit 'macs<=")
+
+
+def test_settings_of_a_sweep(nas, run):
+    space = from_json((run / "space.json").read_text())
+    options = [
+        f"search.{text}" for text in ("suffixes=2", "exact=true", 'objectives=["macs","error"]')
+    ]
+    sweep(nas, run, *(part for text in options for part in ("--set", text)), name="two")
+    found, rows = result(run, "two"), history(run, "two")
+    assert found["method"] == "exact"
+    table = (run / "searches/two/table.json").read_text()
+    table = CandidateTable.from_json(table, space=space)
+    exact = specialise(table, build_limits(space, ("macs<=50%",)).limits, method="exact")
+    assert found["winner"] == exact.row.tolist()
+    options = sum(space.num_options)
+    assert options < len(rows) <= 2 * options
+    # It is the error that is swept, whatever the objectives of other searches.
+    assert table.base_error in rows.column("error")
+
+
+def test_a_killed_sweep_ends_with_the_same_files(nas, forked, trained, run, tmp_path):
+    sweep(nas, run, "--limit", "macs<=25%")
+    files = ("result.json", "history.csv", "random.csv", "table.json")
+    wanted = [(run / "searches/main" / name).read_bytes() for name in files]
+    copy = shutil.copytree(trained, tmp_path / "killed")
+    args = ("search", copy, "--limit", "macs<=25%", "--set", "search.searcher=progressive")
+    for moment in (
+        {"replace": 3, "file": "history.json"},
+        {"replace": 1, "file": "random.json"},
+    ):
+        status, _ = forked(*args, kill=moment)
+        assert status < 0
+        args = ("search", copy, "--resume")
+    assert forked(*args)[0] == 0
+    assert [(copy / "searches/main" / name).read_bytes() for name in files] == wanted
+
+
+@pytest.fixture
+def learned(run):
+    """A run whose training learned architecture parameters: those of `alphas`, and nothing else."""
+
+    def learn(alphas, alive):
+        space = from_json((run / "space.json").read_text())
+        there = space.mask
+        record = {
+            "choices": [choice.name for choice in space.choices],
+            "options": [list(map(str, choice.options)) for choice in space.choices],
+            "steps": [0, 10],
+            # The last entry counts.
+            "alphas": [np.where(there, values, None).tolist() for values in (-alphas, alphas)],
+            "alive": [np.where(there, values, None).tolist() for values in (there, alive)],
+        }
+        (run / "train/alphas.json").write_text(json.dumps(record))
+        return space
+
+    return learn
+
+
+PROBABLE = ("--set", "search.searcher=most-probable")
+
+
+def test_the_most_probable_architecture(nas, run, learned):
+    space = from_json((run / "space.json").read_text())
+    alphas = np.random.default_rng(0).normal(size=space.mask.shape)
+    alphas -= np.arange(5) / 2  # the larger, the less probable
+    alive = space.mask.copy()
+    alive[3, np.where(space.mask[3], alphas[3], -9).argmax()] = False
+    learned(alphas, alive)
+    for name, limit in (("main", "macs<=100%"), ("large", "macs>=80%"), ("small", "macs<=25%")):
+        said = nas("search", run, "--name", name, "--limit", limit, *PROBABLE)
+        assert said.exit_code == 0, said.output
+        found, rows = result(run, name), history(run, name)
+        feasible = build_limits(space, (limit,))
+        values = np.where(alive, alphas, -np.inf)
+        values -= np.log(np.exp(values).sum(axis=1, keepdims=True))
+        assert found["winner"] == feasible.most_probable(values).tolist()
+        assert feasible.contains([found["winner"]])[0]
+        assert (len(rows), found["evaluated"], found["stopped"]) == (1, 1, "complete")
+        assert found["values"]["error"] == rows.column("error")[0]
+        assert len(history(run, name, "random.csv")) == 16
+        assert "weights, 1 architecture evaluated (random search: " in said.stdout
+    assert result(run, "main")["winner"] == np.where(alive, alphas, -np.inf).argmax(1).tolist()
+
+
+def test_what_was_dropped_cannot_meet_the_limit(nas, run, learned):
+    space = from_json((run / "space.json").read_text())
+    alive = np.zeros_like(space.mask)
+    alive[np.arange(len(alive)), np.array(space.num_options) - 1] = True
+    learned(np.zeros(space.mask.shape), alive)
+    said = nas("search", run, "--limit", "macs<=30%", *PROBABLE)
+    assert said.exit_code == 2
+    least = METRICS["macs"](space)(np.array(space.num_options)[None] - 1)[0]
+    assert "name no architecture within the limits: of the options that are left no" in said.output
+    assert f"attainable: {least:,} to {least:,}" in said.output
+    assert "--set search.searcher=evolution" in said.output
+    assert not (run / "searches").exists()
+
+
+def test_a_supernet_without_architecture_parameters(nas, run, tiny, tmp_path):
+    for args in (("search", run), ("pipeline", "--out", tmp_path / "new", *tiny())):
+        said = nas(*args, *PROBABLE)
+        assert said.exit_code == 2
+        assert "most-probable is for supernets with architecture parameters" in said.output
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["{", '{"alphas": [[[0]]], "alive": [[[true]]]}', '{"alphas": [], "alive": []}']
+)
+def test_damaged_architecture_parameters(nas, run, text):
+    (run / "train/alphas.json").write_text(text)
+    said = nas("search", run, *PROBABLE)
+    assert said.exit_code == 2
+    assert "alphas.json is damaged" in said.output
+
+
+def test_zeros_are_options_that_only_cut():
+    space = published.load("nas-bench-201")
+    assert zeros(space).sum() == 6
+    assert zeros(space)[:, 0].all()
+    assert not zeros(published.load("nas-bench-macro")).any()

@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import attrs
@@ -22,11 +23,13 @@ from nas_cli.spaces import load_space
 from nas_spaces import InputError, nearest
 
 __all__ = [
+    "AlphasConfig",
     "Config",
     "ImagesConfig",
     "SearchConfig",
     "SupernetConfig",
     "TrainConfig",
+    "cores",
     "differences",
     "from_toml",
     "override",
@@ -58,18 +61,36 @@ class ImagesConfig:
 class SupernetConfig:
     """The supernet.
 
-    ``sampler``: what draws the paths: ``uniform``; ``constrained`` to ranges of cost around the
-    limit (the first on macs, otherwise the first); ``strict-fair``, every candidate once a step;
-    ``expectation-fair``, ``paths`` uniform ones a step (None: as many as the largest choice has
-    options); ``auto`` is constrained where there is a limit, else uniform, and stands in no run's
-    settings. ``reduction``: what the gradients of several paths make of a step, their sum or their
-    mean. ``affine``: whether norms have a scale and a shift.
-    ``scheme``: of the initial weights, of stand-alone networks too, see
-    `nas_spaces.torch.initialise`.
+    ``sampler``: what draws the paths. Of single paths: ``uniform``; ``constrained`` to ranges of
+    cost around the limit (the first on macs, otherwise the first); ``auto`` is constrained where
+    there is a limit, else uniform, and stands in no run's settings. Of several paths a step:
+    ``strict-fair``, every candidate once; ``expectation-fair``, ``paths`` uniform ones (None: as
+    many as the largest choice has options). Of all candidates at once: ``path-dropout``, of which
+    ``path_dropout`` is the rate r: a candidate of k is dropped with probability r^(1/k), and r
+    rises to its value over the whole training. By architecture parameters, see `AlphasConfig`:
+    ``balanced``, single paths of live candidates, equally likely; ``weighted``, single paths as
+    likely as the parameters say; ``mixture`` and ``gumbel``, all live candidates at once, weighed
+    by the parameters or by a sample.
+
+    ``reduction``: what the gradients of several paths make of a step, their sum or their
+    mean. ``affine``: whether norms have a scale and a shift. ``scheme``: of the initial weights,
+    of stand-alone networks too, see `nas_spaces.torch.initialise`.
     """
 
-    sampler: Literal["auto", "uniform", "constrained", "strict-fair", "expectation-fair"] = "auto"
+    sampler: Literal[
+        "auto",
+        "uniform",
+        "constrained",
+        "strict-fair",
+        "expectation-fair",
+        "path-dropout",
+        "balanced",
+        "weighted",
+        "mixture",
+        "gumbel",
+    ] = "auto"
     paths: int | None = field(default=None, validator=optional(ge(1)))
+    path_dropout: float = field(default=0.05, validator=and_(ge(0), le(1)))
     reduction: Literal["sum", "mean"] = "sum"
     affine: bool = True
     scheme: Literal["kaiming", "zero-residual", "spos"] = "zero-residual"
@@ -110,17 +131,30 @@ def _norms_need_several(_: Any, attribute: Any, value: int) -> None:
 class SearchConfig:
     """How the supernet is searched.
 
-    ``searcher``: ``evolution``, or ``nsga2`` for several objectives. ``objectives``: what is
-    minimised, ``error`` and costs; evolution orders by the first and breaks ties by the next.
+    ``searcher``: ``evolution``, or ``nsga2`` for several objectives. ``random`` is random search
+    itself. ``progressive`` sweeps the choices, every option of each, into a table that answers any
+    limit (PONAS). ``most-probable`` takes what the architecture parameters of the training say
+    (BetaNAS, ProxylessNAS, FBNet, DARTS).
+    ``objectives`` (of evolution and nsga2): what is minimised, ``error`` and costs; evolution
+    orders by the first and breaks ties by the next.
     ``population``, ``parents`` (of evolution), ``crossover`` and ``mutation`` (children of a
     generation; their shares, for nsga2), ``mutation_probability``, ``generations``: the budget of
-    distinct architectures is population x generations, and random search gets the same.
+    distinct architectures is population x generations, and random search beside it gets the same.
+    The budget of ``progressive`` is its sweep, about as many architectures as the space has
+    options, which random search gets too; ``most-probable`` evaluates one, and random search
+    beside it population x generations, to tell where that one stands.
+    ``suffixes`` (of progressive): random architectures behind the swept choice, over which errors
+    are averaged; 0 for the largest architecture, which it inherits its weights from. ``score``,
+    ``exact`` (of progressive): how a limit is answered from the table, see
+    `nas_search.specialise`; limits with a lower end are always answered exactly.
+    ``exclude_zero`` (of most-probable): leave out options that only cut a connection, as DARTS
+    does.
     ``recalibration_images``: training images for
     the norm statistics of each architecture. ``evaluation_images``: held-out images, 0 for all.
     ``fold``: merge norms into convolutions for the evaluation (faster, rounds differently).
     """
 
-    searcher: Literal["evolution", "nsga2"] = "evolution"
+    searcher: Literal["evolution", "nsga2", "random", "progressive", "most-probable"] = "evolution"
     objectives: tuple[str, ...] = ("error",)
     population: int = field(default=50, validator=ge(2))
     parents: int = field(default=10, validator=ge(1))
@@ -128,11 +162,61 @@ class SearchConfig:
     mutation: int = field(default=25, validator=ge(0))
     mutation_probability: float = field(default=0.1, validator=and_(gt(0), le(1)))
     generations: int = field(default=20, validator=ge(1))
+    suffixes: int = field(default=0, validator=ge(0))
+    score: Literal["loss", "loss/saving"] = "loss/saving"
+    exact: bool = False
+    exclude_zero: bool = False
     recalibration_images: int = field(default=20_000, validator=_norms_need_several)
     recalibration_batch: int = field(default=200, validator=ge(2))
     evaluation_images: int = field(default=0, validator=ge(0))
     evaluation_batch: int = field(default=200, validator=ge(1))
     fold: bool = False
+
+
+@frozen(kw_only=True)
+class AlphasConfig:
+    """Architecture parameters; nothing is read of it where ``supernet.sampler`` has none.
+
+    They are updated on the held-out images, by Adam. A search that orders architectures by their
+    error afterwards judges on images that the parameters have seen; the searches that the recipes
+    name do not, they take the most probable architecture.
+
+    ``std``: standard deviation of the first values. ``variant``: of binary gates (``balanced``,
+    ``weighted``): an update looks at ``all`` candidates of a block, or at ``two-path``, two drawn
+    ones. ``warmup``: share of the steps before the first update. ``every``: steps from one update
+    to the next. ``lr``, ``beta1``, ``beta2``, ``weight_decay``: of Adam.
+
+    ``cost``: the metric whose expected value E enters the loss, a sum over choices (not
+    peak_memory). It counts in units of a reference R: the largest value that a limit on it allows,
+    without such a limit the middle between the smallest and the largest architecture.
+    ``cost_term``: ``sum`` adds cost_weight * (E - R) / R to the loss, ``product`` multiplies the
+    loss by cost_weight * (ln E / ln R)^cost_power. ``cost_weight``: 0 leaves the cost out.
+
+    ``drop``: what ends a candidate, for good, in a run of ``balanced`` or ``weighted`` paths:
+    ``margin``, a parameter more than ``drop_below`` lower than the mean of its choice; ``share``,
+    a probability below ``drop_below`` of an equal share; None drops nothing. At least one
+    architecture within the limits of the run is left. ``drop_warmup``:
+    share of the updates before the first drop. ``temperature``, ``temperature_decay``: of
+    ``gumbel``; the temperature falls by the factor exp(-temperature_decay) an epoch.
+    """
+
+    std: float = field(default=0.0, validator=ge(0))
+    variant: Literal["all", "two-path"] = "all"
+    warmup: float = field(default=0.0, validator=and_(ge(0), lt(1)))
+    every: int = field(default=1, validator=ge(1))
+    lr: float = field(default=1e-3, validator=gt(0))
+    beta1: float = field(default=0.0, validator=and_(ge(0), lt(1)))
+    beta2: float = field(default=0.999, validator=and_(ge(0), lt(1)))
+    weight_decay: float = field(default=0.0, validator=ge(0))
+    cost: str = "macs"
+    cost_term: Literal["sum", "product"] = "sum"
+    cost_weight: float = field(default=0.0, validator=ge(0))
+    cost_power: float = field(default=0.6, validator=gt(0))
+    drop: Literal["margin", "share"] | None = None
+    drop_below: float = field(default=0.5, validator=gt(0))
+    drop_warmup: float = field(default=0.0, validator=and_(ge(0), lt(1)))
+    temperature: float = field(default=5.0, validator=gt(0))
+    temperature_decay: float = field(default=0.045, validator=ge(0))
 
 
 @frozen(kw_only=True)
@@ -144,7 +228,9 @@ class Config:
     the space's own. ``baselines``: random architectures within the limits that are trained from
     scratch as the winner is, so that the worth of the search can be seen. ``threads``: of torch on
     a CPU, None for all cores; results there repeat to the bit only with the same number.
-    ``weights``: a file that the supernet starts from.
+    ``weights``: a file that the supernet starts from. ``meta``: where there is one, the largest
+    network is trained first, as it says; all candidates then inherit from it, and ``train``
+    follows (precision, channels_last and checkpoint_every are those of ``train`` for both).
     """
 
     method: str = field(default="spos", validator=in_(tuple(RECIPES)))
@@ -159,7 +245,9 @@ class Config:
     weights: str | None = None
     images: ImagesConfig
     supernet: SupernetConfig
+    meta: TrainConfig | None = None
     train: TrainConfig
+    alphas: AlphasConfig = AlphasConfig()
     search: SearchConfig
     retrain: TrainConfig
 
@@ -185,7 +273,7 @@ def resolve(overrides: Iterable[Mapping[str, Any]]) -> Config:
     method = given.get("method", "spos")
     if str(method) not in RECIPES:
         raise InputError(f"method {method!r} is unknown: {nearest(str(method), RECIPES)}")
-    recipe = _merge({"threads": _cores(), "images": {}, "space": ""}, RECIPES[method])
+    recipe = _merge({"threads": cores(), "images": {}, "space": ""}, RECIPES[method])
     # Types are checked before values decide which scale the settings are for.
     asked = _structure(_merge(recipe, given))
     scale = scale_of(asked.data, asked.resolution)
@@ -211,10 +299,11 @@ def override(config: Config, overrides: Iterable[Mapping[str, Any]]) -> Config:
 def differences(before: Config, after: Config) -> dict[str, str]:
     """Return which settings differ and how, apart from where a run is computed."""
     old, new = (_flatten(attrs.asdict(config), "") for config in (before, after))
+    # A table that one of them lacks has no value there.
     return {
-        key: f"{key} is {_text(old[key])}, received {_text(new[key])}"
-        for key in old
-        if old[key] != new[key] and key not in WHERE
+        key: f"{key} is {_text(old.get(key))}, received {_text(new.get(key))}"
+        for key in dict.fromkeys((*old, *new))
+        if old.get(key) != new.get(key) and key not in WHERE
     }
 
 
@@ -282,7 +371,8 @@ def read_config(path: Path) -> Config:
         raise InputError(f"{path}: {error}") from error
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -320,25 +410,35 @@ def _check_keys(values: Mapping[str, Any], cls: type, prefix: str) -> None:
         if key not in hints:
             if isinstance(value, Mapping) and value:
                 name = next(iter(_flatten(value, f"{name}.")))
-            close = difflib.get_close_matches(name, _all_keys(Config, ""), n=1, cutoff=0.5)
+            keys = (*_all_keys(cls, prefix), *_all_keys(Config, ""))
+            close = difflib.get_close_matches(name, keys, n=1, cutoff=0.5)
             hint = f"did you mean {close[0]!r}? " if close else ""
             raise InputError(
                 f"setting {name!r} is unknown: {hint}every setting stands in a run's config.toml"
             )
-        table = attrs.has(hints[key])
-        if table and not isinstance(value, Mapping):
-            example = _all_keys(hints[key], f"{name}.")[0]
+        table = _table(hints[key])
+        if table is not None and value is None and hints[key] != table:
+            continue
+        if table is not None and not isinstance(value, Mapping):
+            example = _all_keys(table, f"{name}.")[0]
             raise InputError(
                 f"setting {name!r} is a table, received {value!r}; set one of its keys, like "
                 f"{example}"
             )
         if isinstance(value, Mapping):
-            if not table:
+            if table is None:
                 raise InputError(f"setting {name!r} is no table; received {value!r}")
-            _check_keys(value, hints[key], f"{name}.")
+            _check_keys(value, table, f"{name}.")
+
+
+def _table(hint: Any) -> type | None:
+    """Return the settings class that ``hint`` is, with or without None beside it."""
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    return next((kind for kind in kinds if attrs.has(kind)), None)
 
 
 def _all_keys(cls: type, prefix: str) -> list[str]:
+    """Return the names of all settings, apart from those of tables that most runs lack."""
     keys = []
     for key, hint in get_type_hints(cls).items():
         keys += _all_keys(hint, f"{prefix}{key}.") if attrs.has(hint) else [f"{prefix}{key}"]

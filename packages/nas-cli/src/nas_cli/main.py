@@ -16,7 +16,6 @@ import click
 if TYPE_CHECKING:
     from nas_cli.run import Run
     from nas_cli.workshop import Workshop
-    from nas_spaces import SearchSpace
 
 __all__ = ["main"]
 
@@ -211,17 +210,80 @@ def search(
         if as_json:
             click.echo(json.dumps({"run": str(run), **found}))
             return
-        values = found["values"]
-        click.echo(f"limits: {' and '.join(found['limits']) or 'none'}")
-        click.echo(f"winner: {','.join(map(str, found['winner']))}")
-        costs = (f"{value:,.0f} {key}" for key, value in values.items() if key != "error")
-        click.echo(f"cost:   {', '.join(costs)}")
+        _show_search(shop.run, name, found)
+
+
+def _show_search(run: "Run", name: str, found: dict[str, Any]) -> None:
+    """Show what a search found."""
+    values = found["values"]
+    click.echo(f"limits: {' and '.join(found['limits']) or 'none'}")
+    click.echo(f"winner: {','.join(map(str, found['winner']))}")
+    costs = (f"{value:,.0f} {key}" for key, value in values.items() if key != "error")
+    click.echo(f"cost:   {', '.join(costs)}")
+    if "predicted_error" in found:
+        many = len(found["path"])
+        click.echo(
+            f"table:  {100 * (1 - found['predicted_error']):.2f} % predicted, "
+            f"{many} replacement{'' if many == 1 else 's'}"
+        )
+    if "error" in values:
+        best, many = found["random_best_error"], found["evaluated"]
+        beside = "" if best is None else f" (random search: {100 * (1 - best):.2f} %)"
+        how = f"of {many:,} architectures the best"
+        if found["stopped"] == "complete":  # then the best of what was evaluated does not win
+            how = f"{many:,} architecture{'' if many == 1 else 's'} evaluated"
         click.echo(
             f"top-1:  {100 * (1 - values['error']):.2f} % of {found['evaluation_images']:,} "
-            f"held-out images with the supernet's weights, of {found['evaluated']:,} architectures "
-            f"the best (random search: {100 * (1 - found['random_best_error']):.2f} %)"
+            f"held-out images with the supernet's weights, {how}{beside}"
         )
-        click.echo(f"next:   {_command('retrain', run, name)}")
+    again = _specialize(run, name, found)
+    if again is not None:
+        click.echo(f"other:  {again} --limit '{_smaller(run, name, found)}'")
+    click.echo(f"next:   {_command('retrain', run.path, name)}")
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--limit",
+    "limits",
+    multiple=True,
+    help="As of a search; may be given several times, all hold.  [default: none]",
+)
+@click.option("--name", help="Keep the answer as a search of this name, for `nas retrain`.")
+@click.option(
+    "--search",
+    "source",
+    default="main",
+    show_default=True,
+    help="The search with the table: one by search.searcher=progressive.",
+)
+@click.option(
+    "--score",
+    type=click.Choice(["loss", "loss/saving"]),
+    default="loss/saving",
+    show_default=True,
+    help="Which replacement comes first: that of the least loss, as in the paper, or of the least "
+    "loss for what it saves.",
+)
+@click.option("--exact", is_flag=True, help="The table's best row in place of the greedy path.")
+@_options("json")
+def specialize(run: Path, limits: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Answer a limit from the candidate table of RUN, in a second.
+
+    Nothing is evaluated and torch is not needed. `nas search RUN --name table --set
+    search.searcher=progressive` measures a table on any trained supernet.
+    """
+    from nas_cli.specialize import show_answer
+    from nas_cli.specialize import specialize as answer
+
+    found = answer(run, limits, **options)
+    if as_json:
+        click.echo(json.dumps({"run": str(run), **found}))
+        return
+    click.echo(show_answer(run, found))
+    name = options["name"]
+    click.echo(f"next:   {_command('retrain', run, name)}" if name else "keep:   add --name NAME")
 
 
 @main.command()
@@ -253,6 +315,76 @@ def retrain(
         _remember(_command("retrain", run, name))
         retrain_stage(shop, name, weights)
         _finish(shop.run, name, as_json)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--truth",
+    type=click.Path(path_type=Path),
+    help="A table of accuracies in percent: NAS-Bench-Macro's JSON, or CSV with the columns "
+    "`architecture` and accuracies, like NAS-Bench-201's.",
+)
+@click.option("--column", help="Which accuracy of the table.  [default: the only one, or mean_acc]")
+@click.option("--standalone", type=int, help="Train so many random architectures from scratch.")
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    help="Another run on the same space: do the two supernets agree?",
+)
+@click.option(
+    "--architectures",
+    type=int,
+    help="How many, drawn by the run's seed; of a table at most so many, 0 for all.  "
+    "[default: 200]",
+)
+@click.option("--name", default="main", show_default=True, help="The ranking's name.")
+@_options("set", "device")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Processes that train from scratch.  [default: the cores; on a GPU at most 4]",
+)
+@click.option("--resume", is_flag=True, help="Go on with the ranking of that name.")
+@_options("json")
+def rank(
+    run: Path,
+    name: str,
+    settings: tuple[str, ...],
+    device: str | None,
+    workers: int | None,
+    resume: bool,
+    as_json: bool,
+    **asked: Any,
+) -> None:
+    """Say how far the ranking by a supernet can be believed.
+
+    Architectures are judged by the supernet and by one of --truth, --standalone and --against:
+    rank correlation, what choosing by the supernet costs, and whether it is better than counting
+    multiply-adds. --set search.KEY=VALUE changes how the supernet is judged, retrain.KEY how
+    --standalone trains.
+    """
+    with _opened(run, name, device) as shop:
+        from rich.console import Console
+
+        from nas_cli.config import parse_setting
+        from nas_cli.rank_result import show_rank
+        from nas_cli.report import write_report
+        from nas_cli.stage_rank import ask_rank, question_of
+        from nas_cli.stage_rank import rank as rank_stage
+
+        given = map(parse_setting, settings)
+        shop.run.config, what = ask_rank(shop.run, name, question_of(**asked), given, resume=resume)
+        _remember(_command("rank", run, name) + " --resume")
+        found = rank_stage(shop, name, what, workers=workers)
+        page = write_report(shop.run.path)
+        if as_json:
+            click.echo(json.dumps({"run": str(run), "report": str(page), **found}))
+            return
+        console = Console()
+        for part in show_rank(found):
+            console.print(part, highlight=False, markup=False, soft_wrap=isinstance(part, str))
+        click.echo(f"report: {page}")
 
 
 @main.command()
@@ -411,10 +543,8 @@ def _introduce(shop: "Workshop") -> None:
 
 def _finish(run: "Run", name: str, as_json: bool) -> None:
     """Write the report and show the result."""
-    from nas_cli.limits import parse_limit
     from nas_cli.report import write_report
     from nas_cli.run import read_json
-    from nas_cli.spaces import stored_space
 
     page = write_report(run.path)
     found = read_json(run.search(name) / "result.json", "winner", "values")
@@ -445,23 +575,35 @@ def _finish(run: "Run", name: str, as_json: bool) -> None:
     click.echo(f"winner: {','.join(map(str, found['winner']))}, weights in {run.best(name)}")
     click.echo(f"report: {page}")
     click.echo(f"run:    {run.path}")
-    space = stored_space(run.path, run.config.space)
+    limit = _smaller(run, name, found)
+    names = itertools.chain(["smaller"], (f"smaller-{n}" for n in itertools.count(2)))
+    free = next(name for name in names if not run.search(name).exists())
+    again = _specialize(run, name, found) or _command("search", run.path)
+    click.echo(f"next:   {again} --name {free} --limit '{limit}'")
+
+
+def _specialize(run: "Run", name: str, found: dict[str, Any]) -> str | None:
+    """Return the command that answers another limit from a search's table; None without one."""
+    source = name if (run.search(name) / "table.json").exists() else found.get("table")
+    if source is None:
+        return None
+    option = "" if source == "main" else f" --search {source}"
+    return _command("specialize", run.path) + option
+
+
+def _smaller(run: "Run", name: str, found: dict[str, Any]) -> str:
+    """Return a limit halfway from the cost of a search's winner to that of the smallest network."""
+    from nas_cli.limits import METRICS, parse_limit
+    from nas_cli.run import read_json
+    from nas_cli.spaces import stored_space
+    from nas_spaces import FeasibleSet
+
     asked = read_json(run.search(name) / "search.json", "limits")["limits"]
     limited = [parse_limit(text).metric for text in asked]
     metric = limited[0] if limited and "macs" not in limited else "macs"
-    share = _smaller(space, metric, found["values"][metric])
-    names = itertools.chain(["smaller"], (f"smaller-{n}" for n in itertools.count(2)))
-    free = next(name for name in names if not run.search(name).exists())
-    click.echo(f"next:   {_command('search', run.path)} --name {free} --limit '{metric}<={share}%'")
-
-
-def _smaller(space: "SearchSpace", metric: str, cost: float) -> int:
-    """Return a limit [% of the largest network] halfway from ``cost`` to the smallest network."""
-    from nas_cli.limits import METRICS
-    from nas_spaces import FeasibleSet
-
+    space = stored_space(run.path, run.config.space)
     low, high = FeasibleSet(space).attainable(METRICS[metric](space))
-    return math.ceil(50 * (low + cost) / high)
+    return f"{metric}<={math.ceil(50 * (low + found['values'][metric]) / high)}%"
 
 
 if __name__ == "__main__":

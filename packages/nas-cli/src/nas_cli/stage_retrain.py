@@ -185,7 +185,7 @@ def _retrain_one(
     fit(
         shop,
         network,
-        _phase(shop, network.space, index),
+        [_phase(shop, network.space, index)],
         shop.data.train_and_held_out,
         run.config.retrain,
         seed=shop.seed(ALONE, index, 1),
@@ -203,7 +203,7 @@ def _retrain_one(
         "top1": round(100 * (1 - float(wrong.mean())), 4),
         "test_images": len(wrong),
         **{key: int(table([arch])[0]) for key, table in cost_tables(shop.space).items()},
-        "supernet_error": found["values"]["error"] if index == 0 else None,
+        "supernet_error": found["values"].get("error") if index == 0 else None,
     }
     write_json(result, record)
     # The result stands; the state behind it is not needed any more.

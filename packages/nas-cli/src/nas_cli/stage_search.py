@@ -1,37 +1,36 @@
-"""The second stage: search the trained supernet, and random search beside it as the baseline."""
+"""The second stage: search the trained supernet, with random search beside it as the baseline."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import nas_search
-from nas_cli.config import Config, SearchConfig, differences, override
+from nas_cli.config import Config, differences, override
 from nas_cli.limits import METRICS, build_limits, cost_tables
 from nas_cli.progress import stage
 from nas_cli.run import MAIN_SEARCH, Run, read_json, write_json
+from nas_cli.searchers import ERROR, SEARCHERS, Plan, check_alphas, random_search
 from nas_cli.stage_train import trained_supernet
-from nas_cli.workshop import RANDOM, RECALIBRATION, SEARCH, Workshop
+from nas_cli.workshop import RECALIBRATION, Workshop
 from nas_samplers import SupernetError
 from nas_spaces import (
     FeasibleSet,
     History,
     InputError,
     Metric,
-    Searcher,
     Table,
     nearest,
     replace_file,
 )
 from nas_spaces.torch import Supernet
 
-__all__ = ["check_search", "search", "search_settings"]
-
-# The column of the supernet's error; the other objectives are costs.
-ERROR = "error"
+__all__ = ["check_search", "search", "search_settings", "supernet_error"]
 
 
 def search_settings(
@@ -86,55 +85,22 @@ def check_search(shop: Workshop) -> FeasibleSet:
     Raises:
         InputError: settings that do not fit together, or limits that nothing satisfies.
     """
-    config = shop.run.config
-    feasible = build_limits(shop.space, config.limits)
-    _costs(shop)
-    # One proposal shows whether several limits can be met at once.
-    _searchers(shop, feasible, config.search)["history"].ask()
+    feasible = build_limits(shop.space, shop.run.config.limits)
+    costs = _costs(shop)
+    if shop.run.config.search.searcher != "most-probable" or check_alphas(shop.run):
+        # One proposal shows whether several limits can be met at once.
+        _plan(shop, feasible, costs).searcher.ask()
     return feasible
 
 
-def _evolution(shop: Workshop, feasible: FeasibleSet, config: SearchConfig) -> Searcher:
-    return nas_search.Evolution(
-        shop.space,
-        rng=shop.rng(SEARCH),
-        feasible=feasible,
-        population=config.population,
-        parents=config.parents,
-        crossover=config.crossover,
-        mutation=config.mutation,
-        mutation_probability=config.mutation_probability,
-    )
-
-
-def _nsga2(shop: Workshop, feasible: FeasibleSet, config: SearchConfig) -> Searcher:
-    return nas_search.NSGA2(
-        shop.space,
-        rng=shop.rng(SEARCH),
-        feasible=feasible,
-        population=config.population,
-        mutation=config.mutation / max(config.crossover + config.mutation, 1),
-        mutation_probability=config.mutation_probability,
-    )
-
-
-SEARCHERS: dict[str, Callable[[Workshop, FeasibleSet, SearchConfig], Searcher]] = {
-    "evolution": _evolution,
-    "nsga2": _nsga2,
-}
-"""Setting ``search.searcher`` -> what proposes architectures."""
-
-
-def _searchers(shop: Workshop, feasible: FeasibleSet, config: SearchConfig) -> dict[str, Searcher]:
-    """Return the search and its baseline by the names of their files."""
+def _plan(shop: Workshop, feasible: FeasibleSet, costs: dict[str, Table]) -> Plan:
+    name = shop.run.config.search.searcher
     try:
-        chosen = SEARCHERS[config.searcher](shop, feasible, config)
+        return SEARCHERS[name](shop, feasible, costs)
     except InputError as error:
+        if name == "most-probable":
+            raise  # by what the training learned, or by the limits
         raise InputError(f"search: {error}; change it by --set search.KEY=VALUE") from error
-    random = nas_search.Random(
-        shop.space, rng=shop.rng(RANDOM), feasible=feasible, batch=config.population
-    )
-    return {"history": chosen, "random": random}
 
 
 def _costs(shop: Workshop) -> dict[str, Table]:
@@ -175,37 +141,47 @@ def search(shop: Workshop, name: str) -> None:
         return
     feasible = check_search(shop)
     costs = _costs(shop)
-    error = _error(shop, trained_supernet(shop))
+    error = supernet_error(shop, trained_supernet(shop))
     if not known.exists():
         write_json(known, {"limits": list(config.limits), "search": attrs.asdict(config.search)})
     begun = time.monotonic()
     event = {"event": "stage", "stage": f"search/{name}"}
     run.event({**event, "status": "begun"})
-    found = {
-        label: _run_search(shop, folder, label, searcher, error, costs, feasible)
-        for label, searcher in _searchers(shop, feasible, config.search).items()
-    }
-    history = found["history"].history
+    plan = _plan(shop, feasible, costs)
+    found = _run_search(shop, folder, "history", plan, error, costs)
+    history = found.history
+    winner = plan.conclude(folder, history)
+    baseline = len(history) if plan.baseline is None else plan.baseline
+    random = None
+    if baseline:
+        beside = attrs.evolve(random_search(shop, feasible, baseline), told=plan.told)
+        random = _run_search(shop, folder, "random", beside, error, costs).history
     if name == MAIN_SEARCH:
         replace_file(run.path / "history.csv", history.to_csv())
-    winner = nas_search.best(history, [ERROR, "macs"])
-    names = (ERROR, *costs)
+    values = {key: float(cost(winner.row[None])[0]) for key, cost in costs.items()}
     record = {
         "name": name,
         "limits": [str(limit) for limit in feasible.limits],
-        "winner": history.archs[winner].tolist(),
-        "values": {key: float(history.column(key)[winner]) for key in names},
+        "winner": winner.row.tolist(),
+        "values": {ERROR: _measured(shop, history, winner.row), **values},
         "evaluated": len(history),
-        "stopped": found["history"].stopped,
-        "random_best_error": float(found["random"].history.column("error").min()),
+        "stopped": found.stopped,
+        "random_best_error": None if random is None else float(random.column(ERROR).min()),
         "space_size": shop.space.size,
         "feasible": _count(feasible),
         "recalibration_images": sum(len(images) for images in error.recalibration),
         "evaluation_images": sum(len(labels) for _, labels in error.batches),
+        **winner.record,
     }
     seconds = round(time.monotonic() - begun, 3)
     run.event({**event, "status": "finished", "seconds": seconds})
     write_json(result, record)
+
+
+def _measured(shop: Workshop, history: History, row: NDArray[np.int64]) -> float:
+    """Return the error of the network that a row builds, measured as whichever row it was."""
+    same = (shop.space.canonical(history.archs) == shop.space.canonical(row[None])).all(axis=1)
+    return float(history.column(ERROR)[same.argmax()])
 
 
 def _count(feasible: FeasibleSet) -> int | None:
@@ -216,7 +192,7 @@ def _count(feasible: FeasibleSet) -> int | None:
         return None
 
 
-def _error(shop: Workshop, supernet: Supernet) -> SupernetError:
+def supernet_error(shop: Workshop, supernet: Supernet) -> SupernetError:
     """Return the metric: fixed training and held-out images, the same for every architecture."""
     config, train, held_out = shop.run.config.search, shop.data.train, shop.data.held_out
     recalibration: list[torch.Tensor] = []
@@ -246,19 +222,17 @@ def _run_search(
     shop: Workshop,
     folder: Path,
     label: str,
-    searcher: Searcher,
+    plan: Plan,
     error: SupernetError,
     costs: dict[str, Table],
-    feasible: FeasibleSet,
 ) -> nas_search.SearchResult:
-    """Run one searcher; its state is saved after every generation."""
-    config = shop.run.config.search
-    budget = config.population * config.generations
+    """Run one search; its state is saved after every generation."""
     title = f"search {folder.name}" + (", random" if label == "random" else "")
     saved = folder / f"{label}.json"
     state = read_json(saved) if saved.exists() else None
     done, note = 0, ""
-    with stage(shop.console, title, budget, "architectures") as update:
+    unit = "architecture" if plan.budget == 1 else "architectures"
+    with stage(shop.console, title, plan.budget, unit) as update:
 
         def on_progress(finished: int) -> None:
             nonlocal done
@@ -267,7 +241,7 @@ def _run_search(
 
         metrics: dict[str, Metric] = {ERROR: attrs.evolve(error, on_progress=on_progress)}
         metrics |= costs
-        objectives = [metrics.pop(name) for name in config.objectives]
+        objectives = [metrics.pop(name) for name in plan.told]
         record = list(metrics.values())
 
         def keep(state: dict[str, Any]) -> None:
@@ -279,11 +253,11 @@ def _run_search(
             update(done, note)
 
         result = nas_search.search(
-            searcher,
+            plan.searcher,
             objectives,
             space=shop.space,
-            budget=budget,
-            feasible=feasible,
+            budget=plan.budget,
+            feasible=plan.feasible,
             record=record,
             resume=state,
             checkpoint=keep,

@@ -1,26 +1,15 @@
 """The first stage: train the supernet. Its result file is written last and never again."""
 
-from collections.abc import Callable
 from pathlib import Path
 
-import attrs
 import torch
 
-from nas_cli.run import write_json
-from nas_cli.workshop import INITIAL, ORDER, PATHS, Workshop, fit, phase
-from nas_samplers import (
-    Constrained,
-    ExpectationFair,
-    Phase,
-    StrictFair,
-    Uniform,
-    load_weights,
-    mean_rows,
-    sum_rows,
-)
-from nas_samplers.train import Weigh
-from nas_spaces import InputError, Sampler
-from nas_spaces.torch import Supernet
+from nas_cli.phases import META, plan_training
+from nas_cli.run import read_json, write_json
+from nas_cli.workshop import INITIAL, ORDER, Workshop, fit
+from nas_samplers import load_weights
+from nas_spaces import InputError
+from nas_spaces.torch import Inherited, Supernet
 
 __all__ = ["check_train", "train_supernet", "trained_supernet"]
 
@@ -34,49 +23,9 @@ def check_train(shop: Workshop) -> None:
     config = shop.run.config
     if (shop.run.train / "summary.json").exists():
         return
-    _phase(shop)
+    plan_training(shop, lambda _: None)
     if config.weights is not None and not _begun(shop):
         load_weights(_supernet(shop), Path(config.weights))
-
-
-def _uniform(shop: Workshop) -> Sampler:
-    return Uniform(shop.space, rng=shop.rng(PATHS))
-
-
-def _strict_fair(shop: Workshop) -> Sampler:
-    return StrictFair(shop.space, rng=shop.rng(PATHS))
-
-
-def _expectation_fair(shop: Workshop) -> Sampler:
-    # As many as a strictly fair step has: options that were dropped do not count.
-    largest = int(shop.space.mask.sum(axis=1).max(initial=1))
-    k = shop.run.config.supernet.paths or largest
-    return ExpectationFair(shop.space, k=k, rng=shop.rng(PATHS))
-
-
-def _constrained(shop: Workshop) -> Sampler:
-    return Constrained(shop.ranges, rng=shop.rng(PATHS))
-
-
-SAMPLERS: dict[str, Callable[[Workshop], Sampler]] = {
-    "uniform": _uniform,
-    "constrained": _constrained,
-    "strict-fair": _strict_fair,
-    "expectation-fair": _expectation_fair,
-}
-"""Setting ``supernet.sampler`` -> what draws the paths."""
-
-REDUCTIONS: dict[str, Weigh] = {"sum": sum_rows, "mean": mean_rows}
-"""Setting ``supernet.reduction`` -> what the gradient of each of a step's paths counts."""
-
-
-def _phase(shop: Workshop) -> Phase:
-    config = shop.run.config
-    sampler = SAMPLERS[config.supernet.sampler](shop)
-    return attrs.evolve(
-        phase("supernet", config.train, sampler, shop.data.train),
-        weigh=REDUCTIONS[config.supernet.reduction],
-    )
 
 
 def _within(shop: Workshop) -> str:
@@ -109,17 +58,29 @@ def train_supernet(shop: Workshop) -> None:
         shop.say(f"supernet: starts from {config.weights}, {len(kept)} tensors are new")
     if config.supernet.sampler == "constrained":
         shop.say(f"supernet: trains paths of {_within(shop)}")
+    known = run.train / "inherited.json"
+
+    def inherited(found: Inherited) -> None:
+        write_json(known, {"copied": found.copied, "kept": len(found.kept)})
+        kept = f", {len(found.kept):,} keep their own values" if found.kept else ""
+        shop.say(f"supernet: {found.copied:,} tensors inherit from the {META}{kept}")
+
+    plan = plan_training(shop, inherited)
+    title = "supernet" if len(plan.phases) == 1 else f"supernet, {META} first"
     summary, seconds = fit(
         shop,
         supernet,
-        _phase(shop),
+        plan.phases,
         images,
         config.train,
         seed=shop.seed(ORDER),
         name="train",
-        title="supernet",
+        title=title,
         checkpoint=_checkpoint(shop),
+        held_out=shop.data.held_out,
     )
+    if plan.alphas is not None:
+        write_json(run.train / "alphas.json", plan.alphas.to_record())
     device = shop.device
     counts = [
         [*row[:size], *[0] * (size - len(row))]
@@ -129,6 +90,8 @@ def train_supernet(shop: Workshop) -> None:
         "steps": summary.steps,
         "loss": summary.loss,
         "path_counts": counts,
+        "phases": [{"name": phase.name, "steps": phase.steps} for phase in plan.phases],
+        **({"inherited": read_json(known, "copied", "kept")} if len(plan.phases) > 1 else {}),
         "seconds": seconds,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
     }

@@ -1,7 +1,7 @@
 """What the stages of a run share: device, images, space, randomness, and a training they see."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,21 +39,26 @@ from nas_spaces import (
 
 __all__ = [
     "ALONE",
+    "ALPHAS",
     "BASELINES",
     "DIVERGED",
+    "GATES",
     "INITIAL",
     "ORDER",
     "PATHS",
     "RANDOM",
+    "RANK",
     "RECALIBRATION",
     "SEARCH",
     "Workshop",
     "fit",
     "phase",
+    "steps_of",
 ]
 
 # One stream of randomness for each use; a number never changes its meaning.
-INITIAL, PATHS, ORDER, SEARCH, RANDOM, RECALIBRATION, BASELINES, ALONE = range(8)
+INITIAL, PATHS, ORDER, SEARCH, RANDOM, RECALIBRATION, BASELINES, ALONE, ALPHAS, GATES = range(10)
+RANK = 16
 
 # Stands beside the checkpoint of a training whose loss became no number.
 DIVERGED = "diverged"
@@ -210,6 +215,11 @@ class Workshop:
         return torch.Generator().manual_seed(self.seed(*path))
 
 
+def steps_of(config: TrainConfig, images: Images) -> int:
+    """Return the optimiser steps of a training, at least 1."""
+    return max(round(config.epochs * len(images) / config.batch_size), 1)
+
+
 def phase(name: str, config: TrainConfig, sampler: Sampler, images: Images) -> Phase:
     """Return the training that settings describe.
 
@@ -219,7 +229,7 @@ def phase(name: str, config: TrainConfig, sampler: Sampler, images: Images) -> P
     return Phase(
         name,
         sampler,
-        steps=max(round(config.epochs * len(images) / config.batch_size), 1),
+        steps=steps_of(config, images),
         optimiser=Optimiser(
             kind=config.optimiser,
             lr=config.lr,
@@ -238,7 +248,7 @@ def phase(name: str, config: TrainConfig, sampler: Sampler, images: Images) -> P
 def fit(
     shop: Workshop,
     network: torch.nn.Module,
-    phase: Phase,
+    phases: Sequence[Phase],
     images: Images,
     config: TrainConfig,
     *,
@@ -246,19 +256,23 @@ def fit(
     name: str,
     title: str,
     checkpoint: Path,
+    held_out: Images | None = None,
 ) -> tuple[Summary, float]:
     """Run the one training loop with progress and events, from ``checkpoint`` on if it is there.
+
+    Steps and epochs count on from phase to phase in what a person and the events are told.
 
     Args:
         shop: whose run it is.
         network: trained in place.
-        phase: what to do.
+        phases: what to do, in order; their names differ.
         images: training images.
-        config: what `phase` was made of.
+        config: what the last of `phases` was made of.
         seed: of the order of images and augmentation.
         name: of the stage in the events.
         title: of the stage for a person.
         checkpoint: the file that holds the state.
+        held_out: images for learners.
 
     Returns:
         What the training did, and its time [s] in this process.
@@ -271,19 +285,31 @@ def fit(
     if checkpoint.exists():
         shop.say(f"{title}: goes on from its checkpoint")
     shop.run.event({"event": "stage", "stage": name, "status": "begun"})
-    with stage(shop.console, title, phase.steps, "steps") as update:
+    # Of each phase, the steps and epochs before it.
+    before: dict[str, tuple[int, float]] = {}
+    steps, epochs = 0, 0.0
+    for one in phases:
+        before[one.name] = (steps, epochs)
+        steps, epochs = steps + one.steps, epochs + one.steps * one.batch_size / len(images)
+    with stage(shop.console, title, steps, "steps") as update:
 
         def on_record(record: dict[str, Any]) -> None:
-            shop.run.event({"event": "step", "stage": name, **record})
-            update(record["step"], f"loss {record['loss']:.3f}")
+            steps_before, epochs_before = before[record["phase"]]
+            done = steps_before + record["step"]
+            epoch = round(epochs_before + record["epoch"], 3)
+            counted = {**record, "step": done, "steps": steps, "epoch": epoch}
+            shop.run.event({"event": "step", "stage": name, **counted})
+            note = f"loss {record['loss']:.3f}"
+            update(done, note if len(phases) == 1 else f"{record['phase']}, {note}")
 
         try:
             summary = train(
                 network,
-                [phase],
+                phases,
                 images,
                 seed=seed,
                 device=shop.device,
+                held_out=held_out,
                 precision=precision,
                 channels_last=config.channels_last,
                 checkpoint=checkpoint,
@@ -292,12 +318,12 @@ def fit(
             )
         except DivergedError as error:
             (checkpoint.parent / DIVERGED).touch()
-            table = "train" if name == "train" else "retrain"
-            cure = (
-                f"set {table}.lr in a new run by --set {table}.lr=VALUE and another --out"
-                if table == "train"
-                else f"go on by `nas retrain` with --set {table}.lr=VALUE"
-            )
+            if name == "train":
+                # With several phases, the message before names the one that it was.
+                keys = "train.lr" if len(phases) == 1 else "meta.lr or train.lr"
+                cure = f"set {keys} in a new run by --set KEY=VALUE and another --out"
+            else:
+                cure = "go on by `nas retrain` with --set retrain.lr=VALUE"
             raise DivergedError(f"{error}: {cure}") from error
     seconds = round(time.monotonic() - begun, 3)
     shop.run.event({"event": "stage", "stage": name, "status": "finished", "seconds": seconds})

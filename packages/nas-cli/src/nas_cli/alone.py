@@ -1,0 +1,211 @@
+"""Training many architectures from scratch, several at a time, to hold a ranking against.
+
+They see what the supernet sees: trained on the training images alone and judged on the held-out
+ones, so that the two accuracies of an architecture differ by how its weights came about and by
+nothing else. Test images stay unseen.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+from attrs import frozen
+from numpy.typing import NDArray
+from rich.console import Console
+
+from nas_cli.config import Config, cores
+from nas_cli.progress import stage
+from nas_cli.run import Run, read_json, write_json
+from nas_cli.workers import Outcome, Report, run_tasks
+from nas_cli.workshop import RANK, Workshop, phase
+from nas_samplers import Phase, Uniform, run_network, train, wrong_answers
+from nas_spaces import History, InputError, SearchSpace, replace_file
+from nas_spaces.torch import Network
+
+__all__ = ["ACCURACY", "Alone", "check_alone", "train_alone"]
+
+ACCURACY = "top1"
+"""Column of ``standalone.csv``, which `read_truth` reads."""
+
+# Streams of randomness of the network with an index, behind RANK.
+_INITIAL, _SAMPLER, _ORDER = 16, 17, 18
+# Each process on a GPU takes memory there of its own.
+WORKERS_ON_A_GPU = 4
+
+
+@frozen(eq=False)
+class Alone:
+    """Architectures with their accuracy. ``archs``: int64 ``[n, d]``; ``top1``: ``[n]`` [%].
+
+    ``failed``: how many could not be trained. ``reason``: why the first of them could not.
+    """
+
+    archs: NDArray[np.int64]
+    top1: NDArray[np.float64]
+    failed: int
+    reason: str | None
+
+
+@frozen
+class _Job:
+    """One network. ``folder``: where its state and its result are."""
+
+    run: Path
+    config: Config
+    arch: tuple[int, ...]
+    index: int
+    folder: Path
+
+    @property
+    def result(self) -> Path:
+        return self.folder / "result.json"
+
+
+def check_alone(shop: Workshop) -> Phase:
+    """Return what every training does; refuse settings that none could begin with.
+
+    Raises:
+        InputError: what is wrong.
+    """
+    return _phase(shop, shop.space, 0)
+
+
+def _phase(shop: Workshop, space: SearchSpace, index: int) -> Phase:
+    # Nothing is drawn in a space without choices; the loop wants a sampler all the same.
+    sampler = Uniform(space, rng=shop.rng(RANK, _SAMPLER, index))
+    return attrs.evolve(
+        phase("alone", shop.run.config.retrain, sampler, shop.data.train), forward=run_network
+    )
+
+
+def train_alone(
+    shop: Workshop, archs: NDArray[np.int64], folder: Path, *, workers: int | None, title: str
+) -> Alone:
+    """Train architectures ``[n, d]`` in parallel processes by the run's retrain settings.
+
+    Every process computes with one thread, so that results do not depend on their number. What is
+    finished, and the checkpoints of what is not, are kept in ``folder``: called again, it goes on.
+    A network that fails is tried once more, and then left out and counted.
+
+    Args:
+        shop: the run.
+        archs: rows.
+        folder: one folder a network, and the table ``standalone.csv``.
+        workers: processes at a time; None for the cores, on a GPU at most 4.
+        title: of the stage for a person.
+    """
+    steps = check_alone(shop).steps
+    config = attrs.evolve(shop.run.config, threads=1)
+    if workers is None:
+        workers = min(cores(), WORKERS_ON_A_GPU) if shop.device.type == "cuda" else cores()
+    jobs = [
+        _Job(shop.run.path, config, tuple(arch), index, folder / str(index))
+        for index, arch in enumerate(archs.tolist())
+    ]
+    left = [job for job in jobs if not job.result.exists()]
+    done = {job.index: steps for job in jobs if job.result.exists()}
+    if done and left:
+        shop.say(f"{title}: {len(done)} of {len(jobs)} networks are finished")
+    failed: dict[int, str] = {}
+    with stage(shop.console, title, steps * len(jobs), "steps") as update:
+
+        def on_report(place: int, step: float) -> None:
+            done[left[place].index] = int(step)
+            update(sum(done.values()), note())
+
+        def on_outcome(place: int, outcome: Outcome) -> None:
+            index = left[place].index
+            done[index] = steps
+            if outcome.failed is not None:
+                failed[index] = outcome.failed
+                shop.say(f"{title}: network {index} failed: {outcome.failed}")
+            update(sum(done.values()), note())
+
+        def note() -> str:
+            finished = sum(1 for n in done.values() if n == steps) - len(failed)
+            return f"{finished} of {len(jobs)} networks"
+
+        update(sum(done.values()), note())
+        run_tasks(
+            _train_one,
+            left,
+            workers=min(workers, max(len(left), 1)),
+            on_report=on_report,
+            on_outcome=on_outcome,
+        )
+    return _collect(shop.space, jobs, failed, folder)
+
+
+def _collect(
+    space: SearchSpace, jobs: Sequence[_Job], failed: dict[int, str], folder: Path
+) -> Alone:
+    """Return what the finished networks reached, and write the table."""
+    records = [
+        read_json(job.result, "architecture", ACCURACY) for job in jobs if job.index not in failed
+    ]
+    rows = np.array([one["architecture"] for one in records], dtype=np.int64)
+    rows = rows.reshape(-1, space.num_choices)
+    top1 = np.array([one[ACCURACY] for one in records], dtype=np.float64)
+    table = History((ACCURACY,), ("%",), rows, top1[:, None])
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_file(folder.parent / "standalone.csv", table.to_csv())
+    return Alone(rows, top1, len(failed), next(iter(failed.values()), None))
+
+
+@lru_cache(maxsize=1)
+def _workshop(path: Path, config: Config) -> Workshop:
+    """Return the run as a process sees it that trains several of its networks.
+
+    The process that asked for it holds the lock, and writes what concerns the run as a whole.
+    """
+    nowhere = Path("/dev/null").open("w")  # noqa: SIM115  (open as long as the process lives)
+    return Workshop(Run(path, config, nowhere), Console(file=nowhere))
+
+
+def _train_one(job: _Job, report: Report) -> None:
+    """Train and judge one network in a process of its own."""
+    shop = _workshop(job.run, job.config)
+    config = job.config.retrain
+    device = shop.device
+    precision = config.precision
+    if precision == "auto":
+        precision = "bfloat16" if device.type == "cuda" else "float32"
+    network = Network(
+        shop.space.fix(job.arch),
+        generator=shop.torch_rng(RANK, _INITIAL, job.index),
+        scheme=job.config.supernet.scheme,
+    )
+    job.folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = job.folder / "checkpoint.safetensors"
+
+    def on_record(record: dict[str, Any]) -> None:
+        report(record["step"])
+
+    try:
+        train(
+            network,
+            [_phase(shop, network.space, job.index)],
+            shop.data.train,
+            seed=shop.seed(RANK, _ORDER, job.index),
+            device=device,
+            precision=precision,
+            channels_last=config.channels_last,
+            checkpoint=checkpoint,
+            checkpoint_every=config.checkpoint_every,
+            on_record=on_record,
+        )
+    except InputError:
+        # From this state it would fail again: the second attempt begins anew.
+        checkpoint.unlink(missing_ok=True)
+        raise
+    wrong = wrong_answers(network, shop.data.held_out, device=device)
+    record = {
+        "architecture": list(job.arch),
+        ACCURACY: 100 * (1 - float(wrong.mean())),
+        "held_out_images": len(wrong),
+    }
+    write_json(job.result, record)
+    checkpoint.unlink(missing_ok=True)

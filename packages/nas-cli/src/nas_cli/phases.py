@@ -1,0 +1,287 @@
+"""Settings -> the phases of a supernet's training. A method is what its recipe says, no more."""
+
+from collections.abc import Callable
+
+import attrs
+from attrs import frozen
+from torch import nn
+
+from nas_cli.limits import METRICS, build_limits, merge_limits
+from nas_cli.workshop import ALPHAS, GATES, PATHS, Workshop, phase, steps_of
+from nas_samplers import (
+    AddedCost,
+    Alphas,
+    Balanced,
+    BelowMean,
+    BelowShare,
+    BinaryGates,
+    Constrained,
+    Cooling,
+    CostTerm,
+    DropRule,
+    ExpectationFair,
+    Fixed,
+    Gumbel,
+    Mixture,
+    MultipliedCost,
+    PathDropout,
+    Phase,
+    RelaxedLearner,
+    StrictFair,
+    Uniform,
+    Weighted,
+    WithinLimits,
+    mean_rows,
+    sum_rows,
+)
+from nas_samplers.train import Join, Weigh
+from nas_search import largest
+from nas_spaces import FeasibleSet, InputError, Learner, Sampler, Table, nearest
+from nas_spaces.torch import Inherited, Supernet, check_gates, inherit_candidates
+
+__all__ = ["META", "SAMPLERS", "SUPERNET", "Draws", "Plan", "plan_training"]
+
+META, SUPERNET = "largest network", "supernet"
+"""Names of the phases, for events, checkpoints and a person."""
+
+
+@frozen(eq=False, kw_only=True)
+class Draws:
+    """What ``supernet.sampler`` stands for.
+
+    ``sampler``: draws the paths. ``join``: how those of a step are run as one, None for one by
+    one. ``alphas``, ``learner``: architecture parameters and what moves them, where there are any.
+    """
+
+    sampler: Sampler
+    join: Join | None = None
+    alphas: Alphas | None = None
+    learner: Learner | None = None
+
+
+@frozen(eq=False)
+class Plan:
+    """A supernet's training.
+
+    ``phases``: what to do, in order. ``alphas``: the architecture parameters that it learns, None
+    where it learns none.
+    """
+
+    phases: tuple[Phase, ...]
+    alphas: Alphas | None
+
+
+def plan_training(shop: Workshop, inherited: Callable[[Inherited], None]) -> Plan:
+    """Return the training that the run's settings describe.
+
+    Args:
+        shop: the run.
+        inherited: told what the candidates took from the largest network, when they do.
+
+    Raises:
+        InputError: settings that do not fit together, or not the space.
+    """
+    config = shop.run.config
+    supernet, images = config.supernet, shop.data.train
+    if supernet.paths is not None and supernet.sampler != "expectation-fair":
+        raise InputError(
+            f"supernet.paths={supernet.paths} is for supernet.sampler=expectation-fair, it is "
+            f"{supernet.sampler}; take that sampler, or --set supernet.paths=none"
+        )
+    draws = SAMPLERS[supernet.sampler](shop)
+    main = attrs.evolve(
+        phase(SUPERNET, config.train, draws.sampler, images),
+        weigh=REDUCTIONS[supernet.reduction],
+        join=draws.join,
+    )
+    if draws.learner is not None:
+        main = attrs.evolve(
+            main,
+            learner=draws.learner,
+            learn_from=_before_learning(shop),
+            learn_every=config.alphas.every,
+        )
+    if config.meta is None:
+        return Plan((main,), draws.alphas)
+    row = largest(shop.space, METRICS["macs"](shop.space))
+
+    def inherit(network: nn.Module) -> None:
+        assert isinstance(network, Supernet)
+        inherited(inherit_candidates(network, row))
+
+    first = phase(META, config.meta, Fixed(row), images)
+    return Plan((first, attrs.evolve(main, before=inherit)), draws.alphas)
+
+
+def _uniform(shop: Workshop) -> Draws:
+    return Draws(sampler=Uniform(shop.space, rng=shop.rng(PATHS)))
+
+
+def _constrained(shop: Workshop) -> Draws:
+    return Draws(sampler=Constrained(shop.ranges, rng=shop.rng(PATHS)))
+
+
+def _strict_fair(shop: Workshop) -> Draws:
+    return Draws(sampler=StrictFair(shop.space, rng=shop.rng(PATHS)))
+
+
+def _expectation_fair(shop: Workshop) -> Draws:
+    # As many as a strictly fair step has: options that were dropped do not count.
+    most = int(shop.space.mask.sum(axis=1).max(initial=1))
+    k = shop.run.config.supernet.paths or most
+    return Draws(sampler=ExpectationFair(shop.space, k=k, rng=shop.rng(PATHS)))
+
+
+def _path_dropout(shop: Workshop) -> Draws:
+    sampler = PathDropout(
+        shop.space,
+        rng=shop.rng(PATHS),
+        rate=shop.run.config.supernet.path_dropout,
+        ramp=_steps(shop),
+    )
+    return Draws(sampler=sampler, join=sampler.join)
+
+
+def _balanced(shop: Workshop) -> Draws:
+    alphas = _alphas(shop)
+    sampler = Balanced(alphas, rng=shop.rng(PATHS))
+    return Draws(sampler=sampler, alphas=alphas, learner=_binary_gates(shop, alphas))
+
+
+def _weighted(shop: Workshop) -> Draws:
+    alphas = _alphas(shop)
+    sampler = Weighted(alphas, rng=shop.rng(PATHS))
+    return Draws(sampler=sampler, alphas=alphas, learner=_binary_gates(shop, alphas))
+
+
+def _mixture(shop: Workshop) -> Draws:
+    sampler = Mixture(_alphas(shop))
+    return _relaxed(shop, sampler)
+
+
+def _gumbel(shop: Workshop) -> Draws:
+    config, train = shop.run.config.alphas, shop.run.config.train
+    cooling = Cooling(
+        max(round(len(shop.data.train) / train.batch_size), 1),
+        start=config.temperature,
+        rate=config.temperature_decay,
+    )
+    return _relaxed(shop, Gumbel(_alphas(shop), rng=shop.rng(PATHS), temperature=cooling))
+
+
+SAMPLERS: dict[str, Callable[[Workshop], Draws]] = {
+    "uniform": _uniform,
+    "constrained": _constrained,
+    "strict-fair": _strict_fair,
+    "expectation-fair": _expectation_fair,
+    "path-dropout": _path_dropout,
+    "balanced": _balanced,
+    "weighted": _weighted,
+    "mixture": _mixture,
+    "gumbel": _gumbel,
+}
+"""Setting ``supernet.sampler`` -> what draws the paths."""
+
+REDUCTIONS: dict[str, Weigh] = {"sum": sum_rows, "mean": mean_rows}
+"""Setting ``supernet.reduction`` -> what the gradient of each of a step's paths counts."""
+
+
+def _alphas(shop: Workshop) -> Alphas:
+    """Return the architecture parameters, with the cost that counts.
+
+    Raises:
+        InputError: a space whose candidates cannot be gated, or a cost that is no sum.
+    """
+    config = shop.run.config.alphas
+    check_gates(shop.space)
+    if config.cost not in METRICS:
+        raise InputError(
+            f"alphas.cost: {config.cost!r} is unknown: {nearest(config.cost, METRICS)}"
+        )
+    cost = METRICS[config.cost](shop.space) if config.cost_weight else None
+    try:
+        return Alphas(shop.space, std=config.std, rng=shop.rng(ALPHAS), cost=cost)
+    except InputError as error:
+        raise InputError(
+            f"{error}; change alphas.cost={config.cost}, or leave the cost out by --set "
+            "alphas.cost_weight=0"
+        ) from error
+
+
+def _binary_gates(shop: Workshop, alphas: Alphas) -> Learner:
+    config = shop.run.config.alphas
+    return BinaryGates(
+        alphas,
+        rng=shop.rng(GATES),
+        variant=config.variant,
+        lr=config.lr,
+        betas=(config.beta1, config.beta2),
+        weight_decay=config.weight_decay,
+        cost=_cost_term(shop, alphas),
+        drop=_drop_rule(shop),
+        warmup=round(config.drop_warmup * _updates(shop)),
+    )
+
+
+def _relaxed(shop: Workshop, sampler: Mixture | Gumbel) -> Draws:
+    config = shop.run.config.alphas
+    if config.drop is not None:
+        raise InputError(
+            f"alphas.drop={config.drop} is for supernet.sampler=balanced or weighted, it is "
+            f"{shop.run.config.supernet.sampler}; take one of those, or --set alphas.drop=none"
+        )
+    learner = RelaxedLearner(
+        sampler,
+        lr=config.lr,
+        betas=(config.beta1, config.beta2),
+        weight_decay=config.weight_decay,
+        cost=_cost_term(shop, sampler.alphas),
+    )
+    return Draws(sampler=sampler, join=sampler.join, alphas=sampler.alphas, learner=learner)
+
+
+def _cost_term(shop: Workshop, alphas: Alphas) -> CostTerm | None:
+    config = shop.run.config.alphas
+    if alphas.cost is None:
+        return None
+    reference = _reference(shop, alphas.cost)
+    if config.cost_term == "sum":
+        return AddedCost(reference=reference, weight=config.cost_weight)
+    return MultipliedCost(alpha=config.cost_weight, beta=config.cost_power, reference=reference)
+
+
+def _reference(shop: Workshop, cost: Table) -> float:
+    """Return the cost that is aimed at: the limit's upper end, or the middle of the space."""
+    for limit in merge_limits(shop.space, shop.run.config.limits):
+        if limit.metric.name == cost.name and limit.upper is not None:
+            return float(limit.upper)
+    return sum(FeasibleSet(shop.space).attainable(cost)) / 2
+
+
+def _drop_rule(shop: Workshop) -> DropRule | None:
+    config = shop.run.config.alphas
+    if config.drop is None:
+        return None
+    feasible = build_limits(shop.space, shop.run.config.limits)
+    if config.drop == "margin":
+        return WithinLimits(BelowMean(config.drop_below), feasible)
+    if config.drop_below >= 1:
+        raise InputError(
+            f"alphas.drop_below={config.drop_below} with alphas.drop=share must be below 1: the "
+            "share of an even probability below which a candidate is dropped"
+        )
+    return WithinLimits(BelowShare(config.drop_below), feasible)
+
+
+def _steps(shop: Workshop) -> int:
+    return steps_of(shop.run.config.train, shop.data.train)
+
+
+def _before_learning(shop: Workshop) -> int:
+    """Return how many steps pass before the first update of the architecture parameters."""
+    return round(shop.run.config.alphas.warmup * _steps(shop))
+
+
+def _updates(shop: Workshop) -> int:
+    every = shop.run.config.alphas.every
+    return _steps(shop) // every - _before_learning(shop) // every

@@ -1,0 +1,367 @@
+"""What a run's files say, as the report reads them; a file may hold more than is named here."""
+
+from typing import Any
+
+import numpy as np
+from attrs import field, frozen
+from numpy.typing import NDArray
+
+from nas_search import CandidateTable
+from nas_spaces import History, SearchSpace
+
+__all__ = [
+    "Agreement",
+    "Alphas",
+    "Candidate",
+    "ChannelMaps",
+    "Comparison",
+    "Config",
+    "Curve",
+    "Drop",
+    "Inherited",
+    "LeftOut",
+    "PhaseSteps",
+    "Rank",
+    "RankResult",
+    "Replacement",
+    "Retraining",
+    "RunData",
+    "Search",
+    "SearchResult",
+    "Similarity",
+    "SimilarityBlock",
+    "Supernet",
+    "Training",
+]
+
+Floats = NDArray[np.float64]
+
+
+@frozen
+class Supernet:
+    """What the report names of the settings of a supernet. ``sampler``: what drew its paths."""
+
+    sampler: str | None = None
+
+
+@frozen
+class Config:
+    """What the report names of ``config.toml``."""
+
+    method: str
+    space: str
+    data: str
+    limits: tuple[str, ...] = ()
+    supernet: Supernet = Supernet()
+    seed: int | None = None
+    device: str | None = None
+
+
+@frozen(eq=False)
+class Curve:
+    """What one training logged, in the order of its steps.
+
+    ``step``, ``epoch``, ``loss``, ``lr``: float64 ``[n]``. ``steps``: how many it was to take.
+    ``phase``: the name of each one's phase ``[n]``; steps count through all phases.
+    """
+
+    step: Floats
+    epoch: Floats
+    loss: Floats
+    lr: Floats
+    steps: int
+    phase: tuple[str, ...]
+
+
+@frozen
+class PhaseSteps:
+    """How many steps one phase of the training took."""
+
+    name: str
+    steps: int
+
+
+@frozen
+class Inherited:
+    """How many tensors of the supernet took weights of the largest network, and kept their own."""
+
+    copied: int
+    kept: int
+
+
+@frozen
+class Training:
+    """``train/summary.json``. ``path_counts[i][j]``: how often option j of choice i was drawn."""
+
+    steps: int
+    path_counts: tuple[tuple[int, ...], ...]
+    seconds: float
+    device: str
+    phases: tuple[PhaseSteps, ...] = ()
+    inherited: Inherited | None = None
+
+
+@frozen
+class Drop:
+    """From ``step`` on, ``option`` of ``choice`` was neither trained nor counted."""
+
+    step: int
+    choice: int
+    option: int
+
+
+@frozen(eq=False)
+class Alphas:
+    """``train/alphas.json``, architecture parameters over time.
+
+    ``steps``: int64 ``[t]``. ``probabilities``: float64 ``[t, d, k]``, softmax over the live
+    options, 0 where an option is not live, nan where a choice has no such option. ``alive``: bool
+    ``[t, d, k]``. ``counts``: int64 ``[t, d, k]``, how often an option was drawn for training.
+    """
+
+    steps: NDArray[np.int64]
+    probabilities: Floats
+    alive: NDArray[np.bool_]
+    counts: NDArray[np.int64]
+    dropped: tuple[Drop, ...]
+
+
+@frozen
+class Replacement:
+    """One step from a candidate table's start towards the limits.
+
+    ``loss``: what it adds to the predicted error. ``costs``: of the network behind the step.
+    """
+
+    choice: int
+    before: int
+    after: int
+    loss: float
+    costs: dict[str, float] = field(factory=dict)
+
+
+@frozen
+class SearchResult:
+    """``searches/NAME/result.json``.
+
+    ``values``: the winner's error in [0, 1], macs, params. What came from a candidate table has
+    the ``path`` of replacements to it, its ``predicted_error``, the measured ``start_error`` of
+    where the path begins, and the ``method``. Where nothing was evaluated there is no error, and
+    ``table`` names the search whose table it was.
+    """
+
+    name: str
+    limits: tuple[str, ...]
+    winner: tuple[int, ...]
+    values: dict[str, float]
+    evaluated: int
+    space_size: int
+    feasible: int | None = None
+    random_best_error: float | None = None
+    stopped: str = "budget"
+    path: tuple[Replacement, ...] = ()
+    predicted_error: float | None = None
+    start_error: float | None = None
+    method: str | None = None
+    table: str | None = None
+
+    @property
+    def error(self) -> float | None:
+        """The winner's measured error in [0, 1], None where it was not evaluated."""
+        return self.values.get("error")
+
+    @property
+    def macs(self) -> float:
+        """The winner's multiply-adds."""
+        return self.values["macs"]
+
+    @property
+    def params(self) -> float:
+        """The winner's parameters."""
+        return self.values["params"]
+
+    @property
+    def others(self) -> dict[str, float]:
+        """What else was recorded of the winner, by name."""
+        shown = ("error", "macs", "params")
+        return {name: value for name, value in self.values.items() if name not in shown}
+
+
+@frozen
+class Candidate:
+    """One network that was trained from scratch. ``top1`` [%] on ``test_images`` images."""
+
+    name: str
+    architecture: tuple[int, ...]
+    top1: float
+    test_images: int
+    macs: int
+    params: int
+    supernet_error: float | None = None
+
+
+@frozen
+class Comparison:
+    """Winner minus random architectures, all in percentage points of top-1.
+
+    ``low``, ``high``: the interval at ``confidence``; None where there were too few to give one.
+    """
+
+    difference: float
+    confidence: float
+    verdict: str
+    low: float | None = None
+    high: float | None = None
+
+
+@frozen
+class Retraining:
+    """``searches/NAME/retrain/result.json``."""
+
+    candidates: tuple[Candidate, ...]
+    comparison: Comparison | None = None
+
+    @property
+    def winner(self) -> Candidate:
+        """The candidate called ``winner``."""
+        return next(one for one in self.candidates if one.name == "winner")
+
+
+@frozen(eq=False)
+class Search:
+    """One search: its folder's name, what it found and all that it evaluated.
+
+    ``searcher``: what proposed architectures, where it is known. ``history``: None where nothing
+    was evaluated. ``random``: the baseline, None where there was none. ``table``: what a
+    progressive sweep measured. ``retrain``: None where the winner has not been retrained.
+    """
+
+    folder: str
+    result: SearchResult
+    searcher: str | None
+    history: History | None
+    random: History | None
+    table: CandidateTable | None
+    retrain: Retraining | None
+
+
+@frozen
+class Agreement:
+    """Kendall's tau-b with its interval; None where it is undefined, which then says why."""
+
+    tau: float | None
+    low: float | None = None
+    high: float | None = None
+    undefined: str | None = None
+
+
+@frozen
+class LeftOut:
+    """How many architectures were left out, and some of them."""
+
+    count: int = 0
+    examples: tuple[Any, ...] = ()
+
+    @property
+    def named(self) -> str:
+        """The examples as text."""
+        return "; ".join(
+            ",".join(map(str, one)) if isinstance(one, list | tuple) else str(one)
+            for one in self.examples
+        )
+
+
+@frozen
+class RankResult:
+    """``ranks/NAME/result.json``: how well scores order the architectures by the truth.
+
+    ``truth``: a file's name, ``"standalone"`` or ``"run"``; ``column``: of the file, or the other
+    run. ``unknown``, ``missing``: of the file. ``repeated``: its lines that named an architecture
+    again. ``failed``: networks that could not be trained. ``tau``, ``regret``, ``gap``: by what
+    gave the score. ``regret``: for the best 1, 5, 10 by the score, in percentage points of top-1;
+    ``gap``: supernet top-1 minus true top-1, the same. ``judged``: the score that searches use.
+    """
+
+    name: str
+    truth: str
+    architectures: int
+    verdict: str
+    column: str | None = None
+    judged: str | None = None
+    repeated: int = 0
+    failed: int = 0
+    unknown: LeftOut = LeftOut()
+    missing: LeftOut = LeftOut()
+    tau: dict[str, Agreement | None] = field(factory=dict)
+    macs: Agreement | None = None
+    params: Agreement | None = None
+    ceiling: Agreement | None = None
+    regret: dict[str, dict[str, float | None] | None] | None = None
+    gap: dict[str, float | None] | None = None
+
+
+@frozen
+class SimilarityBlock:
+    """Cosines ``[k][k]`` between what the candidates of one block give, mean over channels."""
+
+    block: str
+    options: tuple[str, ...]
+    cosine: tuple[tuple[float | None, ...], ...]
+
+
+@frozen
+class ChannelMaps:
+    """What each candidate of ``block`` gives on channel ``channel`` of one image, ``[h][w]``."""
+
+    block: str
+    options: tuple[str, ...]
+    maps: tuple[tuple[tuple[float, ...], ...], ...]
+    channel: int
+
+
+@frozen
+class Similarity:
+    """``ranks/NAME/similarity.json``.
+
+    ``path``: of the blocks around the one that is looked at. ``left_out``: blocks whose candidates
+    cannot be compared.
+    """
+
+    images: int
+    blocks: tuple[SimilarityBlock, ...]
+    path: tuple[int, ...] = ()
+    left_out: tuple[str, ...] = ()
+    channel: ChannelMaps | None = None
+
+
+@frozen(eq=False)
+class Rank:
+    """One trust report: its folder's name and what is there of it. ``values``: see `RankResult`."""
+
+    folder: str
+    result: RankResult | None
+    values: History | None
+    similarity: Similarity | None
+
+
+@frozen(eq=False)
+class RunData:
+    """All that the report shows of a run.
+
+    ``curves``: stage -> what it logged. ``seconds``: finished stage -> how long it took [s].
+    ``train``: None where it has not finished. ``unfinished``: folders of searches that have no
+    result yet; ``unfinished_ranks``: of trust reports.
+    """
+
+    name: str
+    config: Config
+    config_text: str
+    space: SearchSpace
+    curves: dict[str, Curve]
+    seconds: dict[str, float]
+    train: Training | None
+    alphas: Alphas | None
+    searches: tuple[Search, ...]
+    unfinished: tuple[str, ...]
+    ranks: tuple[Rank, ...]
+    unfinished_ranks: tuple[str, ...]

@@ -1,0 +1,152 @@
+"""Numbers, limits and settings as a person reads them."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_spaces import Choice, History
+
+__all__ = [
+    "JOINT",
+    "LIMITED",
+    "SAMPLING",
+    "bounds",
+    "duration",
+    "option_name",
+    "points",
+    "sentence",
+    "shared_options",
+    "si",
+    "signed",
+    "tau",
+    "top1",
+    "within",
+]
+
+MINUS = "\N{MINUS SIGN}"
+
+SAMPLING = {
+    "uniform": "on paths from the whole space",
+    "constrained": "on paths around the limit",
+    "strict-fair": "each on as many paths as a choice has options, every candidate once",
+    "expectation-fair": "each on several paths drawn uniformly",
+    "path-dropout": "each on all candidates but those that path dropout left out",
+    "balanced": "on paths drawn uniformly from the candidates still live",
+    "weighted": "on paths drawn by the candidates' probabilities",
+    "gumbel": "each on all candidates at once, mixed by Gumbel-softmax gates",
+    "mixture": "each on all candidates at once, mixed by their probabilities",
+}
+"""Setting ``supernet.sampler`` -> what its training steps were on."""
+
+JOINT = ("path-dropout", "gumbel", "mixture")
+"""Samplers whose steps train many candidates of a block in one pass."""
+
+
+def si(value: float) -> str:
+    """Return a count for a person: 1042368 -> '1.04 M', with a space that does not break."""
+    rounded = float(f"{value:.3g}")
+    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(rounded) >= factor:
+            return f"{rounded / factor:g}\N{NO-BREAK SPACE}{prefix}"
+    return f"{rounded:g}"
+
+
+def top1(percent: float, images: int = 1000) -> str:
+    """Return top-1 [%] with as many decimals as the number of images supports."""
+    return f"{percent:.{1 if images <= 1000 else 2}f}"
+
+
+def signed(value: float) -> str:
+    """Return a difference with its sign; the minus is the typographic one."""
+    return f"{value:+.1f}".replace("-", MINUS)
+
+
+def points(value: float) -> str:
+    """Return percentage points, with two decimals."""
+    # No minus in front of what is zero as printed.
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", MINUS)
+
+
+def tau(value: float) -> str:
+    """Return a rank correlation.
+
+    >>> tau(0.5634), tau(-0.0001)
+    ('0.56', '0.00')
+    """
+    return points(value)
+
+
+def sentence(text: str) -> str:
+    """Return a remark as a sentence.
+
+    >>> sentence("no better than counting MACs")
+    'No better than counting MACs.'
+    """
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+def duration(seconds: float) -> str:
+    """Return seconds for a person: 75 -> '1 min 15 s'."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+NUMBER = r"[\d.,]+(?:e\+?\d+)?"
+LIMITED = re.compile(rf"(?:(?P<low>{NUMBER}) <= )?(?P<name>[A-Za-z_]+)(?: <= (?P<high>{NUMBER}))?")
+"""A limit as `nas_spaces.Limit` prints it."""
+
+
+def bounds(limits: Sequence[str]) -> dict[str, tuple[float | None, float | None]]:
+    """Return the lower and upper end that limits, as `nas_spaces.Limit` prints them, state by cost.
+
+    >>> bounds(["macs <= 1,042,368 multiply-adds", "10 <= params <= 20 parameters"])
+    {'macs': (None, 1042368.0), 'params': (10.0, 20.0)}
+    """
+    ends: dict[str, tuple[list[float], list[float]]] = {}
+    for limit in limits:
+        match = LIMITED.match(limit)
+        if match is not None:
+            own = ends.setdefault(match["name"], ([], []))
+            for side, group in zip(own, ("low", "high"), strict=True):
+                if match[group]:
+                    side.append(float(match[group].replace(",", "")))
+    return {
+        name: (max(low, default=None), min(high, default=None))
+        for name, (low, high) in ends.items()
+    }
+
+
+def within(history: History, limits: Sequence[str]) -> NDArray[np.bool_]:
+    """Return bool ``[n]``: which rows are within the limits on costs that the history records."""
+    inside = np.ones(len(history), dtype=bool)
+    for name, (low, high) in bounds(limits).items():
+        if name in history.names:
+            values = history.column(name)
+            # As printed, an end has ten digits.
+            if low is not None:
+                inside &= values >= low * (1 - 1e-9)
+            if high is not None:
+                inside &= values <= high * (1 + 1e-9)
+    return inside
+
+
+def option_name(choice: Choice, option: int) -> str:
+    """Return an option's name as the space has it."""
+    value = choice.options[option]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def shared_options(choices: Sequence[Choice]) -> tuple[str, ...] | None:
+    """Return the names that all choices' options have by their number; None where they differ.
+
+    Choices with fewer options share the names where they only lack some at the end.
+    """
+    longest = max(choices, key=lambda choice: len(choice.options))
+    if any(one.options != longest.options[: len(one.options)] for one in choices):
+        return None
+    return tuple(option_name(longest, number) for number in range(len(longest.options)))

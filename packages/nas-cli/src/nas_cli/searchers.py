@@ -1,0 +1,230 @@
+"""What ``search.searcher`` stands for: what proposes architectures, and which one wins."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from attrs import frozen
+from numpy.typing import NDArray
+
+import nas_search
+from nas_cli.run import Run, read_json
+from nas_cli.specialize import TABLE, answer_limits, describe_answer
+from nas_cli.workshop import RANDOM, SEARCH, Workshop
+from nas_search import CandidateTable
+from nas_spaces import FeasibleSet, History, InputError, Searcher, SearchSpace, Table, replace_file
+from nas_spaces.layers import Zero
+
+__all__ = ["ERROR", "SEARCHERS", "Plan", "Winner", "check_alphas", "random_search", "zeros"]
+
+ERROR = "error"
+"""The column of the supernet's error; the other objectives are costs."""
+
+ALPHAS = "alphas.json"
+# Values of ``supernet.sampler`` that learn architecture parameters.
+LEARNING = ("balanced", "weighted", "gumbel", "mixture")
+
+
+@frozen(eq=False)
+class Winner:
+    """What a search came to.
+
+    ``row``: int64 ``[d]``, within the limits; its network is in the history. ``record``: what the
+    result says of it besides.
+    """
+
+    row: NDArray[np.int64]
+    record: dict[str, Any]
+
+
+@frozen(eq=False)
+class Plan:
+    """One search.
+
+    ``searcher``: proposes. ``budget``: distinct architectures. ``feasible``: what the proposals
+    stay within, None for the whole space. ``told``: the objectives that it is told, in order.
+    ``conclude``: of the search's folder and its history, who wins. ``baseline``: architectures of
+    the random search beside it; None for as many as it evaluated, 0 for no random search.
+    """
+
+    searcher: Searcher
+    budget: int
+    feasible: FeasibleSet | None
+    told: tuple[str, ...]
+    conclude: Callable[[Path, History], Winner]
+    baseline: int | None
+
+
+Costs = dict[str, Table]
+
+
+def random_search(shop: Workshop, feasible: FeasibleSet, budget: int | None = None) -> Plan:
+    """Return random search, with the same draws whatever it stands beside.
+
+    Args:
+        shop: the run, with the settings of this search.
+        feasible: the limits.
+        budget: distinct architectures; None for population x generations.
+    """
+    searcher = nas_search.Random(
+        shop.space,
+        rng=shop.rng(RANDOM),
+        feasible=feasible,
+        batch=shop.run.config.search.population,
+    )
+    return _ordered(shop, searcher, feasible, budget or _whole_budget(shop), 0)
+
+
+def _ordered(
+    shop: Workshop, searcher: Searcher, feasible: FeasibleSet, budget: int, baseline: int
+) -> Plan:
+    """Return a search whose best row wins, by error and then by multiply-adds."""
+
+    def conclude(_: Path, history: History) -> Winner:
+        return Winner(history.archs[nas_search.best(history, [ERROR, "macs"])], {})
+
+    objectives = shop.run.config.search.objectives
+    return Plan(searcher, budget, feasible, objectives, conclude, baseline)
+
+
+def _whole_budget(shop: Workshop) -> int:
+    return shop.run.config.search.population * shop.run.config.search.generations
+
+
+Build = Callable[[Workshop, FeasibleSet, Costs], Plan]
+
+
+def _evolution(shop: Workshop, feasible: FeasibleSet, _: Costs) -> Plan:
+    config, budget = shop.run.config.search, _whole_budget(shop)
+    searcher = nas_search.Evolution(
+        shop.space,
+        rng=shop.rng(SEARCH),
+        feasible=feasible,
+        population=config.population,
+        parents=config.parents,
+        crossover=config.crossover,
+        mutation=config.mutation,
+        mutation_probability=config.mutation_probability,
+    )
+    return _ordered(shop, searcher, feasible, budget, budget)
+
+
+def _nsga2(shop: Workshop, feasible: FeasibleSet, _: Costs) -> Plan:
+    config, budget = shop.run.config.search, _whole_budget(shop)
+    searcher = nas_search.NSGA2(
+        shop.space,
+        rng=shop.rng(SEARCH),
+        feasible=feasible,
+        population=config.population,
+        mutation=config.mutation / max(config.crossover + config.mutation, 1),
+        mutation_probability=config.mutation_probability,
+    )
+    return _ordered(shop, searcher, feasible, budget, budget)
+
+
+def _random(shop: Workshop, feasible: FeasibleSet, _: Costs) -> Plan:
+    return random_search(shop, feasible)
+
+
+def _progressive(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
+    config = shop.run.config.search
+
+    def answer(table: CandidateTable) -> nas_search.Specialised:
+        return answer_limits(table, feasible, score=config.score, exact=config.exact)
+
+    suffix = None
+    if config.suffixes:
+        suffix = shop.space.sample(config.suffixes, rng=shop.rng(SEARCH))
+    searcher = nas_search.Progressive(
+        shop.space, cost=costs["macs"], suffix=suffix, then=lambda table: answer(table).row
+    )
+
+    def conclude(folder: Path, _: History) -> Winner:
+        table = searcher.table()
+        replace_file(folder / TABLE, table.to_json())
+        found = answer(table)
+        return Winner(found.row, {"stopped": "complete", **describe_answer(table, feasible, found)})
+
+    # The sweep looks at every option, whatever the limits; one more for the row within them.
+    return Plan(searcher, searcher.budget + 1, None, (ERROR,), conclude, None)
+
+
+def _most_probable(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
+    run, space = shop.run, shop.space
+    values = _log_probabilities(run, space)
+    if run.config.search.exclude_zero:
+        values[zeros(space)] = -math.inf
+    try:
+        searcher = nas_search.MostProbable(space, values, cost=costs["macs"], feasible=feasible)
+    except InputError as error:
+        raise InputError(
+            f"the architecture parameters of {run.path} name no architecture within the limits: "
+            f"{error}; widen the limits, or search by --set search.searcher=evolution"
+        ) from error
+
+    def conclude(_: Path, __: History) -> Winner:
+        return Winner(searcher.row, {"stopped": "complete"})
+
+    return Plan(searcher, 1, feasible, (ERROR,), conclude, _whole_budget(shop))
+
+
+SEARCHERS: dict[str, Build] = {
+    "evolution": _evolution,
+    "nsga2": _nsga2,
+    "random": _random,
+    "progressive": _progressive,
+    "most-probable": _most_probable,
+}
+"""Setting ``search.searcher`` -> the search."""
+
+
+def check_alphas(run: Run) -> bool:
+    """Return whether the architecture parameters that a search is of are learned already.
+
+    Raises:
+        InputError: they are not, and never will be.
+    """
+    if (run.train / ALPHAS).exists():
+        return True
+    sampler = run.config.supernet.sampler
+    if sampler in LEARNING:
+        return False
+    raise InputError(
+        "search.searcher=most-probable is for supernets with architecture parameters: "
+        f"supernet.sampler {', '.join(LEARNING)}; of {run.path} it is {sampler}: take another, "
+        "like --set search.searcher=evolution"
+    )
+
+
+def _log_probabilities(run: Run, space: SearchSpace) -> NDArray[np.float64]:
+    """Return what the training learned at last: float64 ``[d, k]``, -inf for what was dropped."""
+    path = run.train / ALPHAS
+    record = read_json(path, "alphas", "alive")
+    try:
+        alphas = np.array(record["alphas"][-1], dtype=np.float64)  # null becomes nan
+        alive = np.array(record["alive"][-1], dtype=np.float64) == 1
+    except (ValueError, TypeError, IndexError, KeyError) as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+    if not alphas.shape == alive.shape == space.mask.shape or np.isnan(alphas[alive]).any():
+        raise InputError(
+            f"{path} is damaged, or of another space than {space.name!r} with its "
+            f"{space.mask.shape} choices and options"
+        )
+    values = np.where(alive & space.mask, alphas, -math.inf)
+    values -= values.max(axis=1, keepdims=True)
+    return np.asarray(values - np.log(np.exp(values).sum(axis=1, keepdims=True)))
+
+
+def zeros(space: SearchSpace) -> NDArray[np.bool_]:
+    """Return bool ``[d, k]``: options that mean a `Zero` layer in every block that reads them."""
+    zero = np.zeros(space.mask.shape, dtype=bool)
+    for column, choice in enumerate(space.choices):
+        # Where there are architecture parameters, a block reads one choice.
+        readers = [block for block in space.blocks if block.reads == (choice.name,)]
+        for option in range(len(choice.options)):
+            zero[column, option] = bool(readers) and all(
+                isinstance(block.layers[option], Zero) for block in readers
+            )
+    return zero

@@ -1,0 +1,64 @@
+"""Every method end to end on digits, with a budget that finds nothing worth having."""
+
+import json
+
+import pytest
+
+from nas_cli.config import read_config
+from nas_cli.recipes import RECIPES
+
+LEARNING = {"betanas", "proxyless", "gumbel", "darts"}
+
+
+@pytest.fixture(scope="module")
+def pipeline(nas, tiny, tmp_path_factory):
+    """Run a method's tiny pipeline; return its folder."""
+
+    def run(method):
+        out = tmp_path_factory.mktemp("runs") / method
+        options = tiny(train__epochs=2, baselines=0, search__population=4, search__parents=2,
+                       search__crossover=2, search__mutation=2)  # fmt: skip
+        if method == "ponas":
+            options += ["--set", "meta.epochs=1"]
+        result = nas("pipeline", "--method", method, "--out", out, *options)
+        assert result.exit_code == 0, result.output
+        return out
+
+    return run
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+@pytest.mark.parametrize("method", RECIPES)
+def test_every_method_gets_to_its_report(pipeline, method):
+    out = pipeline(method)
+    config = read_config(out / "config.toml")
+    summary = read(out / "train/summary.json")
+    assert config.method == method
+    assert sum(phase["steps"] for phase in summary["phases"]) == summary["steps"]
+    found = read(out / "searches/main/result.json")
+    assert found["values"]["macs"] <= 1_212_288 / 2
+    assert 0 <= found["values"]["error"] < 1
+    [winner] = read(out / "searches/main/retrain/result.json")["candidates"]
+    assert winner["architecture"] == found["winner"]
+    assert (out / "report.html").exists()
+    assert (out / "best/model.safetensors").exists()
+    assert (out / "train/alphas.json").exists() == (method in LEARNING)
+    if method in LEARNING:
+        check_learned(out, config, summary, found)
+    assert ("inherited" in summary) == (method == "ponas")
+
+
+def check_learned(out, config, summary, found):
+    """Check that the parameters were moved as often as they should, and decided."""
+    record = read(out / "train/alphas.json")
+    assert record["steps"][-1] == summary["steps"]
+    every, late = config.alphas.every, round(config.alphas.warmup * summary["steps"])
+    moments = [step for step in range(late + 1, summary["steps"] + 1) if step % every == 0]
+    assert moments
+    assert [step for step in record["steps"][1:] if step in moments] == moments
+    assert record["counts"][-1][0][: len(record["options"][0])] == summary["path_counts"][0]
+    assert found["evaluated"] == 1
+    assert record["alphas"][-1] != record["alphas"][0]

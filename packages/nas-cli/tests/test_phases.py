@@ -1,0 +1,163 @@
+import json
+import math
+
+import pytest
+
+import nas_cli.workshop
+import nas_hw
+from nas_samplers import AddedCost, BelowMean, BelowShare, MultipliedCost
+from nas_search import largest
+from nas_spaces import published
+
+
+def sets(*texts):
+    return [part for text in texts for part in ("--set", text)]
+
+
+@pytest.fixture
+def phases(nas, tiny, tmp_path, monkeypatch):
+    """Return the phases of a run, which is stopped before its training."""
+
+    def build(*options):
+        seen = []
+
+        def stop(network, phases, *args, **kwargs):
+            seen.extend(phases)
+            raise KeyError("stopped")
+
+        with monkeypatch.context() as patch, pytest.raises(KeyError, match="stopped"):
+            patch.setattr(nas_cli.workshop, "train", stop)
+            nas("train", "--out", tmp_path / str(len(list(tmp_path.iterdir()))), *options)
+        return seen
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (["supernet.paths=3"], "supernet.paths=3 is for supernet.sampler=expectation-fair"),
+        (["supernet.path_dropout=2"], "supernet.path_dropout must be <= 1; received 2.0"),
+        (["supernet.sampler=mixture", "alphas.drop=margin"], "it is mixture; take one of those"),
+        (["supernet.sampler=balanced", "alphas.cost=latency"], "alphas.cost: 'latency' is unknown"),
+        (
+            ["supernet.sampler=weighted", "alphas.cost=peak_memory", "alphas.cost_weight=0.1"],
+            "is a maximum over the blocks",
+        ),
+        (
+            ["supernet.sampler=balanced", "alphas.drop=share", "alphas.drop_below=2"],
+            "alphas.drop_below=2.0 with alphas.drop=share must be below 1",
+        ),
+        (["meta.epochs=3"], "meta.batch_size required field missing"),
+        *(
+            (
+                [f"supernet.sampler={sampler}", "space=mnasnet", "resolution=8", "limits=[]"],
+                "gates cannot mix block",
+            )
+            for sampler in ("path-dropout", "balanced", "weighted", "mixture", "gumbel")
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused(nas, tiny, tmp_path, settings, says):
+    result = nas("train", "--out", tmp_path / "run", *tiny(), *sets(*settings))
+    assert result.exit_code == 2
+    assert says in result.stderr.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_cost_counts_in_units_of_the_limit(phases, tiny):
+    balanced = sets("supernet.sampler=balanced", "alphas.cost_weight=0.3")
+    limits = ["--limit", "params<=60k", "--limit", "macs<=400k"]
+    [phase] = phases(*tiny(), *balanced, *limits)
+    assert phase.learner.cost == AddedCost(reference=400e3, weight=0.3)
+    [phase] = phases(*tiny(), *balanced, *limits, *sets("alphas.cost=params"))
+    assert phase.learner.cost == AddedCost(reference=60e3, weight=0.3)
+    assert phase.learner.alphas.cost.name == "params"
+    # Without a limit from above, what lies in the middle.
+    [phase] = phases(*tiny(), *balanced, "--limit", "macs>=300k", *sets("alphas.cost_term=product"))
+    assert phase.learner.cost.reference == (159_264 + 1_212_288) / 2
+    assert isinstance(phase.learner.cost, MultipliedCost)
+    [phase] = phases(*tiny(), *sets("supernet.sampler=balanced", "alphas.cost=peak_memory"))
+    assert phase.learner.cost is None
+
+
+def test_settings_of_the_parameters_reach_the_learner(phases, tiny):
+    common = sets("alphas.warmup=0.4", "alphas.every=3", "alphas.drop_warmup=0.5", "alphas.std=0.1")
+    [phase] = phases(
+        *tiny(), *common,
+        *sets("supernet.sampler=weighted", "alphas.variant=two-path", "alphas.drop=margin",
+              "alphas.drop_below=0.7", "alphas.lr=0.25", "alphas.beta1=0.5", "alphas.beta2=0.9",
+              "alphas.weight_decay=0.125"),
+    )  # fmt: skip
+    # 15 steps; updates after steps 9, 12 and 15.
+    assert (phase.steps, phase.learn_from, phase.learn_every) == (15, 6, 3)
+    learner = phase.learner
+    assert (learner.variant, learner.warmup, learner.drop.rule) == ("two-path", 2, BelowMean(0.7))
+    adam = learner.adam
+    assert (adam.lr, adam.betas, adam.weight_decay) == (0.25, (0.5, 0.9), 0.125)
+    assert learner.alphas is phase.sampler.alphas
+    assert 0.02 < learner.alphas.values[learner.alphas.alive].std() < 0.3
+    share = sets("supernet.sampler=balanced", "alphas.drop=share", "alphas.drop_below=0.3")
+    [phase] = phases(*tiny(), *share)
+    assert phase.learner.drop.rule == BelowShare(0.3)
+    [limit] = phase.learner.drop.feasible.limits
+    assert limit.upper == 1_212_288 / 2
+    gumbel = sets("supernet.sampler=gumbel", "alphas.temperature=3", "alphas.temperature_decay=0.5")
+    [phase] = phases(*tiny(), *gumbel)
+    # 240 images in batches of 64: 4 steps an epoch.
+    assert phase.sampler.temperature(8) == pytest.approx(3 * math.exp(-0.5 * 2))
+    assert phase.join is not None
+    [phase] = phases(*tiny(), *sets("supernet.sampler=path-dropout", "supernet.path_dropout=0.5"))
+    assert (phase.sampler.rate, phase.sampler.ramp) == (0.5, 15)
+
+
+def test_the_largest_network_comes_first(nas, tiny, tmp_path):
+    out = tmp_path / "run"
+    options = ["--method", "ponas", *tiny(train__epochs=6), *sets("meta.epochs=6")]
+    result = nas("train", "--out", out, *options)
+    assert "supernet, largest network first: 44 steps" in result.stderr
+    assert "432 tensors inherit from the largest network" in result.stderr
+    summary = json.loads((out / "train/summary.json").read_text())
+    assert summary["phases"] == [
+        {"name": "largest network", "steps": 22},
+        {"name": "supernet", "steps": 22},
+    ]
+    assert summary["inherited"] == {"copied": 432, "kept": 0}
+    space = published.load("digits-mobile")
+    row = largest(space, nas_hw.macs(space))
+    for counts, option in zip(summary["path_counts"], row, strict=True):
+        assert counts[option] >= 22
+    assert [sum(counts) for counts in summary["path_counts"]] == [44] * 8
+    events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+    steps = [event for event in events if event["event"] == "step"]
+    # Steps and epochs count on.
+    assert [event["step"] for event in steps] == sorted(event["step"] for event in steps)
+    assert [event["phase"] for event in steps if event["step"] in (22, 44)] == [
+        "largest network",
+        "supernet",
+    ]
+    assert {event["steps"] for event in steps} == {44}
+    assert steps[-1]["epoch"] == pytest.approx(44 * 64 / 240, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "kills", "written"),
+    [
+        # Checkpoints are written after 4 steps, and after each phase.
+        ("ponas", ["meta.epochs=1.5"], [2, 2, 3], "inherited.json"),
+        ("betanas", ["alphas.lr=0.5", "alphas.every=2"], [2, 2], "alphas.json"),
+    ],
+)
+def test_killed_and_gone_on(forked, tiny, tmp_path, method, settings, kills, written):
+    options = ["--method", method, *tiny(train__epochs=3), *sets(*settings)]
+    status, _ = forked("train", "--out", tmp_path / "whole", *options)
+    assert status == 0
+    for kill in kills:
+        moment = {"replace": kill, "file": "checkpoint.safetensors"}
+        status, _ = forked("train", "--out", tmp_path / "run", "--resume", *options, kill=moment)
+        assert status == -9
+    status, said = forked("train", "--out", tmp_path / "run", "--resume", *options)
+    assert status == 0, said
+    for name in ("checkpoint.safetensors", written):
+        whole, killed = (tmp_path / run / "train" / name for run in ("whole", "run"))
+        assert whole.read_bytes() == killed.read_bytes()
