@@ -20,6 +20,8 @@ ROOT = Path(__file__).parent
 PACKAGES = ("nas-spaces", "nas-hw", "nas-samplers", "nas-search", "nas-cli")
 # nas-spaces twice: what it promises without torch, and its modules.
 VARIANTS = (PACKAGES[0], "nas-spaces[torch]", *PACKAGES[1:])
+# Their tests train networks, in a process for each core; the other suites take a minute.
+PARALLEL = ("nas-samplers", "nas-cli")
 # Pinned, so that a new release of a tool fails nobody's change.
 RUFF = "ruff==0.17.6"
 MYPY = "mypy==2.4.1"
@@ -43,7 +45,8 @@ def wheels(session: nox.Session) -> None:
 def tests(session: nox.Session, package: str) -> None:
     """Test one package from its wheel: only what it declares is installed."""
     name = install(session, package)
-    session.run(*pytest(*tests_of(package)), *session.posargs)
+    parallel = ["--numprocesses=auto"] if package in PARALLEL else []
+    session.run(*pytest(*parallel, *tests_of(package)), *session.posargs)
     if not session.posargs:
         session.run(
             *pytest("--pyargs", module(name), "--doctest-modules"),

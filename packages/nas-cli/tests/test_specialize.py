@@ -121,7 +121,7 @@ def test_what_an_answer_says(nas, swept):
     assert said[5].split() == ["choice", "before", "after", "points", "macs"]
     step, choice = found["path"][0], space_of(swept).choices[found["path"][0]["choice"]]
     assert said[6].startswith(f"        {choice.name}  {choice.options[step['before']]}")
-    assert said[6].endswith(f"{-100 * step['loss']:+.2f}  {step['costs']['macs']:,.0f}")
+    assert said[6].endswith(f"{0.0 - 100 * step['loss']:+.2f}  {step['costs']['macs']:,.0f}")
     assert len(said) == 6 + len(found["path"]) + 2
     assert said[-2].startswith("time:   ")
     assert said[-1] == "keep:   add --name NAME"
@@ -176,6 +176,17 @@ def test_an_answer_under_a_name_is_a_search_that_can_be_retrained(nas, run):
     assert build_limits(space_of(run), ("macs<=30%",)).contains([random["architecture"]])[0]
     last = retrained.stdout.splitlines()[-1]
     assert last.startswith(f"next:   nas specialize {run} --name smaller --limit 'macs<=")
+
+
+def test_an_answer_whose_writing_was_stopped_is_no_search_yet(nas, run):
+    args = ("specialize", run, "--limit", "macs<=30%", "--name", "lean")
+    assert nas(*args).exit_code == 0
+    (folder(run, "lean") / "search.json").unlink()  # what is written last
+    said = nas("retrain", run, "--name", "lean")
+    assert said.exit_code == 2
+    assert "holds no finished search 'lean'" in said.output
+    assert not (folder(run, "lean") / "retrain").exists()
+    assert nas(*args).exit_code == 0
 
 
 def test_a_run_that_is_in_use_is_answered(nas, run):

@@ -11,7 +11,7 @@ from nas_cli.config import read_config
 from nas_cli.limits import build_limits, cost_tables
 from nas_samplers import Alphas
 from nas_search import kendall, top_k_regret
-from nas_spaces import History, from_json
+from nas_spaces import History, InputError, from_json
 
 
 @pytest.fixture
@@ -267,6 +267,24 @@ def test_candidates_that_the_training_dropped_are_not_ranked(nas, run, write_tru
     assert (found["architectures"], found["unknown"]["count"]) == (left, 200 - left)
 
 
+def test_dropped_candidates_do_not_move_the_limits(nas, run, monkeypatch):
+    alphas = Alphas(space_of(run))
+    for choice in range(alphas.space.num_choices):
+        for option in (1, 2, 3):
+            alphas.drop(choice, option)
+    (run / "train/alphas.json").write_text(json.dumps(alphas.to_record()))
+    asked = []
+
+    def run_tasks(work, tasks, **_):
+        asked.extend(tasks)
+        raise InputError("enough is seen")
+
+    monkeypatch.setattr("nas_cli.alone.run_tasks", run_tasks)
+    refused(nas, "rank", run, "--standalone", 32)
+    # All that is left, 2 x 3 x 3 networks, is within half of the largest that there was.
+    assert len(asked) == 18
+
+
 def test_a_supernet_agrees_with_itself(nas, run, tmp_path):
     other = shutil.copytree(run, tmp_path / "other")
     said = nas("rank", run, "--against", other, "--architectures", 12)
@@ -339,6 +357,20 @@ def test_trainings_from_scratch(nas, run):
     said = nas("rank", run, "--truth", table, "--name", "table", "--json")
     same = json.loads(said.stdout)
     assert same["tau"] == found["tau"]
+
+
+def test_processes_that_train_read_images_themselves(nas, run, monkeypatch):
+    asked = []
+
+    def run_tasks(work, tasks, **_):
+        asked.extend(tasks)
+        raise InputError("enough is seen")
+
+    monkeypatch.setattr("nas_cli.alone.run_tasks", run_tasks)
+    assert read_config(run / "config.toml").images.workers > 0
+    assert "enough is seen" in refused(nas, "rank", run, "--standalone", 10)
+    # They are daemons, which may not have processes of their own.
+    assert [(job.config.images.workers, job.config.threads) for job in asked] == [(0, 1)] * 10
 
 
 def test_too_few_networks_that_could_be_trained(nas, run):

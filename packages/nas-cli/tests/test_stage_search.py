@@ -9,7 +9,7 @@ import tomli_w
 from nas_cli.limits import METRICS, build_limits
 from nas_cli.searchers import zeros
 from nas_search import CandidateTable, largest, specialise
-from nas_spaces import History, from_json, published
+from nas_spaces import FeasibleSet, History, from_json, published
 
 
 @pytest.fixture
@@ -328,10 +328,31 @@ def test_what_was_dropped_cannot_meet_the_limit(nas, run, learned):
     said = nas("search", run, "--limit", "macs<=30%", *PROBABLE)
     assert said.exit_code == 2
     least = METRICS["macs"](space)(np.array(space.num_options)[None] - 1)[0]
-    assert "name no architecture within the limits: of the options that are left no" in said.output
+    assert "of the candidates that the training of" in said.output
     assert f"attainable: {least:,} to {least:,}" in said.output
-    assert "--set search.searcher=evolution" in said.output
+    assert "widen the limits, or train another run with them" in said.output
     assert not (run / "searches").exists()
+
+
+@pytest.mark.parametrize("searcher", ["most-probable", "evolution", "random", "progressive"])
+def test_no_search_looks_at_candidates_that_were_dropped(nas, run, learned, searcher):
+    space = from_json((run / "space.json").read_text())
+    alive = space.mask.copy()
+    alive[:, 1] = False
+    alive[2, 0] = False
+    learned(np.zeros(space.mask.shape), alive)
+    said = nas("search", run, "--set", f"search.searcher={searcher}", "--limit", "macs<=90%")
+    assert said.exit_code == 0, said.output
+    live = FeasibleSet(space.restrict(alive))
+    found = result(run, "main")
+    assert live.contains(history(run, "main").archs).all()
+    assert live.contains([found["winner"]]).all()
+    # Shares are of the whole space.
+    assert found["limits"] == [str(limit) for limit in build_limits(space, ("macs<=90%",)).limits]
+    if searcher != "random":
+        rows = history(run, "main", "random.csv")
+        assert len(rows) > 1
+        assert live.contains(rows.archs).all()
 
 
 def test_a_supernet_without_architecture_parameters(nas, run, tiny, tmp_path):

@@ -245,6 +245,9 @@ def test_what_cannot_be(one, space):
         Alphas(one, std=-1)
     with pytest.raises(InputError, match="table of space 'tiny'"):
         Alphas(one, cost=convolutions(space))
+    small, large = (published.load("nas-bench-macro", resolution=size) for size in (8, 32))
+    with pytest.raises(InputError, match=r"images \(3, 32, 32\), not of .* \(3, 8, 8\)"):
+        Alphas(small, cost=convolutions(large))
     largest = Table(one, "memory", "bytes", [Term((0,), [1, 2, 3])], reduce="max")
     with pytest.raises(InputError, match="maximum"):
         Alphas(one, cost=largest)
@@ -252,6 +255,14 @@ def test_what_cannot_be(one, space):
         Alphas(one).expected_cost()
     with pytest.raises(InputError, match="choices is"):
         Alphas(one).load_state_dict(Alphas(space).state_dict())
+    fewer = one.restrict(np.array([[True, False, True]]))
+    dropped = Alphas(one)
+    dropped.drop(0, 1)
+    with pytest.raises(
+        InputError, match=r"began with \[3\] live options, those of 'one' with \[2\]"
+    ):
+        Alphas(fewer).load_state_dict(dropped.state_dict())
+    Alphas(one).load_state_dict(dropped.state_dict())
     with pytest.raises(InputError, match="cost is 'latency', this one's is None"):
         Alphas(one).load_state_dict(Alphas(one, cost=table(one, [[1, 2, 3]])).state_dict())
 

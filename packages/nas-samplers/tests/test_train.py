@@ -1,6 +1,7 @@
 import errno
 import importlib
 import itertools
+import math
 import os
 import pickle
 
@@ -668,6 +669,29 @@ def test_a_path_trained_before_does_not_move_by_a_bit(
     assert any(name.startswith("optimiser") for name in trained)
     assert all(torch.equal(then[name], later[name]) for name in trained)
     assert not torch.equal(files[1][trained[0]], then[trained[0]])  # it did move before
+
+
+@pytest.mark.parametrize("make", [darts, fbnet, betanas])
+def test_weights_that_diverge_under_a_learner_are_said_to_diverge(space, data, make):
+    *_, last = make(space)
+    wild = evolve(last, optimiser=Optimiser("sgd", lr=1e30))
+    with pytest.raises(DivergedError, match=r"became \S+ at step \d .* lower the learning rate"):
+        train(supernet(space), [wild], data.train, seed=0, device=CPU, held_out=data.held_out)
+
+
+def test_what_a_learner_records_is_finite(space, data, tmp_path):
+    class Odd(Learner):
+        def learn(self, *args):
+            return {**super().learn(*args), "odd": 1.0 if len(self.calls) < 3 else math.inf}
+
+    path = tmp_path / "c"
+    odd = phase(uniform(space), 6, name="main", learner=Odd())
+    files = {"checkpoint": path, "checkpoint_every": 1, "log_every": 100}
+    with pytest.raises(DivergedError, match="the learner's odd became inf at step 3 of phase"):
+        train(
+            supernet(space), [odd], data.train, held_out=data.held_out, seed=0, device=CPU, **files
+        )
+    assert read_checkpoint(path).state["step"] == 2
 
 
 def test_path_counts(space, data, rows_sampler):

@@ -126,3 +126,18 @@ def test_what_is_left_cannot_meet_the_limits(macro, macs):
         InputError, match=rf"of the options that are left .* attainable: {least} to"
     ):
         MostProbable(macro, values, cost=cost, feasible=feasible)
+
+
+def test_it_says_whether_the_row_is_proven(macro, macs, monkeypatch):
+    cost = macs(macro)
+    rng = np.random.default_rng(0)
+    other = Table(macro, "other", "1", [Term((i,), rng.random(3)) for i in range(8)])
+    rows = macro.sample(2000, rng=rng)
+    limits = [Limit(one, upper=float(np.quantile(one(rows), 0.2))) for one in (cost, other)]
+    feasible = FeasibleSet(macro, limits)
+    exact = MostProbable(macro, _values(macro), cost=cost, feasible=feasible)
+    assert exact.proven
+    monkeypatch.setattr("nas_spaces.feasible.SEARCH_BUDGET", 1)
+    found = MostProbable(macro, _values(macro), cost=cost, feasible=feasible)
+    assert not found.proven
+    assert feasible.contains(found.row[None])[0]

@@ -290,3 +290,21 @@ def test_bad_input_is_refused(macro, spos, macs):
     falling = Table(macro, "falling", "1", [Term((0,), [2, 1, 0])])
     with pytest.raises(InputError, match="satisfy all of"):
         specialise(table, [Limit(rising, upper=0), Limit(falling, upper=0)])
+
+
+def test_an_answer_says_whether_it_is_proven(macro, monkeypatch):
+    rng = np.random.default_rng(0)
+    table = _losses(macro, rng)
+    first, second = (_cost(macro, rng, whole=False, name=name) for name in ("first", "second"))
+    limits = [
+        Limit(cost, upper=float(np.quantile(cost(_everything(macro)), 0.2)))
+        for cost in (first, second)
+    ]
+    exact = specialise(table, limits, method="exact")
+    assert exact.proven
+    assert specialise(table, limits[0]).proven
+    monkeypatch.setattr("nas_spaces.feasible.SEARCH_BUDGET", 1)
+    found = specialise(table, limits, method="exact")
+    assert not found.proven
+    assert all(limit.holds(found.row[None])[0] for limit in limits)
+    assert found.loss >= exact.loss

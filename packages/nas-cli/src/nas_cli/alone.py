@@ -98,7 +98,10 @@ def train_alone(
         title: of the stage for a person.
     """
     steps = check_alone(shop).steps
-    config = attrs.evolve(shop.run.config, threads=1)
+    asked = shop.run.config
+    # The processes are daemons, which cannot start others to read images.
+    images = attrs.evolve(asked.images, workers=0)
+    config = attrs.evolve(asked, threads=1, images=images)
     if workers is None:
         workers = min(cores(), WORKERS_ON_A_GPU) if shop.device.type == "cuda" else cores()
     jobs = [

@@ -65,11 +65,11 @@ def random_search(shop: Workshop, feasible: FeasibleSet, budget: int | None = No
 
     Args:
         shop: the run, with the settings of this search.
-        feasible: the limits.
+        feasible: the limits, of the candidates that are still trained.
         budget: distinct architectures; None for population x generations.
     """
     searcher = nas_search.Random(
-        shop.space,
+        feasible.space,
         rng=shop.rng(RANDOM),
         feasible=feasible,
         batch=shop.run.config.search.population,
@@ -99,7 +99,7 @@ Build = Callable[[Workshop, FeasibleSet, Costs], Plan]
 def _evolution(shop: Workshop, feasible: FeasibleSet, _: Costs) -> Plan:
     config, budget = shop.run.config.search, _whole_budget(shop)
     searcher = nas_search.Evolution(
-        shop.space,
+        feasible.space,
         rng=shop.rng(SEARCH),
         feasible=feasible,
         population=config.population,
@@ -114,7 +114,7 @@ def _evolution(shop: Workshop, feasible: FeasibleSet, _: Costs) -> Plan:
 def _nsga2(shop: Workshop, feasible: FeasibleSet, _: Costs) -> Plan:
     config, budget = shop.run.config.search, _whole_budget(shop)
     searcher = nas_search.NSGA2(
-        shop.space,
+        feasible.space,
         rng=shop.rng(SEARCH),
         feasible=feasible,
         population=config.population,
@@ -136,9 +136,9 @@ def _progressive(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
 
     suffix = None
     if config.suffixes:
-        suffix = shop.space.sample(config.suffixes, rng=shop.rng(SEARCH))
+        suffix = feasible.space.sample(config.suffixes, rng=shop.rng(SEARCH))
     searcher = nas_search.Progressive(
-        shop.space, cost=costs["macs"], suffix=suffix, then=lambda table: answer(table).row
+        feasible.space, cost=costs["macs"], suffix=suffix, then=lambda table: answer(table).row
     )
 
     def conclude(folder: Path, _: History) -> Winner:
@@ -152,7 +152,7 @@ def _progressive(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
 
 
 def _most_probable(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
-    run, space = shop.run, shop.space
+    run, space = shop.run, feasible.space
     values = _log_probabilities(run, space)
     if run.config.search.exclude_zero:
         values[zeros(space)] = -math.inf

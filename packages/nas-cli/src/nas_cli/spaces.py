@@ -12,10 +12,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from nas_spaces import InputError, SearchSpace, from_json, nearest, published
 from nas_spaces.layers import LAYERS
 
-__all__ = ["describe", "is_file", "is_module", "load_space", "stored_space"]
+__all__ = ["describe", "is_file", "is_module", "live_space", "load_space", "stored_space"]
 
 
 def is_file(name: str) -> bool:
@@ -56,6 +58,25 @@ def load_space(name: str, **options: int) -> SearchSpace:
         return from_json(path.read_text())
     except (InputError, UnicodeDecodeError) as error:
         raise InputError(f"space {path}: {error}") from error
+
+
+def live_space(run: Path, space: SearchSpace) -> SearchSpace:
+    """Return ``space`` without the candidates that a run's training dropped, with its numbering.
+
+    They were no longer trained, so that with the supernet's weights nothing can be said of them.
+
+    Raises:
+        InputError: a damaged file of architecture parameters.
+    """
+    path = run / "train" / "alphas.json"
+    if not path.exists():
+        return space
+    try:
+        # Null stands where a choice has no such option.
+        alive = np.array(json.loads(path.read_text())["alive"][-1], dtype=np.float64) == 1
+        return space if (alive == space.mask).all() else space.restrict(alive)
+    except (ValueError, TypeError, IndexError, KeyError) as error:
+        raise InputError(f"{path} is damaged ({error}); restore it, or train again") from error
 
 
 def stored_space(run: Path, name: str) -> SearchSpace:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nas_cli.limits import build_limits, cost_tables
-from nas_cli.spaces import stored_space
+from nas_cli.spaces import live_space, stored_space
 from nas_search import CandidateTable, Specialised, specialise
 from nas_spaces import FeasibleSet, InputError, SearchSpace
 
@@ -130,7 +130,7 @@ def _table(path: Path, space: SearchSpace, source: str) -> CandidateTable:
         )
         raise InputError(f"search {source!r} of {path} has no candidate table; {cure}")
     try:
-        return CandidateTable.from_json(file.read_text(), space=space)
+        return CandidateTable.from_json(file.read_text(), space=live_space(path, space))
     except (InputError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: {error}") from error
 
@@ -174,7 +174,7 @@ def show_answer(path: Path, record: dict[str, Any]) -> str:
                 choice.name,
                 str(choice.options[step["before"]]),
                 str(choice.options[step["after"]]),
-                f"{-100 * step['loss']:+.2f}",
+                f"{0.0 - 100 * step['loss']:+.2f}",  # not -0.00
                 *(f"{value:,.0f}" for value in step["costs"].values()),
             )
         )

@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 import nas_search
 from nas_cli.alone import Alone, check_alone, train_alone
 from nas_cli.config import Config, differences, override
-from nas_cli.limits import build_limits, cost_tables
+from nas_cli.limits import cost_tables, merge_limits
 from nas_cli.progress import stage
 from nas_cli.rank_result import Judged, compare, compare_candidates, write_values
 from nas_cli.recipes import defaults, scale_of
 from nas_cli.run import Run, open_run, read_json, write_json
-from nas_cli.spaces import stored_space
+from nas_cli.spaces import live_space, stored_space
 from nas_cli.stage_search import supernet_error
 from nas_cli.stage_train import trained_supernet
 from nas_cli.truth import LEAST, Truth, read_truth
 from nas_cli.workshop import RANK, Workshop
 from nas_samplers import SupernetError
-from nas_spaces import InputError, SearchSpace
+from nas_spaces import FeasibleSet, InputError, SearchSpace
 
 __all__ = ["Question", "ask_rank", "question_of", "rank"]
 
@@ -194,7 +194,7 @@ def rank(
     if result.exists():
         shop.say(f"rank {name}: finished already")
         return read_json(result)
-    space, truth = _live(run), None
+    space, truth = live_space(run.path, stored_space(run.path, run.config.space)), None
     if question.kind == "table":
         # Said before images are read.
         assert question.source is not None
@@ -223,20 +223,6 @@ def rank(
     run.event({**event, "status": "finished", "seconds": seconds})
     write_json(result, record)
     return record
-
-
-def _live(run: Run) -> SearchSpace:
-    """Return the space without the candidates that the training dropped, which know nothing."""
-    space = stored_space(run.path, run.config.space)
-    path = run.train / "alphas.json"
-    if not path.exists():
-        return space
-    try:
-        # Null stands where a choice has no such option.
-        alive = np.array(read_json(path, "alive")["alive"][-1], dtype=np.float64) == 1
-        return space.restrict(alive)
-    except (ValueError, TypeError, IndexError, KeyError) as error:
-        raise InputError(f"{path} is damaged ({error}); restore it, or train again") from error
 
 
 def _begin(shop: Workshop, folder: Path, question: Question, digest: str | None = None) -> None:
@@ -327,7 +313,7 @@ def _of_run(shop: Workshop, folder: Path, question: Question, space: SearchSpace
                 f"{shop.space.name!r} of {shop.run.path}, with the same sizes and classes; the "
                 "architectures of one mean nothing to the other"
             )
-        both = space.restrict(_live(other).mask)
+        both = space.restrict(live_space(other.path, shop.space).mask)
         archs = _draw(shop, both, question.architectures, "--architectures")
         error = supernet_error(second, trained_supernet(second))
         own = attrs.evolve(error, recalibration=[])
@@ -346,7 +332,8 @@ def _of_run(shop: Workshop, folder: Path, question: Question, space: SearchSpace
 def _draw(shop: Workshop, space: SearchSpace, wanted: int, option: str) -> Rows:
     """Return random networks within the run's limits, each once."""
     _refuse_few(wanted, option)
-    feasible = build_limits(space, shop.run.config.limits)
+    # Shares are of the whole space, whatever was dropped.
+    feasible = FeasibleSet(space, merge_limits(shop.space, shop.run.config.limits))
     searcher = nas_search.Random(space, rng=shop.rng(RANK, _DRAW), feasible=feasible, batch=wanted)
     archs = searcher.ask()
     if len(archs) < LEAST:

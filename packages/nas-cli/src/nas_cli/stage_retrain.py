@@ -41,7 +41,8 @@ def retrain_settings(
         InputError: no finished search of that name, a setting that is not of a retraining, or a
             retraining that was begun with other settings.
     """
-    if not (run.search(name) / "result.json").exists():
+    # Both: an answer from a table whose writing was stopped has one of them.
+    if not all((run.search(name) / file).exists() for file in ("search.json", "result.json")):
         option = "" if name == "main" else f" --name {name}"
         raise InputError(
             f"{run.path} holds no finished search {name!r}; `nas search {run.path}{option}` makes "

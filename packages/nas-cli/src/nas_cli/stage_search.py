@@ -16,6 +16,7 @@ from nas_cli.limits import METRICS, build_limits, cost_tables
 from nas_cli.progress import stage
 from nas_cli.run import MAIN_SEARCH, Run, read_json, write_json
 from nas_cli.searchers import ERROR, SEARCHERS, Plan, check_alphas, random_search
+from nas_cli.spaces import live_space
 from nas_cli.stage_train import trained_supernet
 from nas_cli.workshop import RECALIBRATION, Workshop
 from nas_samplers import SupernetError
@@ -24,6 +25,7 @@ from nas_spaces import (
     History,
     InputError,
     Metric,
+    SearchSpace,
     Table,
     nearest,
     replace_file,
@@ -85,12 +87,32 @@ def check_search(shop: Workshop) -> FeasibleSet:
     Raises:
         InputError: settings that do not fit together, or limits that nothing satisfies.
     """
-    feasible = build_limits(shop.space, shop.run.config.limits)
+    feasible = _feasible(shop)
     costs = _costs(shop)
     if shop.run.config.search.searcher != "most-probable" or check_alphas(shop.run):
         # One proposal shows whether several limits can be met at once.
         _plan(shop, feasible, costs).searcher.ask()
     return feasible
+
+
+def _feasible(shop: Workshop) -> FeasibleSet:
+    """Return the architectures within the run's limits, of candidates that are still trained.
+
+    Raises:
+        InputError: limits that nothing satisfies.
+    """
+    whole = build_limits(shop.space, shop.run.config.limits)
+    live = live_space(shop.run.path, shop.space)
+    if live is shop.space:
+        return whole
+    try:
+        # Shares are of the whole space, whatever was dropped.
+        return FeasibleSet(live, whole.limits)
+    except InputError as error:
+        raise InputError(
+            f"of the candidates that the training of {shop.run.path} left {error}; widen the "
+            "limits, or train another run with them"
+        ) from error
 
 
 def _plan(shop: Workshop, feasible: FeasibleSet, costs: dict[str, Table]) -> Plan:
@@ -148,14 +170,14 @@ def search(shop: Workshop, name: str) -> None:
     event = {"event": "stage", "stage": f"search/{name}"}
     run.event({**event, "status": "begun"})
     plan = _plan(shop, feasible, costs)
-    found = _run_search(shop, folder, "history", plan, error, costs)
+    found = _run_search(shop, folder, "history", plan, feasible.space, error, costs)
     history = found.history
     winner = plan.conclude(folder, history)
     baseline = len(history) if plan.baseline is None else plan.baseline
     random = None
     if baseline:
         beside = attrs.evolve(random_search(shop, feasible, baseline), told=plan.told)
-        random = _run_search(shop, folder, "random", beside, error, costs).history
+        random = _run_search(shop, folder, "random", beside, feasible.space, error, costs).history
     if name == MAIN_SEARCH:
         replace_file(run.path / "history.csv", history.to_csv())
     values = {key: float(cost(winner.row[None])[0]) for key, cost in costs.items()}
@@ -223,10 +245,11 @@ def _run_search(
     folder: Path,
     label: str,
     plan: Plan,
+    space: SearchSpace,
     error: SupernetError,
     costs: dict[str, Table],
 ) -> nas_search.SearchResult:
-    """Run one search; its state is saved after every generation."""
+    """Run one search of ``space``; its state is saved after every generation."""
     title = f"search {folder.name}" + (", random" if label == "random" else "")
     saved = folder / f"{label}.json"
     state = read_json(saved) if saved.exists() else None
@@ -255,7 +278,7 @@ def _run_search(
         result = nas_search.search(
             plan.searcher,
             objectives,
-            space=shop.space,
+            space=space,
             budget=plan.budget,
             feasible=plan.feasible,
             record=record,

@@ -94,10 +94,16 @@ class Alphas:
         self.cost = cost
         self._constant, self._costs = 0.0, np.zeros(self.alive.shape)
         if cost is not None:
-            if cost.space.choices != space.choices:
+            own = cost.space
+            if (own.input_shape, own.choices, own.blocks) != (
+                space.input_shape,
+                space.choices,
+                space.blocks,
+            ):
                 raise InputError(
-                    f"cost {cost.name!r} is a table of space {cost.space.name!r}, with other "
-                    f"choices than space {space.name!r}; build it from the latter"
+                    f"cost {cost.name!r} is a table of space {own.name!r} for images "
+                    f"{own.input_shape}, not of {space.name!r} for images {space.input_shape}; "
+                    "build it from the same space"
                 )
             self._constant, self._costs = cost.additive()
         self.counts = np.zeros(self.alive.shape, dtype=np.int64)
@@ -259,6 +265,14 @@ class Alphas:
         own = self.state_dict()
         for key in ("choices", "cost"):
             check_settings({key: own[key]}, {key: state[key]}, "space")
+        # The first moment of all is kept for good: what was alive before anything was dropped.
+        began = np.array(state["snapshots"]["alive"][0], dtype=bool)
+        if not np.array_equal(began, self.space.mask):
+            raise InputError(
+                f"state is of another space: its choices began with {began.sum(axis=1).tolist()} "
+                f"live options, those of {self.space.name!r} with "
+                f"{self.space.mask.sum(axis=1).tolist()}; resume with the same space, or begin anew"
+            )
         self.values = np.array(state["values"], dtype=np.float64)
         self.alive = np.array(state["alive"], dtype=bool)
         self.counts = np.array(state["counts"], dtype=np.int64)

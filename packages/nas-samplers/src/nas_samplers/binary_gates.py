@@ -238,7 +238,7 @@ def gate_gradients(
     """
     space = network.space
     check_gates(space)
-    trace = network.trace(images, active, [_batch_norms() for _ in space.blocks])
+    trace = network.trace(images, active, [Norms.of_batch() for _ in space.blocks])
     loss = F.cross_entropy(trace.logits, labels)
     gated = [(index, plan.columns[0]) for index, plan in enumerate(space.plan) if plan.columns]
     slopes = torch.autograd.grad(
@@ -253,7 +253,7 @@ def gate_gradients(
                     output = trace.outputs[index]
                 else:
                     entering = trace.inputs[index]
-                    output = network.candidate(entering, index, option, _batch_norms())
+                    output = network.candidate(entering, index, option, Norms.of_batch())
                 places.append((column, option))
                 products.append((slope * output).sum())
                 del output  # before the next one is computed
@@ -261,13 +261,6 @@ def gate_gradients(
     result = np.zeros(wanted.shape)
     np.add.at(result, tuple(np.array(places, dtype=np.int64).reshape(-1, 2).T), found[1:])
     return float(found[0]), result
-
-
-def _batch_norms() -> Norms:
-    """Return norms that use the statistics of the batch and write none of the network's."""
-    norms = Norms()
-    norms.recalibrate()
-    return norms
 
 
 def _log_sum(values: NDArray[np.float64], where: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -36,13 +36,18 @@ class Kept:
 
     ``prefix``: which layer each of these blocks used. ``recalibrated``, ``evaluated``: the values
     behind them, one a batch. ``weights``: what they were computed with; they are of no use where
-    that has changed. Only good for the same supernet and batches.
+    that has changed (a change through ``Tensor.data``, which torch does not count, is not seen).
+    Only good for the same supernet, batches, ``fold`` and ``channels_last``.
     """
 
     prefix: tuple[int, ...] = ()
     recalibrated: list[Values] = field(factory=list, repr=False)
     evaluated: list[Values] = field(factory=list, repr=False)
     weights: tuple[tuple[int, int], ...] = ()
+
+    def forget(self) -> None:
+        """Keep nothing."""
+        self.prefix, self.recalibrated, self.evaluated, self.weights = (), [], [], ()
 
 
 @frozen(eq=False)
@@ -110,7 +115,7 @@ def evaluate(
 ) -> NDArray[np.float64]:
     """Return the supernet error ``[n]`` of architectures ``[n, d]``; see `SupernetError`.
 
-    ``kept``: what an earlier call with the same supernet and batches left there is used, and
+    ``kept``: what an earlier call with the same arguments, rows apart, left there is used, and
     replaced by what this one leaves.
 
     Raises:
@@ -189,16 +194,18 @@ class _Walk:
         shared = _shared_depth(self.combinations)
         depth = len(kept.prefix)
         begin = tuple(self.combinations[0, :depth].tolist())
-        if not depth or depth > shared or begin != kept.prefix or weights != kept.weights:
-            depth, (recalibrated, evaluated) = 0, self._stream(())
-        else:
+        if depth and depth <= shared and begin == kept.prefix and weights == kept.weights:
             recalibrated, evaluated = kept.recalibrated, kept.evaluated
+        else:
+            kept.forget()  # before anything new waits in memory
+            depth, (recalibrated, evaluated) = 0, self._stream(())
         while depth < shared:
             combination = int(self.combinations[0, depth])
             recalibrated, evaluated = self._block(depth, combination, recalibrated, evaluated)
             depth += 1
-        kept.prefix = tuple(self.combinations[0, :depth].tolist())
-        kept.recalibrated, kept.evaluated, kept.weights = recalibrated, evaluated, weights
+        if depth:
+            kept.prefix = tuple(self.combinations[0, :depth].tolist())
+            kept.recalibrated, kept.evaluated, kept.weights = recalibrated, evaluated, weights
         self._descend(depth, rows, recalibrated, evaluated)
 
     def _first_kept_depth(self, memory: int) -> int:

@@ -32,6 +32,9 @@ class RelaxedLearner:
     row: ``FeasibleSet(...).most_probable(alphas.log_probabilities())``; DARTS leaves out options
     that let nothing through: ``alphas.log_probabilities(exclude=zero_options(space))``.
 
+    Departure from FBNet: the cost is the mean over the probabilities, not that of the gates that
+    were drawn; the two agree on average as the temperature nears 0.
+
     Weights, their gradients and the statistics of norms are not touched; the network is run in
     the mode that it is in, which `train` makes that of training. Computed in float32.
 

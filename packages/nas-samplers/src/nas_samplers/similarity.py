@@ -94,7 +94,7 @@ def candidate_similarity(supernet: Supernet, images: Tensor, path: ArrayLike) ->
         raise InputError(f"images is a batch of {len(images)}; batch statistics need at least 2")
     space = supernet.space
     images = images.to(next(supernet.parameters()).device)
-    norms = [_of_the_batch() for _ in space.blocks]
+    norms = [Norms.of_batch() for _ in space.blocks]
     inputs = supernet.trace(images, path, norms).inputs
     blocks: list[BlockSimilarity] = []
     left_out: list[str] = []
@@ -107,7 +107,7 @@ def candidate_similarity(supernet: Supernet, images: Tensor, path: ArrayLike) ->
             continue
         options = tuple(np.flatnonzero(space.mask[plan.columns[0]]).tolist())
         maps = [
-            supernet.candidate(inputs[index], index, option, _of_the_batch()) for option in options
+            supernet.candidate(inputs[index], index, option, Norms.of_batch()) for option in options
         ]
         if len({one.shape[2:] for one in maps}) > 1:
             left_out.append(block.name)
@@ -115,13 +115,6 @@ def candidate_similarity(supernet: Supernet, images: Tensor, path: ArrayLike) ->
         blocks.append(BlockSimilarity(block.name, block.reads[0], options, _cosine(maps)))
         shown = shown or _show(block.name, options, maps)
     return Similarity(tuple(blocks), shown, tuple(left_out))
-
-
-def _of_the_batch() -> Norms:
-    """Return norms that use the statistics of the batch that passes."""
-    norms = Norms()
-    norms.recalibrate()
-    return norms
 
 
 def _cosine(maps: Sequence[Tensor]) -> NDArray[np.float64]:

@@ -53,7 +53,7 @@ Weigh = Callable[[int], float]
 
 
 class DivergedError(InputError):
-    """The loss or a weight is no finite number any more."""
+    """The loss, a weight or what a learner records is no finite number any more."""
 
 
 class Images(Protocol):
@@ -103,7 +103,8 @@ class Phase:
         join: one forward pass for all rows of a step, in place of ``forward`` once for each; its
             loss counts once, whatever ``weigh`` says. What mixes candidates needs it: the
             samplers of `nas_samplers.relaxed` and `nas_samplers.path_dropout` bring theirs.
-        learner: updates the sampler's distribution from held-out images.
+        learner: updates the sampler's distribution from held-out images; what it records are
+            finite numbers.
         learn_from: steps before the learner's first update.
         learn_every: steps between two updates by the learner.
         before: called with the network when the phase begins.
@@ -199,7 +200,8 @@ def train(
         on_record: receives ``{"phase", "step", "steps", "epoch", "loss", "lr"}``.
 
     Raises:
-        DivergedError: loss or weights are not finite; the last good checkpoint stays.
+        DivergedError: loss, weights or what a learner records are not finite; the last good
+            checkpoint stays.
         InputError: an argument out of range, or a checkpoint that is damaged or belongs to
             another training.
         OSError: the checkpoint cannot be written.
@@ -271,6 +273,7 @@ def train(
                 with _seeded(derive_seed(stream_seed, 3, state.step), device):
                     extra = dict(phase.learner.learn(network, rows, *next(learning)))
                 optimiser.zero_grad(set_to_none=True)  # what the learner left
+                _check_learned(extra, losses, phase, state.step, checkpoint)
             last = state.step == phase.steps
             save = checkpoint is not None and (last or state.step % checkpoint_every == 0)
             if last or save or state.step % log_every == 0:
@@ -355,6 +358,17 @@ def _mean_loss(losses: Sequence[Tensor], phase: Phase, step: int, checkpoint: Pa
             )
         )
     return float(values.mean())
+
+
+def _check_learned(
+    record: Record, losses: Sequence[Tensor], phase: Phase, step: int, checkpoint: Path | None
+) -> None:
+    """Refuse what a learner records before samplers draw from what it has made of it."""
+    for name, value in record.items():
+        if not math.isfinite(value):
+            _mean_loss(losses, phase, step, checkpoint)  # says so where it began there
+            what = f"the learner's {name} became {value}"
+            raise DivergedError(_diverged(what, step, phase, checkpoint))
 
 
 def _diverged(what: str, step: int, phase: Phase, checkpoint: Path | None) -> str:

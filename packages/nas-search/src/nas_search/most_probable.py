@@ -53,6 +53,9 @@ class MostProbable:
     feasible: FeasibleSet | None = field(default=None, kw_only=True)
     row: NDArray[np.int64] = field(init=False)
     """The row int64 ``[d]``."""
+    proven: bool = field(init=False)
+    """Whether no feasible row is more probable; not known where several tight limits made the
+    search too long, see `FeasibleSet.find_most_probable`."""
     _told: bool = field(default=False, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -64,7 +67,8 @@ class MostProbable:
             left = FeasibleSet(self.space.restrict(values > -np.inf), allowed.limits)
         except InputError as error:
             raise InputError(f"of the options that are left {error}") from error
-        self.row = self._cheapest(left, values, left.most_probable(values))
+        row, self.proven = left.find_most_probable(values)
+        self.row = self._cheapest(left, values, row)
 
     def _check_values(self) -> NDArray[np.float64]:
         """Return the values float64 ``[d, k]``, -inf for options that are not live."""

@@ -151,7 +151,8 @@ def repeatability(
 ) -> Kendall:
     """Return the mean tau-b between repeated trainings ``[n, r]`` of the same architectures.
 
-    It is how far one training agrees with another, and so about what any other score can reach.
+    It is how far one training agrees with another, and so about what any other score can reach;
+    one without noise of its own could rank a little better, since here both sides have some.
 
     Args:
         repeats: scores ``[n, r]``, a column for each training, r at least 2.

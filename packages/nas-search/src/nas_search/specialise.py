@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from nas_search.candidate_table import CandidateTable
@@ -39,7 +39,8 @@ class Specialised:
 
     ``row``: int64 ``[d]``, within all limits. ``path``: the replacements that lead there from the
     table's start. ``loss``: what the row adds to the start's error by the table. ``costs``: its
-    cost, one for each limit. ``method``: what found it.
+    cost, one for each limit. ``method``: what found it. ``proven``: for ``"exact"``, whether no row
+    within the limits has less loss; not known where several tight limits made the search too long.
     """
 
     row: NDArray[np.int64]
@@ -47,6 +48,7 @@ class Specialised:
     loss: float
     costs: tuple[float, ...]
     method: Literal["greedy", "exact"]
+    proven: bool = True
 
 
 def specialise(
@@ -124,8 +126,9 @@ def specialise(
             for step in path:
                 row[step.choice] = step.after
             return _answer(table, costs, row, path, "greedy")
-    row = FeasibleSet(table.space, wanted).most_probable(-table.losses)
-    return _answer(table, costs, row, _changes(table, costs, row), "exact")
+    row, proven = FeasibleSet(table.space, wanted).find_most_probable(-table.losses)
+    answer = _answer(table, costs, row, _changes(table, costs, row), "exact")
+    return evolve(answer, proven=proven)
 
 
 def _tables(limits: Sequence[Limit]) -> list[Table]:

@@ -25,7 +25,7 @@ from nas_cli.report.records import (
     Training,
 )
 from nas_cli.run import MAIN_SEARCH
-from nas_cli.spaces import stored_space
+from nas_cli.spaces import live_space, stored_space
 from nas_search import CandidateTable
 from nas_spaces import History, InputError, SearchSpace
 
@@ -132,7 +132,8 @@ def _search(folder: Path, space: SearchSpace) -> Search:
     rows, random, saved = (folder / name for name in ("history.csv", "random.csv", "table.json"))
     table = None
     if saved.exists():
-        table = parse(saved, lambda: CandidateTable.from_json(text_of(saved), space=space))
+        live = live_space(folder.parents[1], space)
+        table = parse(saved, lambda: CandidateTable.from_json(text_of(saved), space=live))
     return Search(
         folder.name,
         result,

@@ -89,6 +89,13 @@ class Norms:
     _batches: list[int] = field(factory=lambda: [0])
     _settled: list[bool] = field(factory=lambda: [False])
 
+    @classmethod
+    def of_batch(cls) -> "Norms":
+        """Return statistics of the one batch that passes next, as in training."""
+        norms = cls()
+        norms.recalibrate()
+        return norms
+
     def recalibrate(self) -> None:
         """Count the next batch."""
         self._batches[0] += 1
