@@ -46,7 +46,9 @@ def tests(session: nox.Session, package: str) -> None:
     """Test one package from its wheel: only what it declares is installed."""
     name = install(session, package)
     parallel = ["--numprocesses=auto"] if package in PARALLEL else []
-    session.run(*pytest(*parallel, *tests_of(package)), *session.posargs)
+    # Processes beside each other have one thread each.
+    env = {"OMP_NUM_THREADS": "1"} if parallel else {}
+    session.run(*pytest(*parallel, *tests_of(package)), *session.posargs, env=env)
     if not session.posargs:
         session.run(
             *pytest("--pyargs", module(name), "--doctest-modules"),

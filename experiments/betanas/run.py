@@ -1,0 +1,165 @@
+"""Balance: what trains how often and what is dropped when, with BetaNAS and without balance.
+
+    python experiments/betanas/run.py --data CIFAR --truth nas-bench-macro_cifar10.json
+
+Each variant trains one supernet a seed and ends with its most probable network within the limit,
+which is judged by its accuracy in the benchmark, where every network was trained alone. Uniform
+training with evolution stands beside them. It can be stopped at any time; the same command goes
+on.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import common
+
+mpl.use("svg")
+from matplotlib import pyplot
+
+HERE = Path(__file__).parent
+
+LIMIT = 60  # per cent of the largest network's macs
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "betanas": ("betanas", {}),
+    "betanas, two-path gates": ("betanas", {"alphas.variant": "two-path"}),
+    "binary gates without balance": ("proxyless", {"alphas.variant": "all"}),
+    "proxyless": ("proxyless", {}),
+    "uniform + evolution": (
+        "spos",
+        {
+            "supernet.sampler": "uniform",
+            "search.population": 20,
+            "search.parents": 10,
+            "search.crossover": 10,
+            "search.mutation": 10,
+            "search.generations": 10,
+        },
+    ),
+}
+
+
+def run(given: Any, variant: str, seed: int) -> None:
+    """Train one supernet and take its answer, as far as that is not done."""
+    method, own = VARIANTS[variant]
+    out = given.work / f"{common.plain(variant)}-{seed}"
+    log = out.with_suffix(".log")
+    if not (out / "train" / "summary.json").exists():
+        begin = ("--method", method, "--config", HERE / "config.toml", "--seed", str(seed))
+        own = {**own, **common.size(given), "train.epochs": common.epochs(given)}
+        limit = ("--limit", f"macs<={LIMIT}%", *common.settings(own))
+        source = ("--data", f"imagefolder:{given.data}")
+        common.nas("train", *begin, *source, *limit, "--out", out, "--resume", log=log)
+    if not (out / "searches" / "main" / "result.json").exists():
+        common.nas("search", out, "--resume", log=log)
+    found = common.read(out / "searches" / "main" / "result.json")
+    trained = common.read(out / "train" / "summary.json")
+    truth = common.read(given.truth)
+    allowed = common.possible(truth, LIMIT, common.resolution(given))
+    record = {
+        "variant": variant,
+        "size": "full" if given.full else "reduced",
+        "seed": seed,
+        "architecture": found["winner"],
+        "supernet_error": found["values"]["error"],
+        "random_best_error": found.get("random_best_error"),
+        "benchmark_top1": truth["".join(map(str, found["winner"]))]["mean_acc"],
+        "best_possible": max(allowed),
+        "median_possible": float(np.median(allowed)),
+        "steps": trained["steps"],
+        "seconds": trained["seconds"],
+        "path_counts": trained["path_counts"],
+    }
+    alphas = out / "train" / "alphas.json"
+    if alphas.exists():
+        record["alphas"] = common.read(alphas)
+    common.keep(HERE, [record], ("size", "variant", "seed"))
+
+
+def imbalance(record: common.Record) -> float:
+    """Return how often the most trained live option of a block is trained for the least, mean."""
+    counts = np.array(record["path_counts"], dtype=float)
+    alive = np.array(record["alphas"]["alive"][-1]) if "alphas" in record else counts > -1
+    ratios = []
+    for row, live in zip(counts, alive.astype(bool), strict=True):
+        ratios.append(row[live].max() / max(row[live].min(), 1))
+    return float(np.mean(ratios))
+
+
+def collect() -> None:
+    """Rewrite the table and the plot from results.json."""
+    runs = common.largest(HERE)
+    found = {name: [one for one in runs if one["variant"] == name] for name in VARIANTS}
+    found = {name: ones for name, ones in found.items() if ones}
+    rows = []
+    for name, ones in found.items():
+        drops = [len(one["alphas"]["dropped"]) if "alphas" in one else 0 for one in ones]
+        rows.append(
+            [
+                name,
+                str(len(ones)),
+                common.spread(one["benchmark_top1"] for one in ones),
+                common.spread(one["best_possible"] - one["benchmark_top1"] for one in ones),
+                common.spread(map(imbalance, ones), ".1f"),
+                common.spread(drops, ".0f"),
+                common.spread((one["seconds"] for one in ones), ".0f"),
+            ]
+        )
+    head = (
+        "training",
+        "seeds",
+        "benchmark top-1 [%]",
+        "below the best within the limit [points]",
+        "most / least trained live candidate",
+        "dropped",
+        "training [s]",
+    )
+    middle = common.spread(one["median_possible"] for one in runs)
+    best = common.spread(one["best_possible"] for one in runs)
+    text = (
+        f"{common.table(head, rows)}\n\nOf all networks within the limit the best has {best} %, "
+        f"the median {middle} %.\n\n![counts](counts.svg)"
+    )
+    common.publish(HERE, text)
+    drawn = {name: ones[0] for name, ones in found.items() if "alphas" in ones[0]}
+    figure, grid = pyplot.subplots(
+        3, len(drawn), figsize=(3.2 * len(drawn), 7), sharex="col", layout="constrained"
+    )
+    for column, (name, one) in enumerate(drawn.items()):
+        steps, alphas = one["alphas"]["steps"], one["alphas"]
+        for row, key in enumerate(("alphas", "counts", "alive")):
+            values = np.array(alphas[key], dtype=float)  # [T, d, k]
+            axes = grid[row][column] if len(drawn) > 1 else grid[row]
+            if key == "alive":
+                axes.plot(steps, values.sum(axis=(1, 2)), color="C0")
+            else:
+                block = values.shape[1] // 2
+                for option in range(values.shape[2]):
+                    label = alphas["options"][block][option]
+                    axes.plot(steps, values[:, block, option], color=f"C{option}", label=label)
+                axes.legend(fontsize="x-small")
+            axes.set_ylabel(
+                {
+                    "alphas": "alpha of a block in the middle",
+                    "counts": "times trained, the same block",
+                    "alive": "live candidates of all blocks",
+                }[key],
+                fontsize="small",
+            )
+        (grid[0][column] if len(drawn) > 1 else grid[0]).set_title(name, fontsize="small")
+        (grid[2][column] if len(drawn) > 1 else grid[2]).set_xlabel("steps")
+    figure.savefig(HERE / "counts.svg", metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    given = common.arguments(__doc__)
+    if not given.collect:
+        for seed in given.seed:
+            for variant in given.only or VARIANTS:
+                run(given, variant, seed)
+    collect()
