@@ -30,17 +30,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "betanas, two-path gates": ("betanas", {"alphas.variant": "two-path"}),
     "binary gates without balance": ("proxyless", {"alphas.variant": "all"}),
     "proxyless": ("proxyless", {}),
-    "uniform + evolution": (
-        "spos",
-        {
-            "supernet.sampler": "uniform",
-            "search.population": 20,
-            "search.parents": 10,
-            "search.crossover": 10,
-            "search.mutation": 10,
-            "search.generations": 10,
-        },
-    ),
+    "uniform + evolution": ("spos", {"supernet.sampler": "uniform"}),
 }
 
 
