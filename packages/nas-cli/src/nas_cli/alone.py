@@ -20,7 +20,7 @@ from nas_cli.config import Config, cores
 from nas_cli.progress import stage
 from nas_cli.run import Run, read_json, write_json
 from nas_cli.workers import Outcome, Report, run_tasks
-from nas_cli.workshop import RANK, Workshop, phase
+from nas_cli.workshop import RANK, Workshop, phase, precision_of
 from nas_samplers import Phase, Uniform, run_network, train, wrong_answers
 from nas_spaces import History, InputError, SearchSpace, replace_file
 from nas_spaces.torch import Network
@@ -173,9 +173,6 @@ def _train_one(job: _Job, report: Report) -> None:
     shop = _workshop(job.run, job.config)
     config = job.config.retrain
     device = shop.device
-    precision = config.precision
-    if precision == "auto":
-        precision = "bfloat16" if device.type == "cuda" else "float32"
     network = Network(
         shop.space.fix(job.arch),
         generator=shop.torch_rng(RANK, _INITIAL, job.index),
@@ -194,7 +191,7 @@ def _train_one(job: _Job, report: Report) -> None:
             shop.data.train,
             seed=shop.seed(RANK, _ORDER, job.index),
             device=device,
-            precision=precision,
+            precision=precision_of(config, device),
             channels_last=config.channels_last,
             checkpoint=checkpoint,
             checkpoint_every=config.checkpoint_every,

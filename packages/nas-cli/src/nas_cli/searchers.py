@@ -13,11 +13,11 @@ import nas_search
 from nas_cli.run import Run, read_json
 from nas_cli.specialize import TABLE, answer_limits, describe_answer
 from nas_cli.workshop import RANDOM, SEARCH, Workshop
+from nas_samplers import zero_options
 from nas_search import CandidateTable
 from nas_spaces import FeasibleSet, History, InputError, Searcher, SearchSpace, Table, replace_file
-from nas_spaces.layers import Zero
 
-__all__ = ["ERROR", "SEARCHERS", "Plan", "Winner", "check_alphas", "random_search", "zeros"]
+__all__ = ["ERROR", "SEARCHERS", "Plan", "Winner", "check_alphas", "random_search"]
 
 ERROR = "error"
 """The column of the supernet's error; the other objectives are costs."""
@@ -155,7 +155,7 @@ def _most_probable(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
     run, space = shop.run, feasible.space
     values = _log_probabilities(run, space)
     if run.config.search.exclude_zero:
-        values[zeros(space)] = -math.inf
+        values[zero_options(space)] = -math.inf
     try:
         searcher = nas_search.MostProbable(space, values, cost=costs["macs"], feasible=feasible)
     except InputError as error:
@@ -215,16 +215,3 @@ def _log_probabilities(run: Run, space: SearchSpace) -> NDArray[np.float64]:
     values = np.where(alive & space.mask, alphas, -math.inf)
     values -= values.max(axis=1, keepdims=True)
     return np.asarray(values - np.log(np.exp(values).sum(axis=1, keepdims=True)))
-
-
-def zeros(space: SearchSpace) -> NDArray[np.bool_]:
-    """Return bool ``[d, k]``: options that mean a `Zero` layer in every block that reads them."""
-    zero = np.zeros(space.mask.shape, dtype=bool)
-    for column, choice in enumerate(space.choices):
-        # Where there are architecture parameters, a block reads one choice.
-        readers = [block for block in space.blocks if block.reads == (choice.name,)]
-        for option in range(len(choice.options)):
-            zero[column, option] = bool(readers) and all(
-                isinstance(block.layers[option], Zero) for block in readers
-            )
-    return zero

@@ -26,7 +26,7 @@ from nas_samplers import (
     load_data,
     train,
 )
-from nas_samplers.train import Images
+from nas_samplers.train import Images, Precision
 from nas_spaces import (
     FeasibleSet,
     InputError,
@@ -53,6 +53,7 @@ __all__ = [
     "Workshop",
     "fit",
     "phase",
+    "precision_of",
     "steps_of",
 ]
 
@@ -245,6 +246,13 @@ def phase(name: str, config: TrainConfig, sampler: Sampler, images: Images) -> P
     )
 
 
+def precision_of(config: TrainConfig, device: torch.device) -> Precision:
+    """Return the precision that settings mean on a device."""
+    if config.precision != "auto":
+        return config.precision
+    return "bfloat16" if device.type == "cuda" else "float32"
+
+
 def fit(
     shop: Workshop,
     network: torch.nn.Module,
@@ -277,9 +285,7 @@ def fit(
     Returns:
         What the training did, and its time [s] in this process.
     """
-    precision = config.precision
-    if precision == "auto":
-        precision = "bfloat16" if shop.device.type == "cuda" else "float32"
+    precision = precision_of(config, shop.device)
     begun = time.monotonic()
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     if checkpoint.exists():
