@@ -871,7 +871,7 @@ def test_limits_without_a_table_are_met_as_well_where_the_search_is_spent(plain,
 
 
 def test_improving_a_row_stops_where_its_budget_does(plain):
-    logits = np.arange(20.0).reshape(4, 5)
+    logits = np.outer(np.arange(1.0, 5.0), np.arange(5.0))  # the last choices gain the most
     logits[~plain.mask] = -math.inf
     start = np.zeros(4, dtype=np.int64)
     seen = []
@@ -882,8 +882,7 @@ def test_improving_a_row_stops_where_its_budget_does(plain):
         return (np.abs(rows - start).max(axis=1) <= 1) & ((rows != start).sum(axis=1) <= 2)
 
     row, left = improve(start, logits, accept, 10_000)
-    assert row.tolist() == [0, 0, 1, 1] or (row <= 1).sum() == 4
-    assert (row != start).sum() == 2
+    assert row.tolist() == [0, 0, 1, 1]
     assert left == 10_000 - sum(seen)
     row, left = improve(start, logits, accept, 3)
     assert left == 0
