@@ -1,7 +1,10 @@
 import json
+import re
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 
 import attrs
 import numpy as np
@@ -9,7 +12,9 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from nas_cli.config import resolve, to_toml
 from nas_cli.main import main
+from nas_spaces import published, to_json
 
 # A whole pipeline in a few seconds; nothing that it finds is worth anything.
 TINY = {
@@ -110,3 +115,57 @@ def draw_images():
         return folder
 
     return draw
+
+
+class Page:
+    """What a report says and draws: its text, and its plots by their labels."""
+
+    def __init__(self, run):
+        from nas_cli.report import write_report  # with all of plotly, for few of the tests
+
+        # Without plotly itself, which is 40 times the rest.
+        self.html = write_report(run).read_text(encoding="utf-8").split("<script>")[0]
+        plots = r'aria-label="([^"]*)"[^>]*></div>\s*<script type="application/json">(.*?)</script>'
+        self.figures = {
+            unescape(label): json.loads(data)
+            for label, data in re.findall(plots, self.html, flags=re.DOTALL)
+        }
+        shown = re.sub(r"<(style|script).*?</\1>", " ", self.html, flags=re.DOTALL)
+        self.text = " ".join(unescape(re.sub(r"<[^>]*>", "", shown)).split())
+
+    def figure(self, label):
+        """Return the only plot whose label begins so."""
+        [found] = [figure for name, figure in self.figures.items() if name.startswith(label)]
+        return found
+
+    def trace(self, label, name):
+        """Return the only trace of that name in a plot."""
+        [found] = [one for one in self.figure(label)["data"] if one.get("name") == name]
+        return found
+
+
+class MadeRun(SimpleNamespace):
+    """A run's folder that a test fills with made-up files: its ``path`` and ``space``."""
+
+    def write(self, name, content):
+        """Write a file of the run: a text, or an object as JSON."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = content if isinstance(content, str) else json.dumps(content)
+        path.write_text(text, encoding="utf-8")
+
+    def page(self):
+        return Page(self.path)
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """Begin a `MadeRun` with what every run has: ``make_run(name, **settings)``."""
+
+    def make(name="made", *, space="digits-mobile", **settings):
+        run = MadeRun(path=tmp_path / name, space=published.load(space))
+        run.write("config.toml", to_toml(resolve([{"data": "digits", "space": space, **settings}])))
+        run.write("space.json", to_json(run.space))
+        return run
+
+    return make

@@ -274,6 +274,29 @@ def test_picture_has_a_box_a_block_and_its_costs_add_up(run):
     assert len(drawn) == len(SPACE.blocks)
 
 
+def test_key_of_the_picture_names_what_is_drawn(run):
+    key = r'<p class="key">\s*(<span class="swatch.*?)Each drawn solid'
+    path = run / "searches/main/result.json"
+    kernels = {box.kernel for box in draw(SPACE, json.loads(path.read_text())["winner"])}
+    assert 5 in kernels
+    [words] = re.findall(key, write_report(run).read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert {int(k) for k in re.findall(r"swatch k(\d)", words)} == kernels
+    assert "other kernel" not in words
+    # Of 3x3 alone, apart from the fixed layers.
+    write(path, json.loads(path.read_text()) | {"winner": [0] * 8})
+    [words] = re.findall(key, write_report(run).read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert "5\N{MULTIPLICATION SIGN}5" not in words
+    assert "3\N{MULTIPLICATION SIGN}3" in words
+
+
+def test_loss_that_was_logged_once_is_seen(run):
+    event = {"event": "step", "stage": "retrain/main/winner", "phase": "alone", "step": 9}
+    event |= {"steps": 9, "epoch": 1.0, "loss": 2.0, "lr": 0.1, "time": 1.7e9}
+    write(run / "events.jsonl", json.dumps(event) + "\n")
+    [winner] = [one for one in page_of(run).traces("winner") if one["x"] == [9]]
+    assert winner["mode"] == "lines+markers"
+
+
 @pytest.mark.parametrize(
     ("option", "title", "details", "kernel"),
     [
@@ -438,7 +461,7 @@ def test_malformed_file_is_named(run, name, content, says):
     assert says in str(caught.value).replace(str(run), "")
 
 
-@pytest.mark.parametrize("name", ["config.toml", "space.json", "searches/main/history.csv"])
+@pytest.mark.parametrize("name", ["space.json", "searches/main/history.csv"])
 def test_missing_file_is_named(run, name):
     (run / name).unlink()
     with pytest.raises(InputError) as caught:
@@ -454,7 +477,7 @@ def test_architecture_of_another_space_is_an_error(run):
 
 
 def test_run_that_is_no_folder_is_an_error(tmp_path):
-    with pytest.raises(InputError, match="no folder"):
+    with pytest.raises(InputError, match="absent holds no run"):
         load_run(tmp_path / "absent")
 
 

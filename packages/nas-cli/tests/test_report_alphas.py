@@ -1,39 +1,21 @@
 """What the report shows of architecture parameters, as `Alphas` writes them."""
 
 import json
-import re
-from html import unescape
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from nas_cli.config import resolve, to_toml
-from nas_cli.report import load_run, write_report
+from nas_cli.report import load_run
 from nas_samplers import Alphas
-from nas_spaces import InputError, published, to_json
-
-SPACE = "digits-mobile"
+from nas_spaces import InputError
 
 
-def write(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = content if isinstance(content, str) else json.dumps(content)
-    path.write_text(text, encoding="utf-8")
-
-
-def begin(run, space, **settings):
-    """Write what every run has; return it with the space."""
-    config = resolve([{"data": "digits", "space": space, **settings}])
-    write(run / "config.toml", to_toml(config))
-    write(run / "space.json", to_json(published.load(space)))
-    return SimpleNamespace(path=run, space=published.load(space), config=config)
-
-
-def write_betanas(run, *, space=SPACE, steps=4000, drop_below=0.6):
+@pytest.fixture
+def betanas(make_run):
     """Alphas drift apart; what is far below the mean of the others is dropped."""
-    made = begin(run, space, method="betanas")
-    space, rng = made.space, np.random.default_rng(2)
+    run = make_run(method="betanas")
+    steps, drop_below = 1200, 0.6
+    space, rng = run.space, np.random.default_rng(2)
     alphas = Alphas(space)
     drift = rng.normal(0, 1, alphas.values.shape)
     for step in range(steps):
@@ -48,41 +30,18 @@ def write_betanas(run, *, space=SPACE, steps=4000, drop_below=0.6):
                 if live.sum() > 1 and value.min() < mean - drop_below:
                     alphas.drop(choice, int(value.argmin()))
             alphas.snapshot()
-    write(run / "train" / "alphas.json", alphas.to_record())
-    return SimpleNamespace(path=run, space=space, alphas=alphas)
-
-
-class Page:
-    """What a report says and draws: its text, and its plots by their labels."""
-
-    def __init__(self, run):
-        # Without plotly itself, which is 40 times the rest.
-        self.html = write_report(run).read_text(encoding="utf-8").split("<script>")[0]
-        plots = r'aria-label="([^"]*)"[^>]*></div>\s*<script type="application/json">(.*?)</script>'
-        self.figures = {
-            unescape(label): json.loads(data)
-            for label, data in re.findall(plots, self.html, flags=re.DOTALL)
-        }
-        shown = re.sub(r"<(style|script).*?</\1>", " ", self.html, flags=re.DOTALL)
-        self.text = " ".join(unescape(re.sub(r"<[^>]*>", "", shown)).split())
-
-    def figure(self, label):
-        [found] = [figure for name, figure in self.figures.items() if name.startswith(label)]
-        return found
+    run.write("train/alphas.json", alphas.to_record())
+    run.alphas = alphas
+    return run
 
 
 @pytest.fixture
-def betanas(tmp_path):
-    return write_betanas(tmp_path / "betanas", steps=1200)
-
-
-@pytest.fixture
-def bare(tmp_path):
-    return begin(tmp_path / "bare", SPACE)
+def bare(make_run):
+    return make_run()
 
 
 def test_alphas_are_drawn_choice_by_choice_on_the_same_axes(betanas):
-    page = Page(betanas.path)
+    page = betanas.page()
     choices = betanas.space.choices
     figures = [page.figure(f"Options of {choice.name} by step") for choice in choices]
     assert len({json.dumps(f["layout"]["yaxis"]["range"]) for f in figures}) == 1
@@ -99,7 +58,7 @@ def test_alphas_are_drawn_choice_by_choice_on_the_same_axes(betanas):
 
 
 def test_drops_are_marked_where_they_happened(betanas):
-    page = Page(betanas.path)
+    page = betanas.page()
     dropped = betanas.alphas.dropped
     assert dropped
     for one in dropped:
@@ -118,12 +77,14 @@ def test_drops_are_marked_where_they_happened(betanas):
 
 
 def test_alphas_of_a_method_that_drops_nothing_and_draws_nothing(bare):
-    write(bare.path / "train" / "alphas.json", Alphas(bare.space).to_record())
-    page = Page(bare.path)
+    bare.write("train/alphas.json", Alphas(bare.space).to_record())
+    page = bare.page()
     assert "No candidate was dropped." in page.text
     assert not any(name.startswith("Number of live") for name in page.figures)
     figure = page.figure(f"Options of {bare.space.choices[0].name} by step")
     assert "yaxis2" not in figure["layout"]
+    # Of a single moment a line would show nothing.
+    assert {one["mode"] for one in figure["data"]} == {"lines+markers"}
 
 
 @pytest.mark.parametrize(
@@ -137,7 +98,7 @@ def test_alphas_of_a_method_that_drops_nothing_and_draws_nothing(bare):
 )
 def test_malformed_alphas_are_named(bare, change, says):
     path = bare.path / "train" / "alphas.json"
-    write(path, Alphas(bare.space).to_record() | change)
+    bare.write("train/alphas.json", Alphas(bare.space).to_record() | change)
     with pytest.raises(InputError, match=says) as caught:
         load_run(bare.path)
     assert str(path) in str(caught.value)

@@ -2,29 +2,19 @@
 
 import json
 import re
-from html import unescape
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import nas_hw
-from nas_cli.config import resolve, to_toml
 from nas_cli.limits import build_limits
-from nas_cli.report import load_run, predictive, write_report
+from nas_cli.report import load_run, predictive
 from nas_cli.specialize import answer_limits, describe_answer, specialize
 from nas_search import Progressive, kendall
-from nas_spaces import History, InputError, published, to_json
+from nas_spaces import History, InputError
 
-SPACE = "digits-mobile"
 COLUMNS = ("generation", "error", "macs", "params")
 UNITS = ("1", "1", "multiply-adds", "parameters")
-
-
-def write(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = content if isinstance(content, str) else json.dumps(content)
-    path.write_text(text, encoding="utf-8")
 
 
 def step_events(phases, stage="train"):
@@ -68,12 +58,10 @@ def history_of(space, archs, generation, error):
     return History(COLUMNS, UNITS, archs, np.stack(columns, axis=1).astype(float))
 
 
-def write_ponas(run, *, space=SPACE, noise=0.0005, limit="macs<=60%"):
-    settings = {"method": "ponas", "data": "digits", "space": space, "limits": [limit]}
-    write(run / "config.toml", to_toml(resolve([settings])))
-    space, rng = published.load(space), np.random.default_rng(3)
-    write(run / "space.json", to_json(space))
-    write(run / "events.jsonl", step_events([("meta", 600), ("supernet", 900)]))
+def write_ponas(run, limit, *, noise=0.0005):
+    """Fill a run with a sweep, its table and an answer within a limit; return it."""
+    space, rng = run.space, np.random.default_rng(3)
+    run.write("events.jsonl", step_events([("meta", 600), ("supernet", 900)]))
     record = {
         "steps": 1500,
         "path_counts": [[900 // k] * k for k in space.num_options],
@@ -82,7 +70,7 @@ def write_ponas(run, *, space=SPACE, noise=0.0005, limit="macs<=60%"):
         "phases": [{"name": "meta", "steps": 600}, {"name": "supernet", "steps": 900}],
         "inherited": {"copied": 210, "kept": 4},
     }
-    write(run / "train" / "summary.json", record)
+    run.write("train/summary.json", record)
 
     error = error_of(space, rng, noise)
     searcher = Progressive(space, cost=nas_hw.macs(space))
@@ -99,11 +87,12 @@ def write_ponas(run, *, space=SPACE, noise=0.0005, limit="macs<=60%"):
     random = history_of(space, feasible.sample(150, rng=rng), np.arange(150) // 50, error)
     values = {"error": float(error([found.row])[0])}
     values |= {name: float(getattr(nas_hw, name)(space)([found.row])[0]) for name in COLUMNS[2:]}
-    folder = run / "searches" / "main"
-    write(folder / "search.json", {"limits": [limit], "search": {"searcher": "progressive"}})
-    write(folder / "history.csv", history.to_csv())
-    write(folder / "random.csv", random.to_csv())
-    write(folder / "table.json", table.to_json())
+    run.write(
+        "searches/main/search.json", {"limits": [limit], "search": {"searcher": "progressive"}}
+    )
+    run.write("searches/main/history.csv", history.to_csv())
+    run.write("searches/main/random.csv", random.to_csv())
+    run.write("searches/main/table.json", table.to_json())
     result = {
         "name": "main",
         "limits": [str(one) for one in feasible.limits],
@@ -116,34 +105,9 @@ def write_ponas(run, *, space=SPACE, noise=0.0005, limit="macs<=60%"):
         "feasible": None,
         **describe_answer(table, feasible, found),
     }
-    write(folder / "result.json", result)
-    return SimpleNamespace(
-        path=run, space=space, table=table, found=found, history=history, random=random
-    )
-
-
-class Page:
-    """What a report says and draws: its text, and its plots by their labels."""
-
-    def __init__(self, run):
-        # Without plotly itself, which is 40 times the rest.
-        self.html = write_report(run).read_text(encoding="utf-8").split("<script>")[0]
-        plots = r'aria-label="([^"]*)"[^>]*></div>\s*<script type="application/json">(.*?)</script>'
-        self.figures = {
-            unescape(label): json.loads(data)
-            for label, data in re.findall(plots, self.html, flags=re.DOTALL)
-        }
-        shown = re.sub(r"<(style|script).*?</\1>", " ", self.html, flags=re.DOTALL)
-        self.text = " ".join(unescape(re.sub(r"<[^>]*>", "", shown)).split())
-
-    def figure(self, label):
-        [found] = [figure for name, figure in self.figures.items() if name.startswith(label)]
-        return found
-
-
-def trace(figure, name):
-    [found] = [one for one in figure["data"] if one.get("name") == name]
-    return found
+    run.write("searches/main/result.json", result)
+    run.table, run.found, run.history, run.random = table, found, history, random
+    return run
 
 
 @pytest.fixture(autouse=True)
@@ -152,12 +116,13 @@ def few_resamples(monkeypatch):
 
 
 @pytest.fixture
-def ponas(tmp_path):
-    return write_ponas(tmp_path / "ponas")
+def ponas(make_run):
+    limit = "macs<=60%"
+    return write_ponas(make_run(method="ponas", limits=[limit]), limit)
 
 
 def test_table_is_drawn_in_points_with_the_start_and_the_answer(ponas):
-    figure = Page(ponas.path).figure("Percentage points of error")
+    figure = ponas.page().figure("Percentage points of error")
     [heat] = figure["data"]
     sizes = ponas.space.num_options
     for i, (row, size) in enumerate(zip(heat["z"], sizes, strict=True)):
@@ -175,7 +140,7 @@ def test_table_is_drawn_in_points_with_the_start_and_the_answer(ponas):
 
 
 def test_path_leads_from_the_table_s_start_to_the_answer(ponas):
-    page = Page(ponas.path)
+    page = ponas.page()
     [line] = page.figure("Predicted error against cost")["data"]
     macs, path = nas_hw.macs(ponas.space), ponas.found.path
     assert line["x"] == [macs([ponas.table.start])[0], *(step.costs[0] for step in path)]
@@ -191,9 +156,9 @@ def test_path_leads_from_the_table_s_start_to_the_answer(ponas):
 
 
 def test_table_that_predicts_is_said_to(ponas):
-    page = Page(ponas.path)
+    page = ponas.page()
     assert "The table's assumption holds here for the order" in page.text
-    points = trace(page.figure("Supernet error against the error"), "random architectures")
+    points = page.trace("Supernet error against the error", "random architectures")
     np.testing.assert_allclose(points["x"], 100 * ponas.table.predict(ponas.random.archs))
     np.testing.assert_allclose(points["y"], 100 * ponas.random.column("error"))
     measured = ponas.random.column("error")
@@ -217,45 +182,66 @@ def test_table_that_does_not_predict_is_said_to(ponas, error, says):
     sums = ponas.table.predict(ponas.random.archs)
     values[:, 1] = error(np.random.default_rng(1), sums)
     rows = History(ponas.random.names, ponas.random.units, ponas.random.archs, values)
-    write(ponas.path / "searches/main/random.csv", rows.to_csv())
-    assert says in Page(ponas.path).text
+    ponas.write("searches/main/random.csv", rows.to_csv())
+    assert says in ponas.page().text
+
+
+def test_no_diagonal_is_promised_where_all_points_are_one(ponas):
+    values = ponas.random.values[:1].copy()
+    values[0, 1] = ponas.table.predict(ponas.random.archs[:1])[0]
+    rows = History(COLUMNS, UNITS, ponas.random.archs[:1], values)
+    ponas.write("searches/main/random.csv", rows.to_csv())
+    figure = ponas.page().figure("Supernet error against the error")
+    assert [one["name"] for one in figure["data"]] == ["random architectures"]
+
+
+def test_a_frame_is_explained_where_there_is_one(ponas):
+    page = ponas.page()
+    assert page.figure("Percentage points of error")["layout"]["shapes"]
+    assert "a frame is what this search's winner has" in page.text
+    result = json.loads((ponas.path / "searches/main/result.json").read_text())
+    start = {"winner": ponas.table.start.tolist(), "path": []}
+    ponas.write("searches/main/result.json", result | start)
+    page = ponas.page()
+    assert "shapes" not in page.figure("Percentage points of error")["layout"]
+    assert "a frame is" not in page.text
 
 
 def test_few_random_architectures_say_nothing_of_a_table(ponas):
     rows = History(COLUMNS, UNITS, ponas.random.archs[:5], ponas.random.values[:5])
-    write(ponas.path / "searches/main/random.csv", rows.to_csv())
-    assert "cannot be said: 5 random architectures are too few" in Page(ponas.path).text
+    ponas.write("searches/main/random.csv", rows.to_csv())
+    assert "cannot be said: 5 random architectures are too few" in ponas.page().text
 
 
-def test_rows_outside_the_limit_are_told_apart_and_are_never_the_best(tmp_path):
+def test_rows_outside_the_limit_are_told_apart_and_are_never_the_best(make_run):
     limit = "macs<=88%"
-    run = write_ponas(tmp_path / "wide", limit=limit)
-    page = Page(run.path)
+    run = write_ponas(make_run(method="ponas", limits=[limit]), limit)
+    page = run.page()
     bound = build_limits(run.space, [limit]).limits[0].upper
     macs, error = run.history.column("macs"), run.history.column("error")
     inside = macs <= bound
     assert 0 < inside.sum() < len(inside)
-    figure = page.figure("Supernet error against MACs")
-    outside = trace(figure, "searched, outside the limit")["x"]
+    cloud = "Supernet error against MACs"
+    outside = page.trace(cloud, "searched, outside the limit")["x"]
     np.testing.assert_array_equal(outside, macs[~inside])
-    np.testing.assert_array_equal(trace(figure, "searched")["x"], macs[inside])
-    best = trace(page.figure("Best and mean supernet error"), "search: best so far")["y"]
+    np.testing.assert_array_equal(page.trace(cloud, "searched")["x"], macs[inside])
+    best = page.trace("Best and mean supernet error", "search: best so far")["y"]
     assert best[-1] == pytest.approx(100 * error[inside].min())
     assert best[-1] > 100 * error.min()
     assert f"{(~inside).sum()} of them are outside the limit" in page.text
 
 
 def test_sweep_without_a_row_within_the_limit_has_no_best(ponas):
-    page = Page(ponas.path)
+    page = ponas.page()
     names = [one["name"] for one in page.figure("Best and mean supernet error")["data"]]
     assert names == ["search: mean", "random: best so far", "random: mean"]
     assert "None of the search's architectures is within the limit" in page.text
 
 
 def test_training_shows_its_phases_with_a_gap_between_them(ponas):
-    page = Page(ponas.path)
+    page = ponas.page()
     figure = page.figure("Training loss and learning rate")
-    logged = trace(figure, "logged")
+    logged = page.trace("Training loss and learning rate", "logged")
     assert logged["x"].count(None) == 1
     assert logged["x"][logged["x"].index(None) - 1] == 600
     names = [one["text"] for one in figure["layout"]["annotations"]]
@@ -268,7 +254,7 @@ def test_training_shows_its_phases_with_a_gap_between_them(ponas):
 def test_search_answered_from_the_table_is_shown_without_evaluations(ponas):
     limits = ["params<=70%"]
     made = specialize(ponas.path, limits, name="small", source="main", score="loss", exact=False)
-    page = Page(ponas.path)
+    page = ponas.page()
     assert "Nothing was evaluated: the answer" in page.text
     assert "comes from the candidate table of search main" in page.text
     # Error against MACs and progress are of the main search alone.
@@ -283,7 +269,7 @@ def test_search_answered_from_the_table_is_shown_without_evaluations(ponas):
 
 def test_path_without_a_replacement_is_said(ponas):
     specialize(ponas.path, ["macs<=100%"], name="all", source="main", score="loss", exact=False)
-    assert "nothing had to be replaced" in Page(ponas.path).text
+    assert "nothing had to be replaced" in ponas.page().text
 
 
 @pytest.mark.parametrize(
@@ -300,7 +286,7 @@ def test_path_without_a_replacement_is_said(ponas):
 )
 def test_malformed_table_or_path_is_named(ponas, name, change, says):
     path = ponas.path / name
-    write(path, json.loads(path.read_text()) | change)
+    ponas.write(name, json.loads(path.read_text()) | change)
     with pytest.raises(InputError, match=says) as caught:
         load_run(ponas.path)
     assert str(path) in str(caught.value)
@@ -310,13 +296,13 @@ def test_random_search_itself_has_no_baseline(ponas):
     folder = ponas.path / "searches" / "main"
     for name in ("random.csv", "table.json"):
         (folder / name).unlink()
-    write(folder / "search.json", {"limits": [], "search": {"searcher": "random"}})
-    write(folder / "history.csv", ponas.random.to_csv())
+    ponas.write("searches/main/search.json", {"limits": [], "search": {"searcher": "random"}})
+    ponas.write("searches/main/history.csv", ponas.random.to_csv())
     result = json.loads((folder / "result.json").read_text())
     kept = ("name", "limits", "winner", "values", "evaluated", "space_size")
     record = {key: result[key] for key in kept}
-    write(folder / "result.json", record | {"random_best_error": None})
-    page = Page(ponas.path)
+    ponas.write("searches/main/result.json", record | {"random_best_error": None})
+    page = ponas.page()
     assert "This is random search itself." in page.text
     assert "The best of the random search" not in page.text
     names = [one["name"] for one in page.figure("Best and mean")["data"]]
@@ -324,4 +310,4 @@ def test_random_search_itself_has_no_baseline(ponas):
 
 
 def test_one_search_has_no_overview(ponas):
-    assert "All searches" not in Page(ponas.path).text
+    assert "All searches" not in ponas.page().text

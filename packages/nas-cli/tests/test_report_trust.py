@@ -2,33 +2,16 @@
 
 import json
 import re
-from html import unescape
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import nas_hw
-from nas_cli.config import resolve, to_toml
 from nas_cli.report import load_run, write_report
 from nas_search import kendall
-from nas_spaces import History, InputError, published, to_json
+from nas_spaces import History, InputError
 
-SPACE = "digits-mobile"
-
-
-def write(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = content if isinstance(content, str) else json.dumps(content)
-    path.write_text(text, encoding="utf-8")
-
-
-def begin(run, space, **settings):
-    """Write what every run has; return it with the space."""
-    config = resolve([{"data": "digits", "space": space, **settings}])
-    write(run / "config.toml", to_toml(config))
-    write(run / "space.json", to_json(published.load(space)))
-    return SimpleNamespace(path=run, space=published.load(space), config=config)
+SCATTER = "Supernet top-1 against the true"
 
 
 def agreement(a, b):
@@ -36,8 +19,8 @@ def agreement(a, b):
     return {name: getattr(found, name) for name in ("tau", "low", "high", "undefined")}
 
 
-def write_rank(run, space, *, name="main", n=60, noise=0.05, **changes):
-    rng = np.random.default_rng(11)
+def write_rank(run, *, name="main", n=60, noise=0.05, **changes):
+    space, rng = run.space, np.random.default_rng(11)
     archs = space.sample(n, rng=rng)
     macs, params = nas_hw.macs(space)(archs), nas_hw.params(space)(archs)
     truth = 0.03 + 0.05 * np.exp(-macs / macs.mean()) + 0.01 * rng.random(n)
@@ -64,14 +47,13 @@ def write_rank(run, space, *, name="main", n=60, noise=0.05, **changes):
         "judged": "recalibrated",
         "verdict": "no better than counting MACs",
     }
-    folder = run / "ranks" / name
-    write(folder / "values.csv", rows.to_csv())
-    write(folder / "result.json", result | changes)
+    run.write(f"ranks/{name}/values.csv", rows.to_csv())
+    run.write(f"ranks/{name}/result.json", result | changes)
     return rows
 
 
-def write_similarity(run, space, *, name="main", size=8):
-    rng = np.random.default_rng(4)
+def write_similarity(run, *, name="main", size=8):
+    space, rng = run.space, np.random.default_rng(4)
     blocks = []
     for choice in space.choices:
         k = len(choice.options)
@@ -84,42 +66,18 @@ def write_similarity(run, space, *, name="main", size=8):
     maps = [(waves + 0.3 * rng.standard_normal((size, size))).tolist() for _ in options]
     channel = {"block": blocks[0]["block"], "options": options, "maps": maps, "channel": 7}
     record = {"path": [0] * space.num_choices, "images": 64, "blocks": blocks}
-    write(run / "ranks" / name / "similarity.json", record | {"channel": channel})
+    run.write(f"ranks/{name}/similarity.json", record | {"channel": channel})
     return blocks
 
 
-class Page:
-    """What a report says and draws: its text, and its plots by their labels."""
-
-    def __init__(self, run):
-        # Without plotly itself, which is 40 times the rest.
-        self.html = write_report(run).read_text(encoding="utf-8").split("<script>")[0]
-        plots = r'aria-label="([^"]*)"[^>]*></div>\s*<script type="application/json">(.*?)</script>'
-        self.figures = {
-            unescape(label): json.loads(data)
-            for label, data in re.findall(plots, self.html, flags=re.DOTALL)
-        }
-        shown = re.sub(r"<(style|script).*?</\1>", " ", self.html, flags=re.DOTALL)
-        self.text = " ".join(unescape(re.sub(r"<[^>]*>", "", shown)).split())
-
-    def figure(self, label):
-        [found] = [figure for name, figure in self.figures.items() if name.startswith(label)]
-        return found
-
-
-def trace(figure, name):
-    [found] = [one for one in figure["data"] if one.get("name") == name]
-    return found
-
-
 @pytest.fixture
-def bare(tmp_path):
-    return begin(tmp_path / "bare", SPACE)
+def bare(make_run):
+    return make_run()
 
 
 def test_verdict_stands_at_the_top_and_over_its_section(bare):
-    write_rank(bare.path, bare.space)
-    page = Page(bare.path)
+    write_rank(bare)
+    page = bare.page()
     verdict = "No better than counting MACs."
     assert page.text.count(verdict) == 2
     assert page.text.index(verdict) < page.text.index("Method")
@@ -129,9 +87,38 @@ def test_verdict_stands_at_the_top_and_over_its_section(bare):
     assert "missing from the truth" not in page.text
 
 
+def test_of_several_rankings_the_largest_speaks_first(bare):
+    write_rank(bare, name="alone", n=20, truth="standalone", verdict="by twenty")
+    write_rank(bare, name="seeds", n=60, truth="run", verdict="by another supernet")
+    write_rank(bare, name="table", n=60, verdict="by sixty")
+    page = bare.page()
+    top = page.text[: page.text.index("Method")]
+    said = ["By sixty.", "2 more rankings", "By another supernet.", "By twenty."]
+    assert sorted(said, key=top.index) == said
+    # Each verdict leads to its own section, which stand by name.
+    box = page.html[page.html.index('<div class="verdict trust">') :]
+    assert re.findall(r'href="#rank-(\d)"', box)[:3] == ["2", "1", "0"]
+    assert "<summary>2 more rankings" in box.split("By another")[0]
+    folders = re.findall(r'id="rank-(\d)">\s*<h2>Trust (\w+)', page.html)
+    assert folders == [("0", "alone"), ("1", "seeds"), ("2", "table")]
+
+
+def test_a_regret_that_means_nothing_is_no_number(bare):
+    scores = ("recalibrated", "own_norms", "macs")
+    write_rank(bare, regret=dict.fromkeys(scores))
+    text = bare.page().text
+    says = "What choosing costs means nothing where the truth is the same for all architectures"
+    assert f"{says}." in text
+    assert "best of the top" not in text
+    write_rank(bare, regret={"recalibrated": {"1": 0.5}, "own_norms": None})
+    text = bare.page().text
+    assert f"{says}; such scores are left out." in text
+    assert "best of the top 1 [points] Supernet, norms recalibrated 0.50" in text
+
+
 def test_taus_regret_and_gap_are_those_of_the_file(bare):
-    write_rank(bare.path, bare.space)
-    text = Page(bare.path).text
+    write_rank(bare)
+    text = bare.page().text
     result = json.loads((bare.path / "ranks/main/result.json").read_text())
     for label, found in (
         ("Supernet, norms recalibrated, as in the searches", result["tau"]["recalibrated"]),
@@ -149,24 +136,24 @@ def test_taus_regret_and_gap_are_those_of_the_file(bare):
 
 
 def test_scatter_shows_accuracy_with_the_architecture(bare):
-    rows = write_rank(bare.path, bare.space)
-    figure = Page(bare.path).figure("Supernet top-1 against the true")
-    points = trace(figure, "norms recalibrated")
+    rows = write_rank(bare)
+    points = bare.page().trace(SCATTER, "norms recalibrated")
     np.testing.assert_allclose(points["x"], 100 - 100 * rows.column("truth"))
     np.testing.assert_allclose(points["y"], 100 - 100 * rows.column("error_recalibrated"))
     assert points["text"][0].startswith(",".join(map(str, rows.archs[0].tolist())))
 
 
 def test_second_supernet_is_held_against_with_the_same_norms(bare):
-    rows = write_rank(bare.path, bare.space, truth="run", column="runs/second", failed=1)
+    rows = write_rank(bare, truth="run", column="runs/second", failed=1)
     values = np.concatenate([rows.values, 1 - rows.values[:, :1]], axis=1)
     names, units = (*rows.names, "truth_own_norms"), (*rows.units, "1")
     wider = History(names, units, rows.archs, values)
-    write(bare.path / "ranks" / "main" / "values.csv", wider.to_csv())
-    page = Page(bare.path)
-    figure = page.figure("Supernet top-1 against the true")
-    np.testing.assert_allclose(trace(figure, "the supernet's own norms")["x"], 100 * values[:, 0])
-    recalibrated = trace(figure, "norms recalibrated")["x"]
+    bare.write("ranks/main/values.csv", wider.to_csv())
+    page = bare.page()
+    np.testing.assert_allclose(
+        page.trace(SCATTER, "the supernet's own norms")["x"], 100 * values[:, 0]
+    )
+    recalibrated = page.trace(SCATTER, "norms recalibrated")["x"]
     np.testing.assert_allclose(recalibrated, 100 - 100 * values[:, 0])
     assert "held against another supernet of runs/second" in page.text
     assert "1 network could not be trained and is left out" in page.text
@@ -175,10 +162,10 @@ def test_second_supernet_is_held_against_with_the_same_norms(bare):
 def test_undefined_tau_is_said_and_missing_parts_are_left_out(bare):
     undefined = {"tau": None, "low": None, "high": None, "undefined": "the truth is constant"}
     write_rank(
-        bare.path, bare.space, truth="standalone", column=None, ceiling=None, regret=None,
+        bare, truth="standalone", column=None, ceiling=None, regret=None,
         gap=None, tau={"recalibrated": undefined, "own_norms": None},
     )  # fmt: skip
-    text = Page(bare.path).text
+    text = bare.page().text
     assert "as in the searches not defined \N{EN DASH} the truth is constant" in text
     assert "held against networks that were trained alone, from scratch" in text
     for absent in ("Supernet, its own norms", "Ceiling", "Regret", "In the mean"):
@@ -186,8 +173,8 @@ def test_undefined_tau_is_said_and_missing_parts_are_left_out(bare):
 
 
 def test_similarity_alone_is_shown(bare):
-    blocks = write_similarity(bare.path, bare.space, name="alike")
-    page = Page(bare.path)
+    blocks = write_similarity(bare, name="alike")
+    page = bare.page()
     assert "Trust alike" in page.text
     assert "on the same channel, mean over channels and 64 images" in page.text
     squares = re.findall(r'<rect [^>]*fill="#', page.html)
@@ -199,18 +186,18 @@ def test_similarity_alone_is_shown(bare):
 
 
 def test_similarity_without_pictures_and_with_gaps(bare):
-    blocks = write_similarity(bare.path, bare.space)
+    blocks = write_similarity(bare)
     blocks[0]["cosine"][0][1] = None
     record = {"path": [], "images": 2, "blocks": blocks, "channel": None}
-    write(bare.path / "ranks" / "main" / "similarity.json", record)
-    page = Page(bare.path)
+    bare.write("ranks/main/similarity.json", record)
+    page = bare.page()
     assert "<img" not in page.html
     assert len(re.findall(r'<rect [^>]*fill="none"', page.html)) == 1
 
 
 def test_unfinished_trust_report_is_named(bare):
-    write(bare.path / "ranks" / "late" / "state.json", {})
-    assert "Trust late This trust report has not finished" in Page(bare.path).text
+    bare.write("ranks/late/state.json", {})
+    assert "Trust late This trust report has not finished" in bare.page().text
 
 
 @pytest.mark.parametrize(
@@ -227,7 +214,7 @@ def test_unfinished_trust_report_is_named(bare):
 )
 def test_malformed_trust_files_are_named(bare, name, content, says):
     path = bare.path / "ranks" / "main" / name
-    write(path, content)
+    bare.write(f"ranks/main/{name}", content)
     with pytest.raises(InputError, match=says) as caught:
         load_run(bare.path)
     assert str(path) in str(caught.value)
@@ -235,9 +222,7 @@ def test_malformed_trust_files_are_named(bare, name, content, says):
 
 def test_names_with_markup_are_escaped(bare):
     bad = "</script><b onmouseover=alert(1)>"
-    write_rank(
-        bare.path, bare.space, verdict=bad, column=bad, unknown={"count": 1, "examples": [bad]}
-    )
+    write_rank(bare, verdict=bad, column=bad, unknown={"count": 1, "examples": [bad]})
     html = write_report(bare.path).read_text(encoding="utf-8")
     assert "<b onmouseover" not in html
     # Verdict twice, column and example; the plot's axis has it escaped once more.

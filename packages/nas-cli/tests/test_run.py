@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from nas_cli.run import check_name, open_run, read_json, start_run
+from nas_cli.run import open_run, read_json, start_run
 from nas_spaces import InputError
 
 
@@ -129,10 +129,3 @@ def test_damaged_json_is_named(tmp_path, content):
         read_json(tmp_path / "x.json")
     with pytest.raises(InputError, match=r"there is no file .*y\.json"):
         read_json(tmp_path / "y.json")
-
-
-def test_names_of_searches():
-    check_name("half-1.5_M")
-    for name in ("", "../x", "a/b", ".hidden", "a b"):
-        with pytest.raises(InputError, match="--name"):
-            check_name(name)

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -120,6 +121,7 @@ def test_a_supernet_that_is_right(nas, run, write_truth):
     config.write_text(text.replace("recalibration_images = 512", "recalibration_images = 0"))
     said = nas("rank", run, "--truth", own, "--name", "own", "--json")
     found = json.loads(said.stdout)
+    assert "also judged with norms recalibrated on 512 training images" in said.stderr
     assert found["tau"]["own_norms"]["tau"] == pytest.approx(1)
     assert found["regret"]["own_norms"]["1"] == pytest.approx(0)
     assert found["gap"]["own_norms"] == pytest.approx(0, abs=1e-9)
@@ -166,6 +168,10 @@ def test_a_constant_truth_has_no_tau(nas, run, write_truth):
     assert result(run)["tau"]["recalibrated"] == {**nothing, "undefined": why}
     assert result(run)["verdict"] == f"nothing can be said: tau is undefined, {why}"
     assert "undefined" in said.stdout
+    # No choice among equals can be a wrong one, which is no merit of the supernet's.
+    assert result(run)["regret"] == dict.fromkeys(("recalibrated", "own_norms", "macs"))
+    assert " 0.00 " not in said.stdout
+    assert "where the truth is the same for all, choosing costs nothing" in said.stdout
 
 
 def test_the_ceiling_is_how_single_trainings_agree(nas, run, tmp_path):
@@ -209,12 +215,72 @@ def test_a_ranking_goes_on_where_it_was(nas, run, write_truth):
     assert "finished already" in nas("rank", run, "--resume").stderr
 
 
+def test_killed_and_gone_on(forked, run, write_truth, tmp_path):
+    archs = space_of(run).sample(60, rng=np.random.default_rng(0))  # judged in three parts
+    truth = write_truth(archs=archs, accuracy=90 - np.arange(60) / 2)
+    options = ["--truth", truth, "--set", "search.evaluation_images=20"]
+    whole = shutil.copytree(run, tmp_path / "whole")
+    status, said = forked("rank", whole, *options)
+    assert status == 0, said
+    moments = [("settings.json", 1), ("recalibrated.json", 2), ("own_norms.json", 2)]
+    moments += [(name, 1) for name in ("values.csv", "similarity.json", "result.json")]
+    for name, times in moments:
+        kill = {"replace": times, "file": name}
+        status, said = forked("rank", run, "--resume", *options, kill=kill)
+        assert status == -9, said
+    status, said = forked("rank", run, "--resume", *options)
+    assert status == 0, said
+    assert contents(run) == contents(whole)
+
+
+def test_killed_while_networks_are_trained(nas, forked, run, tmp_path, monkeypatch):
+    options = ["--standalone", 10, "--workers", 1, "--set", "retrain.epochs=1"]
+    whole = shutil.copytree(run, tmp_path / "whole")
+
+    def run_tasks(work, tasks, **_):
+        for task in tasks:
+            work(task, lambda step: None)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nas_cli.alone.run_tasks", run_tasks)  # one after the other, without a stop
+        assert nas("rank", whole, *options).exit_code == 0
+    trained = {"files": 4, "like": str(run / "ranks/main/standalone/*/result.json")}
+    status, said = forked("rank", run, *options, kill=trained)
+    assert status == -9, said
+    assert not (run / "ranks/main/standalone.csv").exists()
+    status, said = forked("rank", run, "--resume", "--workers", 1)
+    assert status == 0, said
+    assert re.search(r"[4-9] of 10 networks are finished", said)
+    assert contents(run) == contents(whole)
+    table = "ranks/main/standalone.csv"
+    assert (run / table).read_bytes() == (whole / table).read_bytes()
+
+
+def contents(run):
+    names = ("settings.json", "values.csv", "similarity.json", "result.json")
+    return {name: (run / "ranks/main" / name).read_bytes() for name in names}
+
+
+def test_what_is_not_said_again_is_as_it_was(nas, run, write_truth):
+    truth = write_truth()
+    assert nas("rank", run, "--truth", truth, "--architectures", 12).exit_code == 0
+    (run / "ranks/main/result.json").unlink()
+    said = nas("rank", run, "--resume", "--truth", truth)
+    assert said.exit_code == 0, said.output
+    assert result(run)["architectures"] == 12
+
+
 def test_a_ranking_that_is_there_keeps_its_settings(nas, run, write_truth):
     truth = write_truth()
     assert nas("rank", run, "--truth", truth).exit_code == 0
     (run / "ranks/main/result.json").unlink()
     said = refused(nas, "rank", run, "--resume", "--standalone", 12)
-    assert "begun with other settings: kind is 'table', received 'standalone'" in said
+    assert f"begun with other settings: --truth {truth}, received --standalone 12; leave" in said
+    other = write_truth(name="other.csv")
+    said = refused(nas, "rank", run, "--resume", "--truth", other, "--column", "top1")
+    assert f"--truth is {truth}, received {other}; --column is left out, received top1;" in said
+    said = refused(nas, "rank", run, "--resume", "--truth", truth, "--architectures", 12)
+    assert "settings: --architectures is 200, received 12; leave them out" in said
     said = refused(nas, "rank", run, "--resume", "--set", "search.evaluation_images=7")
     assert "search.evaluation_images is 0, received 7" in said
     truth.write_text(truth.read_text() + "none,50\n")
@@ -226,14 +292,15 @@ def test_a_ranking_that_is_there_keeps_its_settings(nas, run, write_truth):
     [
         ([], "give --truth FILE, --standalone N or --against RUN2"),
         (["--standalone", "9"], "--standalone 9: a rank correlation of fewer than 10"),
-        (["--standalone", "20", "--against", "x"], "held against one of them"),
-        (["--standalone", "20", "--architectures", "20"], "--architectures goes with"),
-        (["--standalone", "20", "--column", "a"], "--column is of a table"),
         (["--standalone", "20", "--set", "train.epochs=3"], "search.* and retrain.* only"),
         (["--truth", "none.csv"], "there is no file"),
         (["--against", "none"], "holds no run"),
         (["--truth", "none.csv", "--set", "retrain.epochs=3"], "search.* only, not retrain.epochs"),
         (["--truth", "none.csv", "--name", "a/b"], "--name 'a/b'"),
+        (
+            ["--truth", "none.csv", "--set", "search.recalibration_images=0"],
+            "recalibration_images=0: a ranking judges in both ways, with recalibrated norms and",
+        ),
     ],
 )
 def test_what_cannot_be_ranked_is_said_before_anything_is_written(nas, run, args, match):
@@ -244,6 +311,7 @@ def test_what_cannot_be_ranked_is_said_before_anything_is_written(nas, run, args
 def test_few_architectures_are_refused(nas, run, write_truth):
     said = refused(nas, "rank", run, "--truth", write_truth(), "--architectures", 9)
     assert "--architectures 9: a rank correlation of fewer than 10" in said
+    assert "loading torch" not in said
     archs = space_of(run).sample(9, rng=np.random.default_rng(0))
     said = refused(nas, "rank", run, "--truth", write_truth(archs=archs))
     assert "holds 9 architectures with a value in 'top1'" in said

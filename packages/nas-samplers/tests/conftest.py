@@ -7,6 +7,7 @@ import torch
 from nas_samplers import load_data
 from nas_spaces import Block, Choice, SearchSpace
 from nas_spaces.layers import Classifier, Conv, Identity, MBConv
+from nas_spaces.torch import Supernet
 
 CPU = torch.device("cpu")
 
@@ -42,6 +43,28 @@ def space():
             Block("head", [Classifier(10, dropout=0.2)]),
         ],
     )
+
+
+@pytest.fixture(scope="session")
+def supernet():
+    """A function that builds a supernet in training mode."""
+
+    def build(space, seed=0):
+        return Supernet(space, generator=torch.Generator().manual_seed(seed)).train()
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def batch():
+    """A function that draws images and labels for a space."""
+
+    def draw(space, n=8, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        images = torch.randn((n, *space.input_shape), generator=generator)
+        return images, torch.randint(0, space.num_classes, (n,), generator=generator)
+
+    return draw
 
 
 class Rows:

@@ -22,16 +22,6 @@ from nas_spaces.primitives import INPUT, GraphBuilder
 from nas_spaces.torch import Supernet
 
 
-def supernet(space, seed=0):
-    return Supernet(space, generator=torch.Generator().manual_seed(seed)).train()
-
-
-def batch(space, n=8, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.randn((n, *space.input_shape), generator=generator)
-    return images, torch.randint(0, space.num_classes, (n,), generator=generator)
-
-
 def gates_of(alphas, seed=0, **options):
     return BinaryGates(alphas, rng=np.random.default_rng(seed), **options)
 
@@ -59,7 +49,7 @@ class Scale:
         return build.graph
 
 
-def test_the_known_answer(monkeypatch):
+def test_the_known_answer(supernet, monkeypatch):
     candidates = [Scale("a"), Scale("b"), Scale("c")]
     choice = Choice("edge", ("a", "b", "c"))
     space = SearchSpace("edge", (1, 1, 1), [choice], [Block("edge", candidates, ("edge",))])
@@ -104,7 +94,7 @@ def shared():
 
 
 @pytest.mark.parametrize("active", [[0, 0], [1, 0], [2, 1]])
-def test_gates_of_all_candidates_are_those_of_autograd(active):
+def test_gates_of_all_candidates_are_those_of_autograd(supernet, batch, active):
     space = shared()
     network, active = supernet(space), np.array(active)
     images, labels = batch(space)
@@ -124,11 +114,29 @@ def test_gates_of_all_candidates_are_those_of_autograd(active):
     assert np.array_equal(fewer, np.where(some, slopes, 0))
 
 
+def test_parts_of_a_batch_average(supernet, batch):
+    space = shared()
+    network, (images, labels) = supernet(space), batch(space, n=7)
+    row = np.array([0, 0])
+
+    def gradients(part=slice(None), micro_batch=None):
+        return gate_gradients(network, images[part], labels[part], row, space.mask, micro_batch)
+
+    loss, slopes = gradients(micro_batch=3)
+    parts = [(2, gradients(slice(2))), (3, gradients(slice(2, 5))), (2, gradients(slice(5, 7)))]
+    assert loss == pytest.approx(sum(n * alone[0] for n, alone in parts) / 7)
+    np.testing.assert_allclose(slopes, sum(n * alone[1] for n, alone in parts) / 7)
+    # Norms saw the images of their part alone.
+    assert not np.allclose(slopes, gradients()[1])
+    for whole in (7, 100):
+        assert gradients(micro_batch=whole)[0] == gradients()[0]
+
+
 # --- what it leaves alone -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("variant", ["all", "two-path"])
-def test_weights_gradients_and_statistics_stay(space, variant):
+def test_weights_gradients_and_statistics_stay(space, supernet, batch, variant):
     network = supernet(space)
     before = {name: x.clone() for name, x in network.state_dict().items()}
     marked = next(network.parameters())
@@ -161,7 +169,7 @@ def saved_bytes(run):
     return sum(kept.values())
 
 
-def test_graphs_hold_one_path_whatever_the_number_of_candidates():
+def test_graphs_hold_one_path_whatever_the_number_of_candidates(supernet, batch):
     space = published.load("nas-bench-macro", resolution=8)
     network, (images, labels) = supernet(space), batch(space)
     row = np.full(8, 1)
@@ -176,7 +184,7 @@ def test_graphs_hold_one_path_whatever_the_number_of_candidates():
     assert mixture > 2 * path
 
 
-def test_candidates_are_run_once_each_and_without_a_graph(space, monkeypatch):
+def test_candidates_are_run_once_each_and_without_a_graph(space, supernet, batch, monkeypatch):
     network, calls = supernet(space), []
     real = Supernet.candidate
 
@@ -197,7 +205,7 @@ def test_candidates_are_run_once_each_and_without_a_graph(space, monkeypatch):
 # --- the update -----------------------------------------------------------------------------------
 
 
-def test_alphas_follow_the_loss():
+def test_alphas_follow_the_loss(supernet):
     """Of a good and a useless candidate the good one wins."""
     space = SearchSpace(
         "good",
@@ -220,7 +228,7 @@ def test_alphas_follow_the_loss():
         assert alphas.probabilities()[0, 0] > 0.6
 
 
-def test_two_paths_leave_the_probabilities_of_others(space):
+def test_two_paths_leave_the_probabilities_of_others(space, supernet, batch):
     network = supernet(space)
     alphas = Alphas(space, std=1.0, rng=np.random.default_rng(0))
     learner = gates_of(alphas, variant="two-path", lr=0.1)
@@ -254,7 +262,9 @@ def test_two_paths_are_drawn_without_replacement(space):
 
 
 @pytest.mark.parametrize("variant", ["all", "two-path"])
-def test_a_choice_whose_active_candidate_is_zero_is_left_alone(variant, monkeypatch):
+def test_a_choice_whose_active_candidate_is_zero_is_left_alone(
+    supernet, batch, variant, monkeypatch
+):
     space = shared()
     network, alphas = supernet(space), Alphas(space)
     learner = gates_of(alphas, variant=variant)
@@ -272,7 +282,7 @@ def test_a_choice_whose_active_candidate_is_zero_is_left_alone(variant, monkeypa
 
 @pytest.mark.parametrize("variant", ["all", "two-path"])
 @pytest.mark.parametrize("kind", ["added", "multiplied"])
-def test_the_gradient_is_that_of_the_objective(space, variant, kind, monkeypatch):
+def test_the_gradient_is_that_of_the_objective(space, supernet, batch, variant, kind, monkeypatch):
     cost = table(space, [[40, 20, 10], [40, 20, 10], [90, 30, 0]])
     term = AddedCost(reference=50.0, weight=3.0) if kind == "added" else MultipliedCost()
     alphas = Alphas(space, std=0.5, rng=np.random.default_rng(2), cost=cost)
@@ -304,7 +314,7 @@ def test_the_gradient_is_that_of_the_objective(space, variant, kind, monkeypatch
     assert record["held_out_loss"] == loss
 
 
-def test_a_cost_that_outweighs_the_loss_makes_networks_cheap(space):
+def test_a_cost_that_outweighs_the_loss_makes_networks_cheap(space, supernet, batch):
     alphas = Alphas(space, cost=table(space, [[4, 2, 1], [4, 2, 1], [9, 3]]))
     learner = gates_of(alphas, lr=0.05, cost=AddedCost(reference=1.0, weight=100.0))
     network, (images, labels) = supernet(space), batch(space)
@@ -317,7 +327,7 @@ def test_a_cost_that_outweighs_the_loss_makes_networks_cheap(space):
 # --- dropping -------------------------------------------------------------------------------------
 
 
-def test_one_a_choice_goes_and_the_last_one_stays(space):
+def test_one_a_choice_goes_and_the_last_one_stays(space, supernet, batch):
     alphas = Alphas(space)
     learner = gates_of(alphas, drop=lambda a: a.alive, warmup=2)
     network, (images, labels) = supernet(space), batch(space)
@@ -330,7 +340,7 @@ def test_one_a_choice_goes_and_the_last_one_stays(space):
     assert len(alphas.dropped) == 5
 
 
-def test_the_lowest_goes_first_and_takes_no_part_any_more(space, monkeypatch):
+def test_the_lowest_goes_first_and_takes_no_part_any_more(space, supernet, batch, monkeypatch):
     alphas = Alphas(space)
     alphas.values[0] = [-3.0, -2.0, 9.0]
     alphas.values[1] = [0.0, 0.001, 0.002]
@@ -359,7 +369,7 @@ def test_the_lowest_goes_first_and_takes_no_part_any_more(space, monkeypatch):
 
 
 @pytest.mark.parametrize("variant", ["all", "two-path"])
-def test_its_state_is_whole(space, variant):
+def test_its_state_is_whole(space, supernet, batch, variant):
     def build(seed):
         alphas = Alphas(space, std=1e-3, rng=np.random.default_rng(seed))
         return gates_of(alphas, seed, variant=variant, drop=BelowMean(0.02), warmup=3, lr=0.01)

@@ -205,5 +205,5 @@ def test_a_metric_that_is_no_table(macro):
 def test_limits_that_nothing_satisfies(digits, macro):
     with pytest.raises(InputError, match="attainable: 159,264 to 1,212,288"):
         cost_ranges(digits, Limit(macs(digits), upper=3))
-    with pytest.raises(InputError, match="its table is of another space"):
+    with pytest.raises(InputError, match="a limit's metric 'macs' is a table of space"):
         cost_ranges(digits, Limit(macs(macro), upper=3e5))

@@ -33,5 +33,18 @@ def test_costs_whose_logarithm_is_no_price_are_refused():
         MultipliedCost()(2.0, 0.9)
     with pytest.raises(InputError, match=r"reference is 1\.0"):
         MultipliedCost(reference=1.0)
-    with pytest.raises(ValueError, match="reference"):
-        AddedCost(reference=0.0)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: AddedCost(reference=0.0), "reference=0.0 must be a finite number above 0"),
+        (lambda: AddedCost(1.0, weight=-1), "weight=-1 must be a finite number at least 0"),
+        (lambda: MultipliedCost(alpha=math.inf), "alpha=inf must be a finite number above 0"),
+        (lambda: MultipliedCost(beta=-0.1), "beta=-0.1 must be a finite number at least 0"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(build, message):
+    with pytest.raises(InputError) as error:
+        build()
+    assert str(error.value) == message

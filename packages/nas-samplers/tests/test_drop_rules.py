@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from nas_samplers import Alphas, BelowMean, BelowShare
-from nas_spaces import published
+from nas_spaces import InputError, published
 
 
 @pytest.fixture
@@ -53,5 +53,7 @@ def test_the_last_one_is_never_below(alphas):
 
 def test_thresholds_out_of_range():
     for wrong in (lambda: BelowMean(0.0), lambda: BelowShare(0.0), lambda: BelowShare(1.0)):
-        with pytest.raises(ValueError, match="must be"):
+        with pytest.raises(
+            InputError, match=r"^(delta|rho)=[01]\.0 must be a finite number above 0"
+        ):
             wrong()

@@ -18,17 +18,6 @@ from nas_samplers import (
 from nas_spaces import InputError, Table, Term, published
 from nas_spaces.jsonable import from_jsonable, to_jsonable
 from nas_spaces.testing import check_sampler
-from nas_spaces.torch import Supernet
-
-
-def supernet(space, seed=0):
-    return Supernet(space, generator=torch.Generator().manual_seed(seed)).train()
-
-
-def batch(space, n=8, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.randn((n, *space.input_shape), generator=generator)
-    return images, torch.randint(0, space.num_classes, (n,), generator=generator)
 
 
 def drawn(space, cost=None, std=1.0):
@@ -64,7 +53,7 @@ def test_rows_name_every_live_option_and_nothing_else(space, build):
     assert alphas.steps == 3
 
 
-def test_a_mixture_weighs_by_probability_and_leaves_out_what_was_dropped(space):
+def test_a_mixture_weighs_by_probability_and_leaves_out_what_was_dropped(space, supernet, batch):
     network, alphas = supernet(space).eval(), drawn(space)
     sampler = Mixture(alphas)
     images, _ = batch(space)
@@ -96,7 +85,7 @@ def test_gumbel_keeps_the_rules_of_samplers_but_for_its_rows(space):
         assert np.array_equal(one._gates, three._gates)
 
 
-def test_a_step_has_one_set_of_gates_and_the_next_another(space):
+def test_a_step_has_one_set_of_gates_and_the_next_another(space, supernet, batch):
     network = supernet(space).eval()
     images, _ = batch(space)
     sampler = gumbel_of(drawn(space))
@@ -132,6 +121,10 @@ def test_the_temperature_follows_the_training_steps(space):
         sampler.ask()
         # A learner that comes after the step sees the step's.
         assert sampler.relax().temperature == cooling(step)
+    for wrong in ({"steps_per_epoch": 0}, {"start": 0.0}, {"rate": math.inf}):
+        ((name, value),) = wrong.items()
+        with pytest.raises(InputError, match=f"^{name}={value} must be a finite number"):
+            Cooling(**{"steps_per_epoch": 10, **wrong})
     with pytest.raises(InputError, match=r"temperature is 0\.0 at step 0"):
         gumbel_of(Alphas(space), temperature=lambda step: 0.0).ask()
     with pytest.raises(InputError, match="temperature is 'Cooling"):
@@ -159,7 +152,9 @@ TERMS = {"none": None, "added": AddedCost(reference=50.0), "multiplied": Multipl
 
 @pytest.mark.parametrize("kind", ["mixture", "gumbel"])
 @pytest.mark.parametrize("name", list(TERMS))
-def test_the_gradient_is_that_of_autograd_through_everything(space, kind, name, monkeypatch):
+def test_the_gradient_is_that_of_autograd_through_everything(
+    space, supernet, batch, kind, name, monkeypatch
+):
     rows = [[40, 20, 10], [40, 20, 10], [90, 30]]
     cost = Table(space, "cost", "1", [Term((c,), row) for c, row in enumerate(rows)])
     alphas, term = drawn(space, cost), TERMS[name]
@@ -204,7 +199,7 @@ def test_the_gradient_is_that_of_autograd_through_everything(space, kind, name, 
 
 
 @pytest.mark.parametrize("build", [Mixture, gumbel_of])
-def test_weights_gradients_and_statistics_stay(space, build):
+def test_weights_gradients_and_statistics_stay(space, supernet, batch, build):
     network = supernet(space)
     before = {name: x.clone() for name, x in network.state_dict().items()}
     buffers = {name: id(x) for name, x in network.named_buffers()}
@@ -221,7 +216,25 @@ def test_weights_gradients_and_statistics_stay(space, build):
     assert [p for p in network.parameters() if p.grad is not None] == [marked]
 
 
-def test_an_error_leaves_the_network_as_it_was(space):
+@pytest.mark.parametrize("build", [Mixture, gumbel_of])
+def test_parts_of_a_batch_share_their_gates_and_average(space, supernet, batch, build, monkeypatch):
+    network, (images, labels) = supernet(space).eval(), batch(space, n=7)
+    gradients, records = [], []
+    for micro_batch in (None, 3):
+        learner = RelaxedLearner(build(Alphas(space, std=1.0, rng=np.random.default_rng(1))))
+        real = learner.adam.step
+        monkeypatch.setattr(
+            learner.adam, "step", lambda *args, real=real: gradients.append(args[1]) or real(*args)
+        )
+        rows = learner.sampler.ask()
+        # In evaluation mode norms do not see what passes with an image.
+        records.append(learner.learn(network, rows, images, labels, micro_batch=micro_batch))
+    assert np.abs(gradients[0]).max() > 1e-4
+    np.testing.assert_allclose(gradients[1], gradients[0], rtol=1e-4, atol=1e-7)
+    assert records[1] == pytest.approx(records[0], rel=1e-6)
+
+
+def test_an_error_leaves_the_network_as_it_was(space, supernet, batch):
     network = supernet(space)
     buffers = {name: id(x) for name, x in network.named_buffers()}
     sampler = Mixture(Alphas(space))
@@ -233,7 +246,7 @@ def test_an_error_leaves_the_network_as_it_was(space):
     assert {name: id(x) for name, x in network.named_buffers()} == buffers
 
 
-def test_batch_statistics_are_used(space):
+def test_batch_statistics_are_used(space, supernet, batch):
     """A mixture in training mode does not see the running statistics."""
     losses = []
     for scale in (1.0, 9.0):

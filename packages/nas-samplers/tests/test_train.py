@@ -31,6 +31,7 @@ from nas_samplers import (
     mean_rows,
     sum_rows,
     train,
+    training_state,
 )
 from nas_samplers.checkpoint import read_checkpoint
 from nas_spaces import Block, Choice, InputError, SearchSpace, derive_seed, published
@@ -235,7 +236,7 @@ class Run:
 
     def go(self, monkeypatch, *, die_at_write=None, die_at_record=None, after=True):
         """Train; die at the n-th write (before it, or after it) or at the n-th record."""
-        real = train_module.write_checkpoint
+        real = training_state.write_checkpoint
 
         def write(path, checkpoint):
             number = len(self.files)
@@ -252,7 +253,7 @@ class Run:
                 raise KilledError
 
         with monkeypatch.context() as patch:
-            patch.setattr(train_module, "write_checkpoint", write)
+            patch.setattr(training_state, "write_checkpoint", write)
             self.summary = train(
                 self.network, self.phases, self.data.train, on_record=record, **self.arguments
             )
@@ -500,16 +501,6 @@ def test_micro_batches_add_up_to_the_batch(normless, data, rows_sampler, micro_b
     close(change, gradients(normless, data, ROWS, [1] * 3))
 
 
-@pytest.mark.parametrize(("batch", "micro"), [(16, 5), (7, 2), (2, 2), (9, 4), (1024, 96), (5, 3)])
-def test_parts_cover_the_batch_and_norms_get_two_images_at_least(space, batch, micro):
-    parts = phase(uniform(space), batch_size=batch, micro_batch=micro).parts
-    sizes = [len(range(batch)[part]) for part in parts]
-    assert [i for part in parts for i in range(batch)[part]] == list(range(batch))
-    assert max(sizes) - min(sizes) <= 1
-    assert min(sizes) >= 2
-    assert max(sizes) <= max(micro, 3)
-
-
 def test_clipping_bounds_the_step(normless, data, rows_sampler):
     def norm(change):
         return torch.cat([x.flatten() for x in change.values()]).norm().item()
@@ -650,13 +641,13 @@ def test_a_path_trained_before_does_not_move_by_a_bit(
     kind, space, data, rows_sampler, tmp_path, monkeypatch
 ):
     """Its momentum and decay would move it, if its gradients were zero instead of absent."""
-    files, real = [], train_module.write_checkpoint
+    files, real = [], training_state.write_checkpoint
 
     def write(path, checkpoint):
         real(path, checkpoint)
         files.append(read_checkpoint(path).tensors)
 
-    monkeypatch.setattr(train_module, "write_checkpoint", write)
+    monkeypatch.setattr(training_state, "write_checkpoint", write)
     before, path = [[0, 0, 0]], [[1, 1, 1]]
     sampler = rows_sampler(before, before, before, *[path] * 5)
     steps = phase(sampler, 8, Optimiser(kind, lr=0.1, weight_decay=0.1))
@@ -738,6 +729,36 @@ def test_a_learner_gets_held_out_batches_at_its_steps(space, data, rows_sampler)
         assert set(given.tolist()) <= set(labels.tolist())
     first, second = (images for _, images, _ in learner.calls)
     assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("make", [betanas, proxyless, darts, fbnet])
+def test_what_a_learner_passes_at_once_fits_micro_batches(space, data, make, monkeypatch):
+    sizes, real = [], F.conv2d
+    monkeypatch.setattr(F, "conv2d", lambda x, *args: sizes.append(len(x)) or real(x, *args))
+    largest = []
+    for micro_batch in (None, 3):
+        sizes.clear()
+        *_, last = make(space)
+        once = evolve(last, steps=2, learn_from=0, learn_every=2, micro_batch=micro_batch)
+        before = last.learner.alphas.values.copy()
+        train(supernet(space), [once], data.train, held_out=data.held_out, seed=0, device=CPU)
+        assert (last.learner.alphas.values != before).any()
+        largest.append(max(sizes))
+    assert largest == [8, 3]
+
+
+def test_a_learner_that_knows_no_parts_is_told_of_none(space, data):
+    told = []
+
+    class Curious(Learner):
+        def learn(self, network, archs, images, labels, **options):
+            told.append((len(images), options))
+            return {}
+
+    for micro_batch in (None, 4):
+        curious = phase(uniform(space), 1, learner=Curious(), micro_batch=micro_batch)
+        train(supernet(space), [curious], data.train, held_out=data.held_out, seed=0, device=CPU)
+    assert told == [(8, {}), (8, {"micro_batch": 4})]
 
 
 def test_gradients_that_a_learner_leaves_do_not_train_weights(space, data):
@@ -1035,22 +1056,6 @@ def test_arguments_out_of_range(space, data, tmp_path, wrong, words):
 def test_no_phases(space, data):
     with pytest.raises(InputError, match="at least one phase"):
         train(supernet(space), [], data.train, seed=0, device=CPU)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"steps": 0},
-        {"batch_size": 1},
-        {"label_smoothing": 1.0},
-        {"label_smoothing": -0.1},
-        {"micro_batch": 1},
-        {"learn_every": 0},
-    ],
-)
-def test_phases_out_of_range(space, wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        phase(uniform(space), **wrong)
 
 
 def test_plain_modules_train_too(data):

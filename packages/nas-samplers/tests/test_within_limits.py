@@ -75,6 +75,48 @@ def test_the_next_smallest_goes_where_the_smallest_is_needed(space, size):
         assert np.array_equal(rule(alphas), dropped)
 
 
+def test_what_must_stay_is_searched_for_once(space, size, monkeypatch):
+    low, high = FeasibleSet(space).attainable(size)
+    rule = WithinLimits(BelowMean(0.1), FeasibleSet(space, [Limit(size, upper=(low + high) / 2)]))
+    alphas = Alphas(space)
+    alphas.values += [-2.0, 0.0, 2.0]
+    drop_all(rule, alphas)
+    searches, real = [], FeasibleSet.most_probable
+    monkeypatch.setattr(
+        FeasibleSet, "most_probable", lambda *args: searches.append(args) or real(*args)
+    )
+    assert BelowMean(0.1)(alphas).any()
+    alphas.values *= 1.5
+    assert not rule(alphas).any()
+    assert not searches
+    # With other options it is another question.
+    choice = int((alphas.alive.sum(axis=1) > 1).argmax())
+    alphas.drop(choice, 2)
+    rule(alphas)
+    assert searches
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_was_asked_before_changes_no_answer(space, size, seed):
+    """A run that was resumed has a rule that remembers nothing."""
+    low, high = FeasibleSet(space).attainable(size)
+
+    def build():
+        return WithinLimits(
+            BelowMean(0.1), FeasibleSet(space, [Limit(size, upper=(low + high) / 2)])
+        )
+
+    rng, old = np.random.default_rng(seed), build()
+    alphas = Alphas(space)
+    for _ in range(12):
+        alphas.values = rng.normal(0, 1, alphas.values.shape)
+        going = old(alphas)
+        assert np.array_equal(going, build()(alphas))
+        for choice, option in np.argwhere(going).tolist():
+            alphas.drop(choice, option)
+    assert alphas.dropped
+
+
 def test_its_name_in_a_saved_state_says_the_limits(space, size):
     rule = WithinLimits(BelowMean(0.5), FeasibleSet(space, [Limit(size, upper=30)]))
     assert (

@@ -267,6 +267,10 @@ def test_bad_input_is_refused(macro, spos, macs):
         Progressive(macro, cost=cost, suffix=[[0] * 8, [0]])
     with pytest.raises(InputError, match="suffix 2,2,2,2,2,2,2,2 uses an option that was dropped"):
         Progressive(_restricted(macro), cost=cost, suffix=[2] * 8)
+    with pytest.raises(InputError, match="suffix has no row"):
+        Progressive(macro, cost=cost, suffix=[])
+    with pytest.raises(InputError, match="then is a list; give a function that returns rows"):
+        Progressive(macro, cost=cost, then=[])
     for order in ([0, 1], [0, 0, 2, 3, 4, 5, 6, 7], range(1, 9)):
         with pytest.raises(InputError, match=r"name each of the choices 0\.\.7"):
             Progressive(macro, cost=cost, order=order)
@@ -303,6 +307,16 @@ def test_a_row_of_then_that_was_swept_is_not_asked_for(macro, macs, additive_err
     rows = np.concatenate(_run(searcher, additive_error(macro, 0)))
     assert len(rows) <= searcher.budget
     assert len(np.unique(rows, axis=0)) == len(rows)
+
+
+@pytest.mark.parametrize("none", [[], np.zeros((0, 8), dtype=int)])
+def test_then_may_return_no_rows(macro, macs, additive_error, none):
+    searcher = Progressive(macro, cost=macs(macro), then=lambda _: none)
+    rows = np.concatenate(_run(searcher, additive_error(macro, 0)))
+    plain = Progressive(macro, cost=macs(macro))
+    assert rows.tolist() == np.concatenate(_run(plain, additive_error(macro, 0))).tolist()
+    assert searcher.done
+    assert searcher.ask().shape == (0, 8)
 
 
 def test_then_with_a_dropped_option_is_refused(macro, macs, additive_error):

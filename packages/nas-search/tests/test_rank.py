@@ -49,14 +49,21 @@ def test_the_generator_decides_the_interval():
     [
         ([1, 1, 1], [1, 2, 3], "a is constant"),
         ([1, 2, 3], [2, 2, 2], "b is constant"),
-        ([1], [2], "a is constant"),
-        ([], [], "a is constant"),
+        ([1], [1], "tau compares pairs of architectures and there are 1: give scores of 2 or more"),
+        ([], [], "tau compares pairs of architectures and there are 0: give scores of 2 or more"),
     ],
 )
 def test_constant_scores_have_no_tau_and_say_so(a, b, reason):
     result = kendall(a, b, rng=np.random.default_rng(0))
     assert (result.tau, result.low, result.high) == (None, None, None)
     assert result.undefined == reason
+
+
+def test_of_one_architecture_nothing_has_a_tau():
+    rng = np.random.default_rng(0)
+    for found in (tau_difference([1], [1], [1], rng=rng), repeatability([[1, 2]], rng=rng)):
+        assert found.low is None
+        assert found.undefined.startswith("tau compares pairs of architectures and there are 1")
 
 
 @pytest.mark.parametrize("n", [3, 40, 1100])

@@ -274,7 +274,7 @@ def test_bad_input_is_refused(macro, spos, macs):
         specialise(table, limit, score="saving")
     with pytest.raises(InputError, match="method='best'"):
         specialise(table, limit, method="best")
-    with pytest.raises(InputError, match="another space"):
+    with pytest.raises(InputError, match="metric 'macs' is a table of space 'spos-shuf"):
         specialise(table, Limit(macs(spos), upper=300e6))
 
     class Latency:

@@ -244,8 +244,8 @@ def test_tables_of_another_space_are_refused(plain, widths):
     with pytest.raises(InputError) as error:
         FeasibleSet(plain, [Limit(table, upper=1)])
     assert str(error.value) == (
-        "limit on cost: its table is of another space: 'widths' for images (3, 8, 8), "
-        "not 'plain' for images (3, 8, 8)"
+        "a limit's metric 'cost' is a table of space 'widths' for images (3, 8, 8), "
+        "not of 'plain' for images (3, 8, 8); build it from the same space"
     )
 
 

@@ -2,6 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
+from attrs import evolve
 
 from nas_spaces import (
     Block,
@@ -15,7 +16,7 @@ from nas_spaces import (
     published,
 )
 from nas_spaces.layers import Classifier, Conv
-from nas_spaces.table import Cost, each_layer
+from nas_spaces.table import Cost, check_table, each_layer
 
 
 def brute(table, archs):
@@ -331,3 +332,21 @@ def test_tables_that_are_no_sum_over_choices_are_not_additive(plain):
         match=r"'tied' has a term of 2 choices, 'c0', 'c2'; .* need a cost that is a sum",
     ):
         tied.additive()
+
+
+def test_a_table_is_of_its_space_whichever_options_are_live(plain, widths):
+    alive = plain.mask.copy()
+    alive[0, 0] = False
+    for space in (plain, plain.restrict(alive), evolve(plain)):
+        check_table(space, Table(plain, "cost", "1", []), "cost")
+        check_table(plain, Table(space, "cost", "1", []), "cost")
+    larger = evolve(plain, input_shape=(3, 16, 16))
+    for other, images in ((widths, "(3, 8, 8)"), (larger, "(3, 16, 16)")):
+        with pytest.raises(InputError) as error:
+            check_table(plain, Table(other, "macs", "1", []), "cost")
+        assert str(error.value) == (
+            f"cost 'macs' is a table of space {other.name!r} for images {images}, not of 'plain' "
+            "for images (3, 8, 8); build it from the same space"
+        )
+    with pytest.raises(InputError, match=r"cost is a function; give a nas_spaces\.Table"):
+        check_table(plain, lambda archs: archs, "cost")

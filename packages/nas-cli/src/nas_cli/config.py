@@ -1,25 +1,19 @@
 """Settings of a run: typed, merged from recipe, file and options, written out in full."""
 
-import difflib
-import math
 import os
-import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 import attrs
-import cattrs
 import tomli_w
 from attrs import field, frozen
 from attrs.validators import and_, ge, gt, in_, le, lt, optional
-from cattrs import transform_error
-from cattrs.v import format_exception
 
 from nas_cli.recipes import DEFAULT_SPACES, RECIPES, defaults, scale_of
 from nas_cli.spaces import load_space
+from nas_cli.typed import check_keys, flatten, structure
 from nas_spaces import InputError, nearest
 
 __all__ = [
@@ -268,19 +262,20 @@ def resolve(overrides: Iterable[Mapping[str, Any]]) -> Config:
     """
     given: dict[str, Any] = {}
     for over in overrides:
-        _check_keys(over, Config, "")
+        check_keys(over, Config)
         given = _merge(given, over)
     method = given.get("method", "spos")
     if str(method) not in RECIPES:
         raise InputError(f"method {method!r} is unknown: {nearest(str(method), RECIPES)}")
     recipe = _merge({"threads": cores(), "images": {}, "space": ""}, RECIPES[method])
     # Types are checked before values decide which scale the settings are for.
-    asked = _structure(_merge(recipe, given))
+    asked = structure(_merge(recipe, given), Config)
     scale = scale_of(asked.data, asked.resolution)
     space = asked.space or defaults(method, scale).get("space") or DEFAULT_SPACES[scale]
     resolution = asked.resolution or load_space(space).input_shape[1]
     adapted = defaults(method, scale_of(asked.data, resolution))
-    return _decide(_structure(_merge(_merge(recipe, adapted), {**given, "space": space})))
+    whole = _merge(_merge(recipe, adapted), {**given, "space": space})
+    return _decide(structure(whole, Config))
 
 
 def override(config: Config, overrides: Iterable[Mapping[str, Any]]) -> Config:
@@ -291,14 +286,14 @@ def override(config: Config, overrides: Iterable[Mapping[str, Any]]) -> Config:
     """
     values = attrs.asdict(config)
     for over in overrides:
-        _check_keys(over, Config, "")
+        check_keys(over, Config)
         values = _merge(values, over)
-    return _decide(_structure(values))
+    return _decide(structure(values, Config))
 
 
 def differences(before: Config, after: Config) -> dict[str, str]:
     """Return which settings differ and how, apart from where a run is computed."""
-    old, new = (_flatten(attrs.asdict(config), "") for config in (before, after))
+    old, new = (flatten(attrs.asdict(config)) for config in (before, after))
     # A table that one of them lacks has no value there.
     return {
         key: f"{key} is {_text(old.get(key))}, received {_text(new.get(key))}"
@@ -365,8 +360,8 @@ def read_config(path: Path) -> Config:
     """
     values = from_toml(path)
     try:
-        _check_keys(values, Config, "")
-        return _structure(values)
+        check_keys(values, Config)
+        return structure(values, Config)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -402,128 +397,7 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _check_keys(values: Mapping[str, Any], cls: type, prefix: str) -> None:
-    """Raise InputError for a key that ``cls`` does not have, with the nearest valid one."""
-    hints = get_type_hints(cls)
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        if key not in hints:
-            if isinstance(value, Mapping) and value:
-                name = next(iter(_flatten(value, f"{name}.")))
-            keys = (*_all_keys(cls, prefix), *_all_keys(Config, ""))
-            close = difflib.get_close_matches(name, keys, n=1, cutoff=0.5)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            raise InputError(
-                f"setting {name!r} is unknown: {hint}every setting stands in a run's config.toml"
-            )
-        table = _table(hints[key])
-        if table is not None and value is None and hints[key] != table:
-            continue
-        if table is not None and not isinstance(value, Mapping):
-            example = _all_keys(table, f"{name}.")[0]
-            raise InputError(
-                f"setting {name!r} is a table, received {value!r}; set one of its keys, like "
-                f"{example}"
-            )
-        if isinstance(value, Mapping):
-            if table is None:
-                raise InputError(f"setting {name!r} is no table; received {value!r}")
-            _check_keys(value, table, f"{name}.")
-
-
-def _table(hint: Any) -> type | None:
-    """Return the settings class that ``hint`` is, with or without None beside it."""
-    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    return next((kind for kind in kinds if attrs.has(kind)), None)
-
-
-def _all_keys(cls: type, prefix: str) -> list[str]:
-    """Return the names of all settings, apart from those of tables that most runs lack."""
-    keys = []
-    for key, hint in get_type_hints(cls).items():
-        keys += _all_keys(hint, f"{prefix}{key}.") if attrs.has(hint) else [f"{prefix}{key}"]
-    return keys
-
-
-def _structure(values: Mapping[str, Any]) -> Config:
-    try:
-        return CONVERTER.structure(values, Config)
-    except cattrs.BaseValidationError as error:
-        reasons = transform_error(error, format_exception=_why)
-        raise InputError("setting " + "; ".join(map(_place_first, reasons))) from error
-
-
-def _why(error: BaseException, kind: type | None) -> str:
-    # Only what the checks below and the validators of attrs say is written for people.
-    return str(error.args[0]) if type(error) is ValueError else format_exception(error, kind)
-
-
-def _place_first(reason: str) -> str:
-    """Return a reason with the setting's name in front.
-
-    >>> _place_first("must be a number @ $.train.epochs")
-    'train.epochs must be a number'
-    >>> _place_first("'epochs' must be > 0: -1 @ $.train")
-    'train.epochs must be > 0; received -1'
-    """
-    text, _, place = reason.rpartition(" @ $")
-    of_validator = re.fullmatch(r"'(\w+)' (must be .*): (.*)", text)
-    if of_validator is not None:
-        key, rule, value = of_validator.groups()
-        place, text = f"{place}.{key}", f"{rule}; received {value}"
-    return f"{place.removeprefix('.')} {text}"
-
-
-def _converter() -> cattrs.Converter:
-    """Return a converter that turns nothing silently into another type."""
-
-    def only(words: str, *types: type) -> Callable[[Any, Any], Any]:
-        def check(value: Any, kind: Any) -> Any:
-            # A bool is an int to isinstance; no setting can be infinite.
-            if type(value) not in types or (type(value) is float and not math.isfinite(value)):
-                raise ValueError(f"must be {words}; received {value!r}")
-            return kind(value)
-
-        return check
-
-    def texts(value: Any, _: Any) -> tuple[str, ...]:
-        if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
-            raise ValueError(f'must be a list of texts like ["macs<=50%"]; received {value!r}')
-        return tuple(value)
-
-    def literal(value: Any, kind: Any) -> Any:
-        valid = get_args(kind)
-        if value not in valid:
-            raise ValueError(f"cannot be {value!r}: {nearest(str(value), map(str, valid))}")
-        return value
-
-    def is_literal(kind: Any) -> bool:
-        return get_origin(kind) is Literal
-
-    converter = cattrs.Converter()
-    converter.register_structure_hook(int, only("a whole number", int))
-    converter.register_structure_hook(float, only("a number", int, float))
-    converter.register_structure_hook(bool, only("true or false", bool))
-    converter.register_structure_hook(str, only("a text", str))
-    converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], texts)
-    converter.register_structure_hook_func(is_literal, literal)
-    return converter
-
-
-CONVERTER = _converter()
-
-
 def _text(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(value) or NONE
     return NONE if value is None else str(value)
-
-
-def _flatten(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat.update(_flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

@@ -34,12 +34,12 @@ from nas_samplers import (
     mean_rows,
     sum_rows,
 )
-from nas_samplers.train import Join, Weigh
+from nas_samplers.phase import Join, Weigh
 from nas_search import largest
 from nas_spaces import FeasibleSet, InputError, Learner, Sampler, Table, nearest
 from nas_spaces.torch import Inherited, Supernet, check_gates, inherit_candidates
 
-__all__ = ["META", "SAMPLERS", "SUPERNET", "Draws", "Plan", "plan_training"]
+__all__ = ["LEARNING", "META", "SAMPLERS", "SUPERNET", "Draws", "Plan", "plan_training"]
 
 META, SUPERNET = "largest network", "supernet"
 """Names of the phases, for events, checkpoints and a person."""
@@ -169,16 +169,21 @@ def _gumbel(shop: Workshop) -> Draws:
     return _relaxed(shop, Gumbel(_alphas(shop), rng=shop.rng(PATHS), temperature=cooling))
 
 
+LEARNING: dict[str, Callable[[Workshop], Draws]] = {
+    "balanced": _balanced,
+    "weighted": _weighted,
+    "mixture": _mixture,
+    "gumbel": _gumbel,
+}
+"""Those of `SAMPLERS` that learn architecture parameters."""
+
 SAMPLERS: dict[str, Callable[[Workshop], Draws]] = {
     "uniform": _uniform,
     "constrained": _constrained,
     "strict-fair": _strict_fair,
     "expectation-fair": _expectation_fair,
     "path-dropout": _path_dropout,
-    "balanced": _balanced,
-    "weighted": _weighted,
-    "mixture": _mixture,
-    "gumbel": _gumbel,
+    **LEARNING,
 }
 """Setting ``supernet.sampler`` -> what draws the paths."""
 

@@ -12,7 +12,8 @@ from rich.table import Table
 
 import nas_search
 from nas_cli.config import read_config
-from nas_cli.run import CONFIG, Run
+from nas_cli.folder import CONFIG
+from nas_cli.run import Run
 from nas_cli.truth import LEAST, Named
 from nas_cli.workshop import RANK, Workshop
 from nas_samplers import candidate_similarity
@@ -27,6 +28,7 @@ SIMILARITY_IMAGES = 64
 # Beyond it images are large [pixels a side].
 LARGE = 64
 NOBODY = Named(0, ())
+NO_REGRET = "where the truth is the same for all, choosing costs nothing: there is no regret"
 # Streams of randomness, behind RANK; `stage_rank` has stream 0.
 _BOOTSTRAP, _IMAGES = 1, 2
 
@@ -112,11 +114,7 @@ def compare(
         "params": _record(params),
         "ceiling": None if ceiling is None else _record(ceiling),
         "regret": {
-            key: {
-                str(k): 100 * nas_search.top_k_regret(score, truths.get(key, judged.truth), k)
-                for k in TOPS
-            }
-            for key, score in scores.items()
+            key: _regret(score, truths.get(key, judged.truth)) for key, score in scores.items()
         },
         "gap": {key: 100 * float((truths[key] - found[key]).mean()) for key in found},
         "judged": used,
@@ -124,6 +122,13 @@ def compare(
         "confidence": gain.confidence,
         "verdict": _verdict(judged, used, taus[used], macs, gain, ceiling),
     }
+
+
+def _regret(score: Floats, truth: Floats) -> dict[str, float] | None:
+    """Return the regret [points] of each of `TOPS`; None where no choice could be a worse one."""
+    if truth.min() == truth.max():
+        return None
+    return {str(k): 100 * nas_search.top_k_regret(score, truth, k) for k in TOPS}
 
 
 def _kendall(shop: Workshop, what: str, score: Floats, truth: Floats) -> Kendall:
@@ -255,6 +260,8 @@ def show_rank(found: Mapping[str, Any]) -> list[Any]:
         table.add_row("two trainings", *_cells(found["ceiling"], None, None))
     notes = "in points: what the best of the top k lacks; gap, one-shot minus truth"
     lines: list[Any] = [table, notes]
+    if None in found["regret"].values():
+        lines.append(NO_REGRET)
     for key, what in (("unknown", "are of no architecture of the run"), ("missing", "are not in")):
         count, examples = found[key]["count"], ", ".join(found[key]["examples"])
         if count:

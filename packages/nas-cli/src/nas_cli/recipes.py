@@ -124,6 +124,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     # Fang et al., "BETANAS: BalancEd TrAining and selective drop for Neural Architecture Search",
     # 2019. Section 3: uniform paths of what is left, parameters by binary gates, drops. The paper
     # does not give the weight of the cost, its threshold, nor how long it trains: they are ours.
+    # AutoAugment, with which it retrains some of its networks, is not offered.
     "betanas": {
         "limits": ("macs<=55%",),  # 334M, about what the paper's mobile networks have
         "baselines": 2,

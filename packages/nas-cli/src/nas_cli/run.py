@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import json
-import re
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,14 +11,14 @@ from typing import IO, Any
 from attrs import define, field
 
 from nas_cli.config import Config, differences, override, read_config, resolve, to_toml
+from nas_cli.folder import CONFIG, check_run
 from nas_spaces import InputError, replace_file
 
-__all__ = ["MAIN_SEARCH", "Run", "check_name", "open_run", "read_json", "start_run", "write_json"]
+__all__ = ["MAIN_SEARCH", "Run", "open_run", "read_json", "start_run", "write_json"]
 
 MAIN_SEARCH = "main"
 """Name of the first search; its history and winner also stand at the top of the run."""
 
-CONFIG = "config.toml"
 LOCK = ".lock"
 # What a process that was killed before it began may have left.
 REMAINS = {LOCK, f".{CONFIG}.tmp"}
@@ -75,17 +74,15 @@ class Run:
         """Return the folder of the retrained winner of one search."""
         return self.path / "best" if name == MAIN_SEARCH else self.search(name) / "best"
 
+    def rank(self, name: str) -> Path:
+        """Return the folder of one ranking."""
+        return self.path / "ranks" / name
+
     def event(self, record: Mapping[str, Any]) -> None:
         """Append one line to ``events.jsonl``."""
         line = json.dumps({**record, "time": round(time.time(), 3)}) + "\n"
         with (self.path / "events.jsonl").open("a") as file:
             file.write(line)
-
-
-def check_name(name: str) -> None:
-    """Raise InputError where a search's name is no plain folder name."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-        raise InputError(f"--name {name!r} must be made of letters, digits, '_', '-' and '.'")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -165,8 +162,7 @@ def open_run(path: Path) -> Run:
     Raises:
         InputError: no run there, damaged settings, or another process that writes to it.
     """
-    if not (path / CONFIG).is_file():
-        raise InputError(f"{path} holds no run; `nas train --out {path}` would begin one")
+    check_run(path)
     config = read_config(path / CONFIG)
     lock = _lock(path)
     _cut_torn_line(path / "events.jsonl")

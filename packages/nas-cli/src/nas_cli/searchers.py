@@ -10,6 +10,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 import nas_search
+from nas_cli.phases import LEARNING
 from nas_cli.run import Run, read_json
 from nas_cli.specialize import TABLE, answer_limits, describe_answer
 from nas_cli.workshop import RANDOM, SEARCH, Workshop
@@ -17,14 +18,13 @@ from nas_samplers import zero_options
 from nas_search import CandidateTable
 from nas_spaces import FeasibleSet, History, InputError, Searcher, SearchSpace, Table, replace_file
 
-__all__ = ["ERROR", "SEARCHERS", "Plan", "Winner", "check_alphas", "random_search"]
+__all__ = ["ERROR", "Plan", "Winner", "can_plan", "plan_search", "random_search"]
 
 ERROR = "error"
 """The column of the supernet's error; the other objectives are costs."""
 
 ALPHAS = "alphas.json"
-# Values of ``supernet.sampler`` that learn architecture parameters.
-LEARNING = ("balanced", "weighted", "gumbel", "mixture")
+MOST_PROBABLE = "most-probable"
 
 
 @frozen(eq=False)
@@ -175,18 +175,38 @@ SEARCHERS: dict[str, Build] = {
     "nsga2": _nsga2,
     "random": _random,
     "progressive": _progressive,
-    "most-probable": _most_probable,
+    MOST_PROBABLE: _most_probable,
 }
 """Setting ``search.searcher`` -> the search."""
 
 
-def check_alphas(run: Run) -> bool:
-    """Return whether the architecture parameters that a search is of are learned already.
+def plan_search(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
+    """Return the search that the run's settings describe.
+
+    Args:
+        shop: the run, with the settings of this search.
+        feasible: the limits, of the candidates that are still trained.
+        costs: what is recorded, by name.
 
     Raises:
-        InputError: they are not, and never will be.
+        InputError: settings that do not fit together, or not the architecture parameters.
     """
-    if (run.train / ALPHAS).exists():
+    name = shop.run.config.search.searcher
+    try:
+        return SEARCHERS[name](shop, feasible, costs)
+    except InputError as error:
+        if name == MOST_PROBABLE:
+            raise  # by what the training learned, or by the limits
+        raise InputError(f"search: {error}; change it by --set search.KEY=VALUE") from error
+
+
+def can_plan(run: Run) -> bool:
+    """Return whether the run's search can be planned before its supernet is trained.
+
+    Raises:
+        InputError: it is of architecture parameters that are not learned, and never will be.
+    """
+    if run.config.search.searcher != MOST_PROBABLE or (run.train / ALPHAS).exists():
         return True
     sampler = run.config.supernet.sampler
     if sampler in LEARNING:

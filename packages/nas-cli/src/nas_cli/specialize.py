@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from nas_cli.limits import build_limits, cost_tables
+from nas_cli.folder import CONFIG, check_name, check_run
+from nas_cli.limits import build_limits, cost_tables, parse_limit
 from nas_cli.spaces import live_space, stored_space
 from nas_search import CandidateTable, Specialised, specialise
 from nas_spaces import FeasibleSet, InputError, SearchSpace
@@ -82,9 +83,9 @@ def specialize(
     begun = time.monotonic()
     texts = list(limits)
     if name is not None:
-        from nas_cli.run import check_name  # with all settings, which an answer does without
-
         check_name(name)
+    for text in texts:
+        parse_limit(text)  # before what the run may lack
     space = _space(path)
     table = _table(path, space, source)
     feasible = build_limits(space, texts)
@@ -108,9 +109,8 @@ def specialize(
 
 def _space(path: Path) -> SearchSpace:
     """Return the space of a run, which may be in use by another process."""
-    config = path / "config.toml"
-    if not config.is_file():
-        raise InputError(f"{path} holds no run; `nas train --out {path}` would begin one")
+    check_run(path)
+    config = path / CONFIG
     try:
         name = tomllib.loads(config.read_text())["space"]
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError) as error:
@@ -137,7 +137,7 @@ def _table(path: Path, space: SearchSpace, source: str) -> CandidateTable:
 
 def _keep(path: Path, name: str, source: str, limits: list[str], record: dict[str, Any]) -> None:
     """Write an answer as a search, which can be retrained and reported like any other."""
-    from nas_cli.run import open_run, read_json, write_json
+    from nas_cli.run import open_run, read_json, write_json  # with all settings
 
     run = open_run(path)
     try:

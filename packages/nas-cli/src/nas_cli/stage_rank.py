@@ -7,23 +7,22 @@ from scratch, or a second supernet.
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 import numpy as np
-from attrs import frozen
 from numpy.typing import NDArray
 
 import nas_search
 from nas_cli.alone import Alone, check_alone, train_alone
-from nas_cli.config import Config, differences, override
+from nas_cli.config import read_config
+from nas_cli.folder import CONFIG
 from nas_cli.limits import cost_tables, merge_limits
 from nas_cli.progress import stage
+from nas_cli.rank_question import SETTINGS, Question
 from nas_cli.rank_result import Judged, compare, compare_candidates, write_values
-from nas_cli.recipes import defaults, scale_of
-from nas_cli.run import Run, open_run, read_json, write_json
+from nas_cli.run import open_run, read_json, write_json
 from nas_cli.spaces import live_space, stored_space
 from nas_cli.stage_search import supernet_error
 from nas_cli.stage_train import trained_supernet
@@ -32,146 +31,15 @@ from nas_cli.workshop import RANK, Workshop
 from nas_samplers import SupernetError
 from nas_spaces import FeasibleSet, InputError, SearchSpace
 
-__all__ = ["Question", "ask_rank", "question_of", "rank"]
-
-ARCHITECTURES = 200
-"""How many are drawn where nothing is said: tau is then known to about 0.08 (95 %)."""
+__all__ = ["rank"]
 
 # What is finished is kept after so many architectures.
 CHUNK = 25
 # Stream of randomness, behind RANK.
 _DRAW = 0
 
-Kind = Literal["table", "standalone", "run"]
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
-
-
-@frozen
-class Question:
-    """What a supernet is held against.
-
-    ``kind``: a ``table`` of accuracies, trainings from scratch (``standalone``), or the supernet of
-    another ``run``. ``source``: the table's file, or the other run's folder. ``column``: of the
-    table, None for its only one. ``architectures``: at most so many of the table's, 0 for all; in
-    the other cases exactly so many, drawn within the run's limits.
-    """
-
-    kind: Kind
-    source: str | None = None
-    column: str | None = None
-    architectures: int = ARCHITECTURES
-
-
-def question_of(
-    *,
-    truth: Path | None = None,
-    column: str | None = None,
-    standalone: int | None = None,
-    against: Path | None = None,
-    architectures: int | None = None,
-) -> Question | None:
-    """Return what options ask for; None where they ask for nothing.
-
-    Raises:
-        InputError: options that do not go together.
-    """
-    named = {"--truth": truth, "--standalone": standalone, "--against": against}
-    chosen = [option for option, value in named.items() if value is not None]
-    if len(chosen) > 1:
-        raise InputError(f"{' and '.join(chosen)}: a ranking is held against one of them")
-    if column is not None and truth is None:
-        raise InputError("--column is of a table; give it with --truth FILE")
-    if architectures is not None and (standalone is not None or not chosen):
-        raise InputError("--architectures goes with --truth FILE or --against RUN2")
-    number = ARCHITECTURES if architectures is None else architectures
-    if standalone is not None:
-        return Question("standalone", architectures=standalone)
-    if truth is not None:
-        return Question("table", str(truth.resolve()), column, number)
-    if against is not None:
-        return Question("run", str(against.resolve()), architectures=number)
-    return None
-
-
-def ask_rank(
-    run: Run,
-    name: str,
-    question: Question | None,
-    given: Iterable[Mapping[str, Any]],
-    *,
-    resume: bool,
-) -> tuple[Config, Question]:
-    """Return the settings of one ranking and what it asks.
-
-    Args:
-        run: the run.
-        name: of the ranking, one that is there or a new one.
-        question: what was asked for; None for what the ranking was begun with.
-        given: settings that were given, over those of the run or of the ranking that is there.
-        resume: whether a ranking that is there is to be gone on with.
-
-    Raises:
-        InputError: nothing to hold the supernet against, a setting that is not of a ranking, or a
-            ranking that is there, without ``resume`` or with other settings.
-    """
-    known = _folder(run, name) / "settings.json"
-    if not known.exists():
-        if question is None:
-            raise InputError(
-                "what is the ranking to be held against? give --truth FILE, --standalone N or "
-                "--against RUN2"
-            )
-        asked = override(run.config, given)
-        for key in differences(run.config, asked):
-            if not key.startswith(_changeable(question)):
-                raise InputError(
-                    f"a ranking against {_what(question)} can change "
-                    f"{' and '.join(f'{one}*' for one in _changeable(question))} only, not {key}"
-                )
-        # Both ways are wanted, whatever the run's searches do.
-        if not asked.search.recalibration_images:
-            scale = scale_of(asked.data, stored_space(run.path, asked.space).input_shape[1])
-            images = defaults("spos", scale)["search"]["recalibration_images"]
-            more = attrs.evolve(asked.search, recalibration_images=images)
-            asked = attrs.evolve(asked, search=more)
-        return asked, question
-    if not resume:
-        raise InputError(
-            f"{run.path} holds a ranking {name!r} already; go on with it by --resume, or choose "
-            "another --name"
-        )
-    record = read_json(known, "question", "search", "retrain")
-    stored = override(run.config, [{key: record[key] for key in ("search", "retrain")}])
-    before = Question(**record["question"])
-    asked = override(stored, given)
-    changed = list(differences(stored, asked).values())
-    if question is not None:
-        changed += [
-            f"{key} is {value!r}, received {attrs.asdict(question)[key]!r}"
-            for key, value in attrs.asdict(before).items()
-            if value != attrs.asdict(question)[key]
-        ]
-    if changed:
-        raise InputError(
-            f"ranking {name!r} of {run.path} was begun with other settings: {'; '.join(changed)}; "
-            "leave them out, or choose another --name"
-        )
-    return asked, before
-
-
-def _changeable(question: Question) -> tuple[str, ...]:
-    return ("search.", "retrain.") if question.kind == "standalone" else ("search.",)
-
-
-def _what(question: Question) -> str:
-    return {"table": "a table", "standalone": "trainings from scratch", "run": "another supernet"}[
-        question.kind
-    ]
-
-
-def _folder(run: Run, name: str) -> Path:
-    return run.path / "ranks" / name
 
 
 def rank(
@@ -189,7 +57,7 @@ def rank(
         InputError: no trained supernet; a table that cannot be used, see `read_truth`; fewer than
             10 architectures; another run with another space.
     """
-    run, folder = shop.run, _folder(shop.run, name)
+    run, folder = shop.run, shop.run.rank(name)
     result = folder / "result.json"
     if result.exists():
         shop.say(f"rank {name}: finished already")
@@ -200,6 +68,12 @@ def rank(
         assert question.source is not None
         truth = read_truth(Path(question.source), space, question.column)
     supernet = trained_supernet(shop)
+    if not read_config(run.path / CONFIG).search.recalibration_images:
+        images = run.config.search.recalibration_images
+        shop.say(
+            f"rank {name}: the run's searches recalibrate no norms; here they are also judged with "
+            f"norms recalibrated on {images:,} training images"
+        )
     if truth is not None:
         judged = _of_table(shop, folder, question, truth)
     elif question.kind == "standalone":
@@ -233,7 +107,7 @@ def _begin(shop: Workshop, folder: Path, question: Question, digest: str | None 
     Raises:
         InputError: it was begun with another table.
     """
-    known = folder / "settings.json"
+    known = folder / SETTINGS
     if known.exists():
         if read_json(known, "digest")["digest"] != digest:
             raise InputError(
@@ -252,10 +126,7 @@ def _begin(shop: Workshop, folder: Path, question: Question, digest: str | None 
 
 
 def _of_table(shop: Workshop, folder: Path, question: Question, truth: Truth) -> Judged:
-    n = len(truth.archs)
-    if question.architectures:
-        _refuse_few(question.architectures, "--architectures")
-        n = min(n, question.architectures)
+    n = min(len(truth.archs), question.count or len(truth.archs))
     _begin(shop, folder, question, truth.digest)
     chosen = np.sort(shop.rng(RANK, _DRAW).choice(len(truth.archs), size=n, replace=False))
     return Judged(
@@ -277,7 +148,7 @@ def _of_trainings(
     space: SearchSpace,
     workers: int | None,
 ) -> Judged:
-    archs = _draw(shop, space, question.architectures, "--standalone")
+    archs = _draw(shop, space, question.count)
     check_alone(shop)
     _begin(shop, folder, question)
     alone: Alone = train_alone(
@@ -314,7 +185,7 @@ def _of_run(shop: Workshop, folder: Path, question: Question, space: SearchSpace
                 "architectures of one mean nothing to the other"
             )
         both = space.restrict(live_space(other.path, shop.space).mask)
-        archs = _draw(shop, both, question.architectures, "--architectures")
+        archs = _draw(shop, both, question.count)
         error = supernet_error(second, trained_supernet(second))
         own = attrs.evolve(error, recalibration=[])
         _begin(shop, folder, question)
@@ -329,9 +200,8 @@ def _of_run(shop: Workshop, folder: Path, question: Question, space: SearchSpace
         other.close()
 
 
-def _draw(shop: Workshop, space: SearchSpace, wanted: int, option: str) -> Rows:
+def _draw(shop: Workshop, space: SearchSpace, wanted: int) -> Rows:
     """Return random networks within the run's limits, each once."""
-    _refuse_few(wanted, option)
     # Shares are of the whole space, whatever was dropped.
     feasible = FeasibleSet(space, merge_limits(shop.space, shop.run.config.limits))
     searcher = nas_search.Random(space, rng=shop.rng(RANK, _DRAW), feasible=feasible, batch=wanted)
@@ -344,14 +214,6 @@ def _draw(shop: Workshop, space: SearchSpace, wanted: int, option: str) -> Rows:
     if len(archs) < wanted:
         shop.say(f"only {len(archs)} networks are within the limits")
     return archs
-
-
-def _refuse_few(wanted: int, option: str) -> None:
-    if wanted < LEAST:
-        raise InputError(
-            f"{option} {wanted}: a rank correlation of fewer than {LEAST} architectures says "
-            "nothing; give more"
-        )
 
 
 def _errors(shop: Workshop, folder: Path, label: str, error: SupernetError, archs: Rows) -> Floats:

@@ -15,7 +15,7 @@ from nas_cli.config import Config, differences, override
 from nas_cli.limits import METRICS, build_limits, cost_tables
 from nas_cli.progress import stage
 from nas_cli.run import MAIN_SEARCH, Run, read_json, write_json
-from nas_cli.searchers import ERROR, SEARCHERS, Plan, check_alphas, random_search
+from nas_cli.searchers import ERROR, Plan, can_plan, plan_search, random_search
 from nas_cli.spaces import live_space
 from nas_cli.stage_train import trained_supernet
 from nas_cli.workshop import RECALIBRATION, Workshop
@@ -89,9 +89,9 @@ def check_search(shop: Workshop) -> FeasibleSet:
     """
     feasible = _feasible(shop)
     costs = _costs(shop)
-    if shop.run.config.search.searcher != "most-probable" or check_alphas(shop.run):
+    if can_plan(shop.run):
         # One proposal shows whether several limits can be met at once.
-        _plan(shop, feasible, costs).searcher.ask()
+        plan_search(shop, feasible, costs).searcher.ask()
     return feasible
 
 
@@ -113,16 +113,6 @@ def _feasible(shop: Workshop) -> FeasibleSet:
             f"of the candidates that the training of {shop.run.path} left {error}; widen the "
             "limits, or train another run with them"
         ) from error
-
-
-def _plan(shop: Workshop, feasible: FeasibleSet, costs: dict[str, Table]) -> Plan:
-    name = shop.run.config.search.searcher
-    try:
-        return SEARCHERS[name](shop, feasible, costs)
-    except InputError as error:
-        if name == "most-probable":
-            raise  # by what the training learned, or by the limits
-        raise InputError(f"search: {error}; change it by --set search.KEY=VALUE") from error
 
 
 def _costs(shop: Workshop) -> dict[str, Table]:
@@ -169,7 +159,7 @@ def search(shop: Workshop, name: str) -> None:
     begun = time.monotonic()
     event = {"event": "stage", "stage": f"search/{name}"}
     run.event({**event, "status": "begun"})
-    plan = _plan(shop, feasible, costs)
+    plan = plan_search(shop, feasible, costs)
     found = _run_search(shop, folder, "history", plan, feasible.space, error, costs)
     history = found.history
     winner = plan.conclude(folder, history)

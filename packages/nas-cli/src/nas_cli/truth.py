@@ -109,7 +109,7 @@ def read_truth(path: Path, space: SearchSpace, column: str | None = None) -> Tru
     except UnicodeDecodeError as error:
         raise InputError(f"truth: {path} is no text: {error}") from error
     try:
-        sheet = _of_json(text) if text.lstrip().startswith("{") else _of_csv(text)
+        sheet = _of_json(text) if text.lstrip()[:1] in ("{", "[") else _of_csv(text)
         column = _choose(sheet, column)
         found, unknown, reason = _known(sheet, space)
         _refuse_other_space(sheet, space, len(found), reason)
@@ -143,10 +143,10 @@ def _of_csv(text: str) -> _Sheet:
         header = next(reader, [])
         cells = [cell.strip() for cell in header]
         if ARCHITECTURE not in cells:
+            held = ", ".join(map(repr, cells)) or "nothing"
             raise InputError(
-                f"its first line has no column {ARCHITECTURE!r}, it has "
-                f"{', '.join(cells) or 'nothing'}; a truth is a CSV table with that column and "
-                "accuracies in percent, or a JSON object"
+                f"its first line has no column {ARCHITECTURE!r}, it has {held}; a truth is a CSV "
+                "table with that column and accuracies in percent, or a JSON object"
             )
         columns, units = [], {}
         for cell in cells:
@@ -180,6 +180,11 @@ def _of_json(text: str) -> _Sheet:
         table = json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(f"it is no JSON: {error}") from error
+    if not isinstance(table, dict):
+        raise InputError(
+            "it holds a JSON list; a truth in JSON is an object of architectures, like "
+            f'{{"2,1,0": {{"{MEAN}": 93.1}}}}'
+        )
     columns: dict[str, None] = {}
     entries = []
     for key, record in table.items():

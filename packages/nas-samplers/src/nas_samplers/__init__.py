@@ -23,11 +23,13 @@ from nas_samplers.fair import ExpectationFair, StrictFair
 from nas_samplers.fixed import Fixed
 from nas_samplers.optimiser import Optimiser
 from nas_samplers.path_dropout import PathDropout
+from nas_samplers.phase import Phase, mean_rows, sum_rows
 from nas_samplers.relaxed import Cooling, Gumbel, Mixture
 from nas_samplers.relaxed_learner import RelaxedLearner
 from nas_samplers.similarity import Similarity, candidate_similarity
 from nas_samplers.standalone import run_network, top1_error, wrong_answers
-from nas_samplers.train import DivergedError, Phase, Summary, mean_rows, sum_rows, train
+from nas_samplers.train import DivergedError, train
+from nas_samplers.training_state import Summary
 from nas_samplers.uniform import Uniform
 from nas_samplers.weighted import Weighted
 from nas_samplers.within_limits import WithinLimits

@@ -10,6 +10,7 @@ from nas_samplers.settings import check_settings
 from nas_spaces import InputError, SearchSpace, Table
 from nas_spaces.primitives import Zeros
 from nas_spaces.protocols import State
+from nas_spaces.table import check_table
 
 __all__ = ["Alphas", "Dropped", "Snapshot", "draw_options", "softmax_gradient", "zero_options"]
 
@@ -94,17 +95,7 @@ class Alphas:
         self.cost = cost
         self._constant, self._costs = 0.0, np.zeros(self.alive.shape)
         if cost is not None:
-            own = cost.space
-            if (own.input_shape, own.choices, own.blocks) != (
-                space.input_shape,
-                space.choices,
-                space.blocks,
-            ):
-                raise InputError(
-                    f"cost {cost.name!r} is a table of space {own.name!r} for images "
-                    f"{own.input_shape}, not of {space.name!r} for images {space.input_shape}; "
-                    "build it from the same space"
-                )
+            check_table(space, cost, "cost")
             self._constant, self._costs = cost.additive()
         self.counts = np.zeros(self.alive.shape, dtype=np.int64)
         self.steps = 0

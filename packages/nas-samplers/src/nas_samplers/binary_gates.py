@@ -16,6 +16,7 @@ from nas_samplers.adam import Adam
 from nas_samplers.alphas import Alphas, draw_options, softmax_gradient, zero_options
 from nas_samplers.cost_terms import CostTerm, Objective
 from nas_samplers.drop_rules import DropRule
+from nas_samplers.micro_batches import split_batch
 from nas_samplers.settings import check_settings, named
 from nas_spaces import InputError, nearest
 from nas_spaces.protocols import State
@@ -115,7 +116,13 @@ class BinaryGates:
         self._zero = zero_options(alphas.space)
 
     def learn(
-        self, network: Supernet, archs: NDArray[np.int64], images: Tensor, labels: Tensor
+        self,
+        network: Supernet,
+        archs: NDArray[np.int64],
+        images: Tensor,
+        labels: Tensor,
+        *,
+        micro_batch: int | None = None,
     ) -> dict[str, float]:
         """Update the alphas from held-out images.
 
@@ -124,6 +131,7 @@ class BinaryGates:
             archs: the rows of the training step; the learner draws its own.
             images: ``[b, c, h, w]``.
             labels: ``[b]``.
+            micro_batch: images that pass at once, see `gate_gradients`; None for all.
 
         Returns:
             ``held_out_loss`` of the path that was drawn, ``objective`` with the cost in it,
@@ -131,7 +139,7 @@ class BinaryGates:
         """
         alphas = self.alphas
         taking, active = self._draw()
-        loss, slopes = gate_gradients(network, images, labels, active, taking)
+        loss, slopes = gate_gradients(network, images, labels, active, taking, micro_batch)
         objective = Objective(loss, 1.0, 0.0)
         record: dict[str, float] = {"held_out_loss": loss}
         if self.cost is not None:
@@ -215,6 +223,7 @@ def gate_gradients(
     labels: Tensor,
     active: NDArray[np.int64],
     wanted: NDArray[np.bool_],
+    micro_batch: int | None = None,
 ) -> tuple[float, NDArray[np.float64]]:
     """Return the loss of a path, and its derivatives by the gates of candidates.
 
@@ -229,6 +238,8 @@ def gate_gradients(
         labels: ``[b]``.
         active: the path, int64 ``[d]``.
         wanted: bool ``[d, k]``, the options whose derivatives are computed.
+        micro_batch: images that pass at once; None for all. Loss and derivatives are the means
+            over all images either way; norms use the statistics of each part.
 
     Returns:
         Cross-entropy, and float64 ``[d, k]``, 0 where nothing was wanted.
@@ -238,6 +249,24 @@ def gate_gradients(
     """
     space = network.space
     check_gates(space)
+    total, result = 0.0, np.zeros(wanted.shape)
+    for part in split_batch(len(images), micro_batch):
+        loss, slopes = _part_gradients(network, images[part], labels[part], active, wanted)
+        share = len(labels[part]) / len(labels)
+        total += share * loss
+        result += share * slopes
+    return total, result
+
+
+def _part_gradients(
+    network: Supernet,
+    images: Tensor,
+    labels: Tensor,
+    active: NDArray[np.int64],
+    wanted: NDArray[np.bool_],
+) -> tuple[float, NDArray[np.float64]]:
+    """Return what `gate_gradients` does, of images that pass at once."""
+    space = network.space
     trace = network.trace(images, active, [Norms.of_batch() for _ in space.blocks])
     loss = F.cross_entropy(trace.logits, labels)
     gated = [(index, plan.columns[0]) for index, plan in enumerate(space.plan) if plan.columns]

@@ -15,7 +15,15 @@ from torch import Tensor, nn
 from nas_spaces import InputError, replace_file
 from nas_spaces.jsonable import from_jsonable, to_jsonable
 
-__all__ = ["Checkpoint", "load_weights", "read_checkpoint", "write_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "load_optimiser",
+    "load_weights",
+    "optimiser_tensors",
+    "read_checkpoint",
+    "take_prefixed",
+    "write_checkpoint",
+]
 
 # One key only: several would be written in an order that changes from run to run.
 HEADER = "state"
@@ -159,3 +167,8 @@ def load_weights(network: nn.Module, path: Path) -> list[str]:
 def _last_block(names: Mapping[str, Tensor]) -> str:
     """Return the prefix of the last block's tensors, such as ``"blocks.head."``."""
     return ".".join([*list(names)[-1].split(".")[:2], ""])
+
+
+def take_prefixed(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with ``prefix``, without it."""
+    return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}

@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable
 
 from attrs import field, frozen
-from attrs.validators import ge, gt
 
+from nas_samplers.validators import number
 from nas_spaces import InputError
 
 __all__ = ["AddedCost", "CostTerm", "MultipliedCost", "Objective"]
@@ -34,14 +34,17 @@ class AddedCost:
 
     Args:
         reference: a cost in the table's unit, above 0, such as the limit that is aimed at.
-        weight: what a whole reference of cost weighs.
+        weight: what a whole reference of cost weighs, at least 0.
+
+    Raises:
+        InputError: a number out of range.
 
     >>> AddedCost(reference=100.0, weight=0.1)(2.0, 150.0)
     Objective(value=2.05, per_loss=1.0, per_cost=0.001)
     """
 
-    reference: float = field(validator=gt(0))
-    weight: float = field(default=0.1, validator=ge(0))
+    reference: float = field(validator=number(above=0))
+    weight: float = field(default=0.1, validator=number(least=0))
 
     def __call__(self, loss: float, cost: float) -> Objective:
         """Return the objective of a cross-entropy and an expected cost."""
@@ -64,14 +67,14 @@ class MultipliedCost:
         reference: a cost above 1, or None for a logarithm of 1.
 
     Raises:
-        InputError: a reference of 1 or below; when called, such a cost.
+        InputError: a number out of range, a reference of 1 or below; when called, such a cost.
 
     >>> MultipliedCost()(2.0, 100.0).value == 2.0 * 0.2 * math.log(100.0) ** 0.6
     True
     """
 
-    alpha: float = field(default=0.2, validator=gt(0))
-    beta: float = field(default=0.6, validator=ge(0))
+    alpha: float = field(default=0.2, validator=number(above=0))
+    beta: float = field(default=0.6, validator=number(least=0))
     reference: float | None = None
 
     def __attrs_post_init__(self) -> None:

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 from attrs import field, frozen
-from attrs.validators import gt, lt
 from numpy.typing import NDArray
 
 from nas_samplers.alphas import Alphas
+from nas_samplers.validators import number
 
 __all__ = ["BelowMean", "BelowShare", "DropRule"]
 
@@ -27,9 +27,12 @@ class BelowMean:
 
     Args:
         delta: above 0. Adam moves an alpha by about its learning rate a step.
+
+    Raises:
+        InputError: another delta.
     """
 
-    delta: float = field(validator=gt(0))
+    delta: float = field(validator=number(above=0))
 
     def __call__(self, alphas: Alphas) -> NDArray[np.bool_]:
         """Return bool ``[d, k]``."""
@@ -47,9 +50,12 @@ class BelowShare:
 
     Args:
         rho: in (0, 1), the share of an even probability that keeps an option.
+
+    Raises:
+        InputError: another rho.
     """
 
-    rho: float = field(validator=[gt(0), lt(1)])
+    rho: float = field(validator=number(above=0, below=1))
 
     def __call__(self, alphas: Alphas) -> NDArray[np.bool_]:
         """Return bool ``[d, k]``."""

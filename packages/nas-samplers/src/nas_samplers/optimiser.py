@@ -4,18 +4,13 @@ import math
 from typing import Literal
 
 import torch
-from attrs import Attribute, field, frozen
-from attrs.validators import ge, gt, in_, le, optional
+from attrs import field, frozen
+from attrs.validators import optional
 from torch import nn
 
-from nas_spaces import InputError
+from nas_samplers.validators import number, one_of
 
 __all__ = ["Optimiser"]
-
-
-def _finite(instance: object, attribute: "Attribute[float]", value: float) -> None:
-    if not math.isfinite(value):
-        raise InputError(f"{attribute.name}={value} must be a finite number")
 
 
 @frozen
@@ -30,17 +25,20 @@ class Optimiser:
         schedule: ``"linear"`` or ``"cosine"`` from ``lr`` to 0, or ``"constant"``.
         warmup: share of the steps over which the rate first rises linearly from 0.
         clip: largest norm of the gradient; None clips nothing.
+
+    Raises:
+        InputError: a number out of range, an unknown kind or schedule.
     """
 
-    kind: Literal["sgd", "adamw"] = field(default="sgd", validator=in_(("sgd", "adamw")))
-    lr: float = field(default=0.5, validator=[gt(0), _finite])
-    momentum: float = field(default=0.9, validator=[ge(0), _finite])
-    weight_decay: float = field(default=4e-5, validator=[ge(0), _finite])
+    kind: Literal["sgd", "adamw"] = field(default="sgd", validator=one_of("sgd", "adamw"))
+    lr: float = field(default=0.5, validator=number(above=0))
+    momentum: float = field(default=0.9, validator=number(least=0))
+    weight_decay: float = field(default=4e-5, validator=number(least=0))
     schedule: Literal["linear", "cosine", "constant"] = field(
-        default="linear", validator=in_(("linear", "cosine", "constant"))
+        default="linear", validator=one_of("linear", "cosine", "constant")
     )
-    warmup: float = field(default=0.0, validator=[ge(0), le(1)])
-    clip: float | None = field(default=None, validator=optional(gt(0)))
+    warmup: float = field(default=0.0, validator=number(least=0, most=1))
+    clip: float | None = field(default=None, validator=optional(number(above=0)))
 
     def rate(self, step: int, steps: int) -> float:
         """Return the learning rate of ``step`` in ``0..steps - 1``.

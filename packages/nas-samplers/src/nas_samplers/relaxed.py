@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from attrs import field, frozen
-from attrs.validators import ge, gt
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nas_samplers.alphas import Alphas
 from nas_samplers.settings import check_settings, named
+from nas_samplers.validators import number
 from nas_spaces import InputError
 from nas_spaces.protocols import State
 from nas_spaces.torch import check_gates
@@ -38,13 +38,16 @@ class Cooling:
         start: at the first step.
         rate: per epoch.
 
+    Raises:
+        InputError: a number out of range.
+
     >>> Cooling(100)(0), round(Cooling(100)(200), 3)
     (5.0, 4.57)
     """
 
-    steps_per_epoch: int = field(validator=ge(1))
-    start: float = field(default=5.0, validator=gt(0))
-    rate: float = field(default=0.045, validator=ge(0))
+    steps_per_epoch: int = field(validator=number(least=1))
+    start: float = field(default=5.0, validator=number(above=0))
+    rate: float = field(default=0.045, validator=number(least=0))
 
     def __call__(self, step: int) -> float:
         """Return the temperature of a training step."""

@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812 (the usual name)
 from nas_samplers.adam import Adam
 from nas_samplers.alphas import softmax_gradient
 from nas_samplers.cost_terms import CostTerm, Objective
+from nas_samplers.micro_batches import split_batch
 from nas_samplers.relaxed import Gumbel, Mixture
 from nas_samplers.settings import check_settings, named
 from nas_spaces.protocols import State
@@ -77,7 +78,13 @@ class RelaxedLearner:
         self.adam = Adam(shape, lr=lr, betas=betas, weight_decay=weight_decay)
 
     def learn(
-        self, network: Supernet, archs: NDArray[np.int64], images: Tensor, labels: Tensor
+        self,
+        network: Supernet,
+        archs: NDArray[np.int64],
+        images: Tensor,
+        labels: Tensor,
+        *,
+        micro_batch: int | None = None,
     ) -> dict[str, float]:
         """Update the alphas from held-out images.
 
@@ -86,6 +93,9 @@ class RelaxedLearner:
             archs: the rows of the training step; all live options take part anyway.
             images: ``[b, c, h, w]``.
             labels: ``[b]``.
+            micro_batch: images that pass at once; None for all. Loss and gradient are the means
+                over all images either way, of the same gates; norms use the statistics of each
+                part.
 
         Returns:
             ``held_out_loss`` of the mixture, ``objective`` with the cost in it, ``temperature``,
@@ -98,13 +108,18 @@ class RelaxedLearner:
         )
         # Norms would write their running statistics; here they write into copies.
         copies = {name: buffer.clone() for name, buffer in network.named_buffers()}
-        loss = F.cross_entropy(functional_call(network, copies, (images, gates)), labels)
-        (slopes,) = torch.autograd.grad(loss, gates)
-        value = float(loss.detach())
+        value, slopes = 0.0, np.zeros(relaxed.gates.shape)
+        for part in split_batch(len(images), micro_batch):
+            share = len(labels[part]) / len(labels)
+            logits = functional_call(network, copies, (images[part], gates))
+            loss = F.cross_entropy(logits, labels[part])
+            (slope,) = torch.autograd.grad(loss, gates)
+            value += share * float(loss.detach())
+            slopes += share * slope.double().cpu().numpy()
         objective = Objective(value, 1.0, 0.0)
         record: dict[str, float] = {"held_out_loss": value}
         # The gates are a softmax of alphas divided by the temperature.
-        gradient = softmax_gradient(relaxed.gates, slopes.double().cpu().numpy())
+        gradient = softmax_gradient(relaxed.gates, slopes)
         gradient /= relaxed.temperature
         if self.cost is not None:
             record["expected_cost"] = alphas.expected_cost()

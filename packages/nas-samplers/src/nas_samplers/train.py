@@ -1,7 +1,6 @@
 """The one training loop: a method is a list of phases."""
 
 import contextlib
-import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -10,46 +9,19 @@ from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import torch
-from attrs import asdict, field, frozen
-from attrs.validators import ge, lt
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (the usual name)
 
-from nas_samplers.checkpoint import (
-    Checkpoint,
-    load_optimiser,
-    optimiser_tensors,
-    read_checkpoint,
-    write_checkpoint,
-)
-from nas_samplers.optimiser import Optimiser
-from nas_samplers.settings import named
+from nas_samplers.checkpoint import load_optimiser, read_checkpoint, take_prefixed
+from nas_samplers.phase import Forward, Join, Phase
+from nas_samplers.training_state import Summary, TrainingState
 from nas_spaces import InputError, derive_seed, nearest
-from nas_spaces.protocols import Learner, Sampler
 
-__all__ = [
-    "DivergedError",
-    "Forward",
-    "Images",
-    "Join",
-    "Phase",
-    "Record",
-    "Summary",
-    "Weigh",
-    "mean_rows",
-    "sum_rows",
-    "train",
-]
+__all__ = ["DivergedError", "Images", "Precision", "Record", "train"]
 
 Record = dict[str, Any]
 Precision = Literal["float32", "bfloat16"]
-Forward = Callable[[nn.Module, Tensor, NDArray[np.int64]], Tensor]
-"""(network, images, row) -> logits."""
-Join = Callable[[nn.Module, Tensor, NDArray[np.int64]], Tensor]
-"""(network, images, rows ``[n, d]``) -> logits: one pass for all rows of a step."""
-Weigh = Callable[[int], float]
-"""Number of rows of a step -> what the gradient of each of them counts."""
 
 
 class DivergedError(InputError):
@@ -66,103 +38,6 @@ class Images(Protocol):
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images ``[b, c, h, w]`` and labels ``[b]`` without end, from a step on."""
         ...
-
-
-def sum_rows(rows: int) -> float:
-    """Every row counts 1: gradients are summed (FairNAS)."""
-    return 1.0
-
-
-def mean_rows(rows: int) -> float:
-    """Every row counts 1 / rows: gradients are averaged."""
-    return 1.0 / rows
-
-
-def _run_path(network: nn.Module, images: Tensor, row: NDArray[np.int64]) -> Tensor:
-    logits: Tensor = network(images, row)
-    return logits
-
-
-@frozen(eq=False)
-class Phase:
-    """One stretch of training.
-
-    The rows of one ``sampler.ask()`` share one batch and one optimiser step.
-
-    Args:
-        name: for people and checkpoints.
-        sampler: draws the rows.
-        steps: optimiser steps.
-        optimiser: how weights are updated; its state does not outlive the phase.
-        batch_size: images of a step, at least 2 (norms need them).
-        label_smoothing: of the cross-entropy.
-        micro_batch: images that pass at once; gradients of the parts add up to the batch's.
-            None passes the whole batch.
-        weigh: what the gradient of each row counts.
-        forward: how the network is called.
-        join: one forward pass for all rows of a step, in place of ``forward`` once for each; its
-            loss counts once, whatever ``weigh`` says. What mixes candidates needs it: the
-            samplers of `nas_samplers.relaxed` and `nas_samplers.path_dropout` bring theirs.
-        learner: updates the sampler's distribution from held-out images; what it records are
-            finite numbers.
-        learn_from: steps before the learner's first update.
-        learn_every: steps between two updates by the learner.
-        before: called with the network when the phase begins.
-    """
-
-    name: str
-    sampler: Sampler
-    steps: int = field(validator=ge(1))
-    optimiser: Optimiser
-    batch_size: int = field(validator=ge(2))
-    label_smoothing: float = field(default=0.0, validator=[ge(0), lt(1)])
-    micro_batch: int | None = None
-    weigh: Weigh = sum_rows
-    forward: Forward = _run_path
-    join: Join | None = None
-    learner: Learner | None = None
-    learn_from: int = field(default=0, validator=ge(0))
-    learn_every: int = field(default=1, validator=ge(1))
-    before: Callable[[nn.Module], None] | None = None
-
-    def __attrs_post_init__(self) -> None:
-        if self.micro_batch is not None and self.micro_batch < 2:
-            raise InputError(
-                f"micro_batch={self.micro_batch} must be at least 2; norms need several images"
-            )
-
-    def learns(self, step: int) -> bool:
-        """Whether the learner is called after so many steps."""
-        if self.learner is None or step <= self.learn_from:
-            return False
-        return step % self.learn_every == 0
-
-    def learned(self, step: int) -> int:
-        """Return how often the learner has been called after so many steps."""
-        return max(step // self.learn_every - self.learn_from // self.learn_every, 0)
-
-    @property
-    def parts(self) -> list[slice]:
-        """Slices of a batch that pass at once, of nearly equal size."""
-        count = math.ceil(self.batch_size / (self.micro_batch or self.batch_size))
-        count = min(count, self.batch_size // 2)  # norms need two images
-        edges = np.linspace(0, self.batch_size, count + 1).round().astype(int).tolist()
-        return [slice(a, b) for a, b in itertools.pairwise(edges)]
-
-
-@frozen
-class Summary:
-    """What a training did.
-
-    ``steps``: optimiser steps. ``loss``: mean of the last logged stretch. ``path_counts``: int
-    ``[d][k]``, how often each option of each choice was drawn (where a phase joins its rows: in how
-    many steps); all rows are of the same length ``k``, which is one more than the largest option
-    that was drawn of any choice.
-    """
-
-    steps: int
-    loss: float
-    path_counts: tuple[tuple[int, ...], ...]
 
 
 def train(
@@ -216,7 +91,7 @@ def train(
     if channels_last:
         network.to(memory_format=torch.channels_last)
     network.train()
-    state = _State.begin(phases, seed, precision, channels_last)
+    state = TrainingState.begin(phases, seed, precision, channels_last)
     saved = None
     if checkpoint is not None and checkpoint.exists():
         saved = read_checkpoint(checkpoint)
@@ -227,7 +102,7 @@ def train(
             phase.before(network)
         optimiser = phase.optimiser.build(network)
         if saved is not None:
-            load_optimiser(network, optimiser, _strip(saved.tensors, "optimiser."))
+            load_optimiser(network, optimiser, take_prefixed(saved.tensors, "optimiser."))
             saved = None
         stream_seed = derive_seed(seed, state.phase)
         batches = images.training_batches(
@@ -242,6 +117,8 @@ def train(
                 seed=derive_seed(stream_seed, 1),
                 first_step=phase.learned(state.step),
             )
+        # Learners that know no parts are as good where there are none.
+        told = {} if phase.micro_batch is None else {"micro_batch": phase.micro_batch}
         losses: list[Tensor] = []
         parts = phase.parts
         parameters = list(network.parameters())
@@ -271,7 +148,7 @@ def train(
             if learning is not None and phase.learns(state.step):
                 assert phase.learner is not None
                 with _seeded(derive_seed(stream_seed, 3, state.step), device):
-                    extra = dict(phase.learner.learn(network, rows, *next(learning)))
+                    extra = dict(phase.learner.learn(network, rows, *next(learning), **told))
                 optimiser.zero_grad(set_to_none=True)  # what the learner left
                 _check_learned(extra, losses, phase, state.step, checkpoint)
             last = state.step == phase.steps
@@ -408,120 +285,3 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
     finally:
         for generator, state in zip(generators, before, strict=True):
             generator.set_state(state)
-
-
-def _strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
-
-
-class _State:
-    """How far a training is, and its way to and from a checkpoint."""
-
-    def __init__(self, training: dict[str, Any]) -> None:
-        self.training = training
-        self.phase = 0
-        self.step = 0
-        self.total = 0
-        self.loss = float("nan")
-        self.counts = np.zeros((0, 0), dtype=np.int64)
-
-    @classmethod
-    def begin(
-        cls, phases: Sequence[Phase], seed: int, precision: str, channels_last: bool
-    ) -> "_State":
-        if not phases:
-            raise InputError("phases is empty; give at least one phase")
-        training: dict[str, Any] = {
-            "seed": seed,
-            "precision": precision,
-            "channels_last": channels_last,
-            "phases": len(phases),
-        }
-        for index, phase in enumerate(phases):
-            numbers = {
-                "name": phase.name,
-                "sampler": type(phase.sampler).__name__,
-                "learner": type(phase.learner).__name__ if phase.learner else None,
-                "join": named(phase.join),
-                "steps": phase.steps,
-                "batch_size": phase.batch_size,
-                "micro_batch": phase.micro_batch,
-                "label_smoothing": phase.label_smoothing,
-                # None as in checkpoints of before there was such a setting.
-                "learn_from": phase.learn_from or None,
-                "learn_every": phase.learn_every,
-                **{f"optimiser.{key}": value for key, value in asdict(phase.optimiser).items()},
-            }
-            training.update({f"phases[{index}].{key}": x for key, x in numbers.items()})
-        return cls(training)
-
-    def count(self, rows: NDArray[np.int64], *, once: bool = False) -> None:
-        """Count the options of ``rows`` int ``[n, d]``; ``once``: each at most once a column."""
-        self.total += 1
-        if not rows.size:
-            return
-        columns, options = rows.shape[1], int(rows.max()) + 1
-        if self.counts.shape[0] != columns or self.counts.shape[1] < options:
-            grown = np.zeros((columns, max(options, self.counts.shape[1])), dtype=np.int64)
-            grown[: self.counts.shape[0], : self.counts.shape[1]] = self.counts
-            self.counts = grown
-        if once:
-            used = np.zeros(self.counts.shape, dtype=bool)
-            used[np.arange(columns), rows] = True
-            self.counts += used
-            return
-        for row in rows:
-            self.counts[np.arange(columns), row] += 1
-
-    def summary(self) -> Summary:
-        return Summary(self.total, self.loss, tuple(tuple(row) for row in self.counts.tolist()))
-
-    def write(
-        self,
-        path: Path,
-        network: nn.Module,
-        optimiser: torch.optim.Optimizer | None,
-        phases: Sequence[Phase],
-    ) -> None:
-        tensors = {f"network.{name}": x for name, x in network.state_dict().items()}
-        if optimiser is not None:
-            own = optimiser_tensors(network, optimiser)
-            tensors.update({f"optimiser.{name}": x for name, x in own.items()})
-        state = {
-            "training": self.training,
-            "phase": self.phase,
-            "step": self.step,
-            "total": self.total,
-            "loss": self.loss,
-            "counts": self.counts.tolist(),
-            "samplers": [phase.sampler.state_dict() for phase in phases],
-            "learners": [p.learner.state_dict() if p.learner else None for p in phases],
-        }
-        write_checkpoint(path, Checkpoint(tensors, state))
-
-    def restore(
-        self, saved: Checkpoint, network: nn.Module, phases: Sequence[Phase], path: Path
-    ) -> None:
-        theirs = saved.state.get("training", {})
-        for key in dict.fromkeys([*self.training, *theirs]):
-            if theirs.get(key) != self.training.get(key):
-                raise InputError(
-                    f"{path} is of another training: its {key} is {theirs.get(key)!r}, this "
-                    f"one's is {self.training.get(key)!r}; resume with the same arguments, or "
-                    "remove the file to begin anew"
-                )
-        try:
-            network.load_state_dict(_strip(saved.tensors, "network."))
-        except RuntimeError as error:
-            raise InputError(
-                f"{path} is of another network: {error}; remove it to begin anew"
-            ) from error
-        self.phase, self.step = saved.state["phase"], saved.state["step"]
-        self.total, self.loss = saved.state["total"], saved.state["loss"]
-        self.counts = np.array(saved.state["counts"], dtype=np.int64)
-        for phase, sampler, learner in zip(
-            phases, saved.state["samplers"], saved.state["learners"], strict=True
-        ):
-            phase.sampler.load_state_dict(sampler)
-            if phase.learner is not None:
-                phase.learner.load_state_dict(learner)

@@ -40,6 +40,9 @@ class WithinLimits:
     rule: DropRule
     # The whole set is no name for a saved state.
     feasible: FeasibleSet = field(repr=lambda feasible: str(list(map(str, feasible.limits))))
+    # Options, as the bytes of their mask -> a feasible row of them. What is found must not depend
+    # on what was asked before, or a resumed run, which remembers nothing, could drop others.
+    _found: dict[bytes, NDArray[np.int64] | None] = field(factory=dict, init=False, repr=False)
 
     def __call__(self, alphas: Alphas) -> NDArray[np.bool_]:
         """Return bool ``[d, k]``, at most one option a choice."""
@@ -47,24 +50,28 @@ class WithinLimits:
         going = np.zeros_like(wanted)
         if not wanted.any():
             return going
-        chances = alphas.log_probabilities()
-        row = self._find(chances)
+        left = alphas.alive.copy()
+        row = self._find(left)
         for choice in np.flatnonzero(wanted.any(axis=1)).tolist():
             options = np.flatnonzero(wanted[choice])
             for option in options[alphas.values[choice, options].argsort(kind="stable")].tolist():
-                without = chances.copy()
-                without[choice, option] = -np.inf
+                without = left.copy()
+                without[choice, option] = False
                 # A row that does not use the option stays feasible without it.
                 other = row if row is not None and row[choice] != option else self._find(without)
                 if other is not None:
-                    row, chances = other, without
+                    row, left = other, without
                     going[choice, option] = True
                     break
         return going
 
-    def _find(self, chances: NDArray[np.float64]) -> NDArray[np.int64] | None:
-        """Return a feasible row int64 ``[d]`` of options above -inf, None where none was found."""
-        try:
-            return self.feasible.most_probable(chances)
-        except InputError:
-            return None
+    def _find(self, options: NDArray[np.bool_]) -> NDArray[np.int64] | None:
+        """Return a feasible row int64 ``[d]`` of ``options [d, k]``, None where none was found."""
+        key = options.tobytes()
+        if key not in self._found:
+            try:
+                row = self.feasible.most_probable(np.where(options, 0.0, -np.inf))
+            except InputError:
+                row = None
+            self._found[key] = row
+        return self._found[key]

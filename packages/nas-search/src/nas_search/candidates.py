@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nas_spaces import FeasibleSet, InputError, SearchSpace, Table
+from nas_spaces import FeasibleSet, InputError, SearchSpace
 from nas_spaces.protocols import State
 
 __all__ = [
-    "check_cost",
     "check_feasible",
     "check_told",
     "first_told",
@@ -33,23 +32,6 @@ DRAWS_PER_SMALL_ROW = 30
 # Draws for each row wanted, and at least, where nothing better is known.
 DRAWS_PER_ROW = 100
 LEAST_DRAWS = 5000
-
-
-def check_cost(space: SearchSpace, cost: Table) -> None:
-    """Refuse what is no table of this space, whichever options are live."""
-    if not isinstance(cost, Table):
-        raise InputError(f"cost is a {type(cost).__name__}; give a nas_spaces.Table of the space")
-    own = cost.space
-    if own is not space and (own.name, own.input_shape, own.choices, own.blocks) != (
-        space.name,
-        space.input_shape,
-        space.choices,
-        space.blocks,
-    ):
-        raise InputError(
-            f"cost {cost.name!r} is a table of space {own.name!r} for images {own.input_shape}, "
-            f"not of {space.name!r} for images {space.input_shape}; build it from the same space"
-        )
 
 
 def check_feasible(space: SearchSpace, feasible: FeasibleSet | None) -> FeasibleSet:

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nas_search import candidates
 from nas_search.repair import Repair
+from nas_search.survivors import Survivors
 from nas_spaces import FeasibleSet, InputError, SearchSpace
 from nas_spaces.protocols import State
 
@@ -103,12 +104,8 @@ class Evolution:
     mutation_probability: float = field(default=0.1, kw_only=True)
     _allowed: FeasibleSet = field(init=False, repr=False)
     _repair: Repair = field(init=False, repr=False)
-    # Canonical rows, as bytes: proposed or told, and told.
-    _visited: set[bytes] = field(factory=set, init=False, repr=False)
-    _told: set[bytes] = field(factory=set, init=False, repr=False)
-    # The best rows told, best first: [k, d] and [k, m].
-    _best: NDArray[np.int64] = field(init=False, repr=False)
-    _best_values: NDArray[np.float64] = field(init=False, repr=False)
+    # The parents, best first.
+    _survivors: Survivors = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         for name, least in (("population", 1), ("parents", 1), ("crossover", 0), ("mutation", 0)):
@@ -127,8 +124,7 @@ class Evolution:
             )
         self._allowed = candidates.check_feasible(self.space, self.feasible)
         self._repair = Repair(self._allowed)
-        self._best = np.zeros((0, self.space.num_choices), dtype=np.int64)
-        self._best_values = np.zeros((0, 0))
+        self._survivors = Survivors(self._allowed, self._select, ("best", "best_values"))
 
     def ask(self) -> NDArray[np.int64]:
         """Return int64 ``[n, d]``, ``n`` at most ``population``; no rows where nothing is left.
@@ -137,11 +133,12 @@ class Evolution:
             InputError: no feasible row was found at all.
         """
         rows: list[NDArray[np.int64]] = []
-        if len(self._best):
-            crossed = cross(self._best, TRIES * self.crossover, rng=self.rng)
+        best = self._survivors.rows
+        if len(best):
+            crossed = cross(best, TRIES * self.crossover, rng=self.rng)
             rows.append(self._new(crossed, self.crossover))
             mutated = mutate(
-                self._best,
+                best,
                 TRIES * self.mutation,
                 self.space,
                 self.mutation_probability,
@@ -149,11 +146,11 @@ class Evolution:
             )
             rows.append(self._new(mutated, self.mutation))
         missing = self.population - sum(len(part) for part in rows)
-        rows.append(candidates.fresh(self._allowed, missing, self._visited, rng=self.rng))
+        rows.append(candidates.fresh(self._allowed, missing, self._survivors.visited, rng=self.rng))
         return np.concatenate(rows)
 
     def _new(self, children: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-        return self._repair.new(children, n, self._visited, rng=self.rng)
+        return self._repair.new(children, n, self._survivors.visited, rng=self.rng)
 
     def tell(self, archs: ArrayLike, values: ArrayLike) -> None:
         """Take values ``[n, m]`` of rows ``[n, d]``, its own or foreign ones; lower is better.
@@ -165,22 +162,12 @@ class Evolution:
             InputError: rows that do not belong to the space, values of another shape or number
                 of columns than before, or not finite.
         """
-        rows, told = candidates.check_told(self.space, archs, values)
-        if len(self._best) and told.shape[1] != self._best_values.shape[1]:
-            raise InputError(
-                f"values has {told.shape[1]} columns; it had {self._best_values.shape[1]} before"
-            )
-        able = candidates.first_told(self._allowed, rows, self._told)
-        self._visited |= self._told
-        if not len(able):
-            return
-        best = np.concatenate([self._best, rows[able]])
-        best_values = told[able]
-        if len(self._best):
-            best_values = np.concatenate([self._best_values, best_values])
+        self._survivors.tell(archs, values)
+
+    def _select(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the places ``[k]`` of the parents among values ``[n, m]``, best first."""
         # Stable, the first column of values last in the list of keys: it decides first.
-        order = np.lexsort(best_values.T[::-1])[: self.parents]
-        self._best, self._best_values = best[order], best_values[order]
+        return np.lexsort(values.T[::-1])[: self.parents]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the whole state.
@@ -190,10 +177,7 @@ class Evolution:
         """
         return {
             "rng": self.rng.bit_generator.state,
-            "visited": candidates.pack_keys(self._visited, self.space.num_choices),
-            "told": candidates.pack_keys(self._told, self.space.num_choices),
-            "best": self._best.copy(),
-            "best_values": self._best_values.copy(),
+            **self._survivors.state_dict(),
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -203,15 +187,6 @@ class Evolution:
             InputError: the state of something else.
         """
         candidates.require(state, ("rng", "visited", "told", "best", "best_values"), "Evolution")
-        visited = candidates.unpack_keys(state["visited"], self.space)
-        told = candidates.unpack_keys(state["told"], self.space)
-        best = self.space.check(state["best"])
-        best_values = np.array(state["best_values"], dtype=np.float64)
-        if best_values.ndim != 2 or len(best_values) != len(best):
-            raise InputError(
-                f"state has best of shape {best.shape} and best_values of shape "
-                f"{best_values.shape}; expected a row of values for each row"
-            )
+        survivors = self._survivors.restored(state)
         candidates.restore_rng(self.rng, state["rng"])
-        self._visited, self._told = visited, told
-        self._best, self._best_values = best.copy(), best_values
+        self._survivors = survivors

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from nas_search import candidates
 from nas_spaces import FeasibleSet, InputError, SearchSpace, Table
 from nas_spaces.protocols import State
+from nas_spaces.table import check_table
 
 __all__ = ["MostProbable"]
 
@@ -60,7 +61,7 @@ class MostProbable:
 
     def __attrs_post_init__(self) -> None:
         allowed = candidates.check_feasible(self.space, self.feasible)
-        candidates.check_cost(self.space, self.cost)
+        check_table(self.space, self.cost, "cost")
         values = self._check_values()
         try:
             # Limits speak of the whole space; only what can be reached is another.

@@ -10,6 +10,7 @@ from nas_search import candidates
 from nas_search.evolution import TRIES, cross, mutate
 from nas_search.pareto import crowding, fronts
 from nas_search.repair import Repair
+from nas_search.survivors import Survivors
 from nas_spaces import FeasibleSet, InputError, SearchSpace
 from nas_spaces.protocols import State
 
@@ -103,12 +104,8 @@ class NSGA2:
     random_mutation: float = field(default=0.2, kw_only=True)
     _allowed: FeasibleSet = field(init=False, repr=False)
     _repair: Repair = field(init=False, repr=False)
-    # Canonical rows, as bytes: proposed or told, and told.
-    _visited: set[bytes] = field(factory=set, init=False, repr=False)
-    _told: set[bytes] = field(factory=set, init=False, repr=False)
-    # The survivors, by front and crowding: [k, d] and [k, m].
-    _rows: NDArray[np.int64] = field(init=False, repr=False)
-    _values: NDArray[np.float64] = field(init=False, repr=False)
+    # The population, by front and crowding.
+    _survivors: Survivors = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if self.population < 1:
@@ -123,8 +120,7 @@ class NSGA2:
             )
         self._allowed = candidates.check_feasible(self.space, self.feasible)
         self._repair = Repair(self._allowed)
-        self._rows = np.zeros((0, self.space.num_choices), dtype=np.int64)
-        self._values = np.zeros((0, 0))
+        self._survivors = Survivors(self._allowed, self._select, ("rows", "values"))
 
     def ask(self) -> NDArray[np.int64]:
         """Return int64 ``[n, d]``, ``n`` at most ``population``; no rows where nothing is left.
@@ -134,7 +130,7 @@ class NSGA2:
                 the space.
         """
         rows: list[NDArray[np.int64]] = []
-        if len(self._rows):
+        if len(self._survivors.rows):
             mutants = round(self.mutation * self.population)
             guided = 0 if self.mutator is None else round((1 - self.random_mutation) * mutants)
             crossed = self.population - mutants
@@ -150,23 +146,24 @@ class NSGA2:
             )
             rows.append(self._new(mutated, mutants - guided))
         missing = self.population - sum(len(part) for part in rows)
-        rows.append(candidates.fresh(self._allowed, missing, self._visited, rng=self.rng))
+        rows.append(candidates.fresh(self._allowed, missing, self._survivors.visited, rng=self.rng))
         return np.concatenate(rows)
 
     def _winners(self, n: int) -> NDArray[np.int64]:
         """Return the winners ``[n, d]`` of binary tournaments within the population."""
-        ranks = fronts(self._values)
-        distances = crowding(self._values, ranks)
-        one, other = self.rng.integers(len(self._rows), size=(2, n))
+        rows, values = self._survivors.rows, self._survivors.values
+        ranks = fronts(values)
+        distances = crowding(values, ranks)
+        one, other = self.rng.integers(len(rows), size=(2, n))
         # Where both are equal, the first one drawn wins: either, by chance.
         ahead = (ranks[one] < ranks[other]) | (
             (ranks[one] == ranks[other]) & (distances[one] >= distances[other])
         )
-        winners: NDArray[np.int64] = self._rows[np.where(ahead, one, other)]
+        winners: NDArray[np.int64] = rows[np.where(ahead, one, other)]
         return winners
 
     def _new(self, children: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-        return self._repair.new(children, n, self._visited, rng=self.rng)
+        return self._repair.new(children, n, self._survivors.visited, rng=self.rng)
 
     def tell(self, archs: ArrayLike, values: ArrayLike) -> None:
         """Take values ``[n, m]`` of rows ``[n, d]``, its own or foreign ones; lower is better.
@@ -178,24 +175,14 @@ class NSGA2:
             InputError: rows that do not belong to the space, values of another shape or number
                 of columns than before, or not finite.
         """
-        rows, told = candidates.check_told(self.space, archs, values)
-        if len(self._rows) and told.shape[1] != self._values.shape[1]:
-            raise InputError(
-                f"values has {told.shape[1]} columns; it had {self._values.shape[1]} before"
-            )
+        rows, told = self._survivors.tell(archs, values)
         if self.mutator is not None:
             self.mutator.tell(rows, told)
-        able = candidates.first_told(self._allowed, rows, self._told)
-        self._visited |= self._told
-        if not len(able):
-            return
-        both = np.concatenate([self._rows, rows[able]])
-        both_values = told[able]
-        if len(self._rows):
-            both_values = np.concatenate([self._values, both_values])
-        ranks = fronts(both_values)
-        order = np.lexsort((-crowding(both_values, ranks), ranks))[: self.population]
-        self._rows, self._values = both[order], both_values[order]
+
+    def _select(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the places ``[k]`` of what survives of values ``[n, m]``, the best first."""
+        ranks = fronts(values)
+        return np.lexsort((-crowding(values, ranks), ranks))[: self.population]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the whole state.
@@ -206,10 +193,7 @@ class NSGA2:
         """
         return {
             "rng": self.rng.bit_generator.state,
-            "visited": candidates.pack_keys(self._visited, self.space.num_choices),
-            "told": candidates.pack_keys(self._told, self.space.num_choices),
-            "rows": self._rows.copy(),
-            "values": self._values.copy(),
+            **self._survivors.state_dict(),
             "mutator": None if self.mutator is None else self.mutator.state_dict(),
         }
 
@@ -221,15 +205,7 @@ class NSGA2:
         """
         fields = ("rng", "visited", "told", "rows", "values", "mutator")
         candidates.require(state, fields, "NSGA2")
-        visited = candidates.unpack_keys(state["visited"], self.space)
-        told = candidates.unpack_keys(state["told"], self.space)
-        rows = self.space.check(state["rows"])
-        values = np.array(state["values"], dtype=np.float64)
-        if values.ndim != 2 or len(values) != len(rows):
-            raise InputError(
-                f"state has rows of shape {rows.shape} and values of shape {values.shape}; "
-                "expected a row of values for each row"
-            )
+        survivors = self._survivors.restored(state)
         if (state["mutator"] is None) != (self.mutator is None):
             saved, here = ("none", "one") if state["mutator"] is None else ("one", "none")
             raise InputError(
@@ -239,5 +215,4 @@ class NSGA2:
         if self.mutator is not None:
             self.mutator.load_state_dict(state["mutator"])
         candidates.restore_rng(self.rng, state["rng"])
-        self._visited, self._told = visited, told
-        self._rows, self._values = rows.copy(), values
+        self._survivors = survivors

@@ -16,6 +16,7 @@ from nas_search import candidates
 from nas_search.candidate_table import CandidateTable
 from nas_spaces import FeasibleSet, InputError, Limit, SearchSpace, Table
 from nas_spaces.protocols import State
+from nas_spaces.table import check_table
 
 __all__ = ["Progressive", "largest"]
 
@@ -34,7 +35,7 @@ def largest(space: SearchSpace, cost: Table) -> NDArray[np.int64]:
     >>> largest(space, Table.from_primitives(space, "size", "channels", lambda p: p.shape[0]))
     array([2, 2, 2, 2, 2, 2, 2, 2])
     """
-    candidates.check_cost(space, cost)
+    check_table(space, cost, "cost")
     _, most = FeasibleSet(space).attainable(cost)
     return FeasibleSet(space, [Limit(cost, lower=most)]).most_probable(np.zeros(space.mask.shape))
 
@@ -68,13 +69,14 @@ class Progressive:
         order: the choices in the order of the sweep; None for the order of the columns, which is
             the network's in most spaces (rows that agree in early blocks are cheap to evaluate
             together).
-        then: rows ``[n, d]`` of the finished table that are proposed at the end of the sweep, to
-            be measured with the rest: `nas_search.specialise`'s answer to a limit, for example.
-            Called anew by each `ask` at the end.
+        then: given the finished table, returns rows ``[n, d]`` that are proposed at the end of the
+            sweep, to be measured with the rest: `nas_search.specialise`'s answer to a limit, for
+            example. An empty list proposes none. Called anew by each `ask` at the end.
 
     Raises:
         InputError: a space without choices, a cost of another space, a suffix that is no row of
-            live options, or an order that does not name each choice once.
+            live options, an order that does not name each choice once, or a ``then`` that cannot
+            be called.
 
     >>> from nas_spaces import published
     >>> space = published.load("nas-bench-macro")
@@ -109,13 +111,18 @@ class Progressive:
     def __attrs_post_init__(self) -> None:
         if not self.space.num_choices:
             raise InputError(f"space {self.space.name!r} has no choice; there is nothing to sweep")
-        candidates.check_cost(self.space, self.cost)
+        check_table(self.space, self.cost, "cost")
         columns = range(self.space.num_choices)
         self._order = tuple(columns if self.order is None else self.order)
         if sorted(self._order) != list(columns):
             raise InputError(
                 f"order is {list(self._order)}; name each of the choices 0..{len(columns) - 1} of "
                 f"space {self.space.name!r} once"
+            )
+        if self.then is not None and not callable(self.then):
+            raise InputError(
+                f"then is a {type(self.then).__name__}; give a function that returns rows of the "
+                "finished table, or None for none"
             )
         self._everything = FeasibleSet(self.space)
         suffix = largest(self.space, self.cost) if self.suffix is None else self.suffix
@@ -128,6 +135,8 @@ class Progressive:
             values = np.asarray(given)
         except ValueError as error:
             raise InputError(f"{name} is no row of integers: {error}") from error
+        if values.shape == (0,):  # an empty list is no row, not a row without columns
+            return np.zeros((0, self.space.num_choices), dtype=np.int64)
         rows = self.space.check(values[None] if values.ndim == 1 else values)
         dropped = np.flatnonzero(~self._everything.contains(rows))
         if len(dropped):
@@ -202,7 +211,7 @@ class Progressive:
         that build its network, where its options are live.
 
         Raises:
-            InputError: ``then`` returned no rows of live options; and what it raises.
+            InputError: ``then`` returned other than rows of live options; and what it raises.
         """
         if not self.done:
             rows = self._block()

@@ -91,9 +91,9 @@ def kendall(
     """
     x, y = _scores(a=a, b=b)
     _check(confidence, resamples)
-    for name, scores in (("a", x), ("b", y)):
-        if _constant(scores):
-            return Kendall(None, None, None, confidence, f"{name} is constant")
+    undefined = _undefined(a=x, b=y)
+    if undefined is not None:
+        return Kendall(None, None, None, confidence, undefined)
     tau = _tau(x, y)
     drawn = _drawn_taus(x, y, _draws(len(x), resamples, rng))
     return Kendall(tau, *_interval(drawn, tau, confidence), confidence)
@@ -132,10 +132,9 @@ def tau_difference(
     """
     x, y, z = _scores(a=a, b=b, truth=truth)
     _check(confidence, resamples)
-    for name, scores in (("a", x), ("b", y), ("truth", z)):
-        if _constant(scores):
-            return TauDifference(None, None, None, confidence, f"{name} is constant")
-
+    undefined = _undefined(a=x, b=y, truth=z)
+    if undefined is not None:
+        return TauDifference(None, None, None, confidence, undefined)
     value = _tau(x, z) - _tau(y, z)
     draws = _draws(len(x), resamples, rng)
     drawn = _drawn_taus(x, z, draws) - _drawn_taus(y, z, draws)
@@ -173,9 +172,9 @@ def repeatability(
     if not np.isfinite(scores).all():
         raise InputError("repeats must be finite")
     _check(confidence, resamples)
-    for index, column in enumerate(scores.T):
-        if _constant(column):
-            return Kendall(None, None, None, confidence, f"training {index} is constant")
+    undefined = _undefined(**{f"training {i}": column for i, column in enumerate(scores.T)})
+    if undefined is not None:
+        return Kendall(None, None, None, confidence, undefined)
     pairs = list(itertools.combinations(scores.T, 2))
     tau = sum(_tau(x, y) for x, y in pairs) / len(pairs)
     draws = _draws(len(scores), resamples, rng)
@@ -239,8 +238,13 @@ def _check(confidence: float, resamples: int) -> None:
         raise InputError(f"resamples={resamples} must be at least 1")
 
 
-def _constant(scores: Floats) -> bool:
-    return len(scores) < 2 or bool((scores == scores[0]).all())
+def _undefined(**given: Floats) -> str | None:
+    """Return why tau of scores ``[n]`` is undefined; None where it is not."""
+    n = len(next(iter(given.values())))
+    if n < 2:
+        return f"tau compares pairs of architectures and there are {n}: give scores of 2 or more"
+    constant = [name for name, scores in given.items() if (scores == scores[0]).all()]
+    return f"{constant[0]} is constant" if constant else None
 
 
 def _tau(x: Floats, y: Floats) -> float:

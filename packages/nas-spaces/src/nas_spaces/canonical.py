@@ -23,12 +23,12 @@ unless they build none.
 
 import math
 from collections.abc import Hashable, Iterator, Sequence
-from typing import Protocol
 
 import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
+from nas_spaces.blocks import Block, BlockPlan
 from nas_spaces.isomorphism import Node, expressions
 from nas_spaces.layers import Layer
 from nas_spaces.primitives import Convolution, Graph, Linear, Shape, Zeros
@@ -43,32 +43,6 @@ Bools = NDArray[np.bool_]
 COMBINATIONS = 2**20
 # Combinations of the columns of a cell, which are written out for every block of it.
 JOINT_ROWS = 2**16
-
-
-class Plan(Protocol):
-    """What is asked of a `nas_spaces.space.BlockPlan`."""
-
-    @property
-    def columns(self) -> tuple[int, ...]: ...
-    @property
-    def sizes(self) -> tuple[int, ...]: ...
-    @property
-    def reads(self) -> int: ...
-    @property
-    def extra(self) -> int: ...
-    @property
-    def sources(self) -> tuple[int, ...]: ...
-    @property
-    def in_shapes(self) -> tuple[Shape, ...]: ...
-    @property
-    def out_shapes(self) -> tuple[Shape, ...]: ...
-
-
-class Block(Protocol):
-    """What is asked of a `nas_spaces.space.Block`."""
-
-    @property
-    def layers(self) -> Sequence[Layer]: ...
 
 
 @frozen(eq=False)
@@ -166,7 +140,7 @@ class Canonical:
     runs: tuple[_Run, ...]
 
     @classmethod
-    def of(cls, blocks: Sequence[Block], plans: Sequence[Plan]) -> "Canonical":
+    def of(cls, blocks: Sequence[Block], plans: Sequence[BlockPlan]) -> "Canonical":
         """Work out the map for the blocks of a space."""
         built = _built(blocks, plans)
         cells = tuple(_cells(blocks, plans, built))
@@ -217,7 +191,7 @@ class _Built:
     empty: Bools
 
 
-def _built(blocks: Sequence[Block], plans: Sequence[Plan]) -> list[_Built]:
+def _built(blocks: Sequence[Block], plans: Sequence[BlockPlan]) -> list[_Built]:
     numbers: dict[Hashable, int] = {}
     known: dict[tuple[Layer, Shape], bool] = {}
     result = []
@@ -241,7 +215,7 @@ def _built(blocks: Sequence[Block], plans: Sequence[Plan]) -> list[_Built]:
 
 
 def _options(
-    plans: Sequence[Plan], built: Sequence[_Built], taken: frozenset[int]
+    plans: Sequence[BlockPlan], built: Sequence[_Built], taken: frozenset[int]
 ) -> Iterator[_Replacement]:
     """Yield, for columns that the same blocks read, what takes the place of what."""
     readers: dict[int, list[int]] = {}
@@ -300,7 +274,7 @@ def _first_equal(numbers: Ints) -> Ints:
 
 def _runs(
     blocks: Sequence[Block],
-    plans: Sequence[Plan],
+    plans: Sequence[BlockPlan],
     built: Sequence[_Built],
     taken: frozenset[int],
 ) -> Iterator[_Run]:
@@ -340,7 +314,7 @@ def _runs(
         yield _Run(tuple(run))
 
 
-def _position(plan: Plan, built: _Built) -> _Position | None:
+def _position(plan: BlockPlan, built: _Built) -> _Position | None:
     """Return a block as part of a run; None where it cannot build nothing."""
     if not built.empty.any() or not plan.reads:
         return None
@@ -372,7 +346,7 @@ class _Segment:
         return self.stop - self.start == 1 and self.output == self.start
 
 
-def _segments(plans: Sequence[Plan]) -> Iterator[_Segment]:
+def _segments(plans: Sequence[BlockPlan]) -> Iterator[_Segment]:
     """Yield the network cut wherever only one value is needed later on."""
     last_use = {source: index for index, plan in enumerate(plans) for source in plan.sources}
     last_use[len(plans) - 1] = len(plans)
@@ -387,7 +361,7 @@ def _segments(plans: Sequence[Plan]) -> Iterator[_Segment]:
 
 
 def _cells(
-    blocks: Sequence[Block], plans: Sequence[Plan], built: Sequence[_Built]
+    blocks: Sequence[Block], plans: Sequence[BlockPlan], built: Sequence[_Built]
 ) -> Iterator[_Replacement]:
     """Yield, for columns that decide what a cell is, which rows take the place of which."""
     segments = list(_segments(plans))
@@ -434,7 +408,7 @@ def _cheapest(
     columns: Sequence[int],
     sizes: tuple[int, ...],
     blocks: Sequence[Block],
-    plans: Sequence[Plan],
+    plans: Sequence[BlockPlan],
     built: Sequence[_Built],
 ) -> Ints:
     """Return int64 ``[n]``: for each joint row of ``columns`` the cheapest isomorphic one."""
@@ -502,7 +476,7 @@ class _Graphs:
     costs: Ints
 
     @classmethod
-    def of(cls, block: Block, plan: Plan) -> "_Graphs":
+    def of(cls, block: Block, plan: BlockPlan) -> "_Graphs":
         """Build the graphs of a block and look at them."""
         graphs = [
             block.layers[i // plan.extra].graph(shape) for i, shape in enumerate(plan.in_shapes)

@@ -20,7 +20,7 @@ from nas_spaces.errors import InputError
 from nas_spaces.probable import best_completions, improve, most_probable
 from nas_spaces.protocols import Metric
 from nas_spaces.space import SearchSpace
-from nas_spaces.table import Table
+from nas_spaces.table import Table, check_table
 from nas_spaces.windows import Window
 
 __all__ = ["FeasibleSet", "Limit"]
@@ -117,12 +117,7 @@ class FeasibleSet:
     def __attrs_post_init__(self) -> None:
         for limit in self.limits:
             if isinstance(limit.metric, Table):
-                if not _same_numbering(limit.metric.space, self.space):
-                    raise InputError(
-                        f"limit on {limit.metric.name}: its table is of another space: "
-                        f"{limit.metric.space.name!r} for images {limit.metric.space.input_shape}, "
-                        f"not {self.space.name!r} for images {self.space.input_shape}"
-                    )
+                check_table(self.space, limit.metric, "a limit's metric")
                 low, high = self.attainable(limit.metric)
                 slack = rounding(limit.metric)
                 if (limit.upper is not None and limit.upper < low - slack) or (
@@ -430,14 +425,6 @@ class FeasibleSet:
                 "for never"
             )
         return np.where(mask, values, -math.inf)
-
-
-def _same_numbering(one: SearchSpace, other: SearchSpace) -> bool:
-    """Whether two spaces differ at most in which options are live."""
-    return one is other or (
-        (one.name, one.input_shape, one.choices) == (other.name, other.input_shape, other.choices)
-        and one.blocks == other.blocks
-    )
 
 
 def _extreme(

@@ -81,9 +81,19 @@ class Learner(Protocol):
     """Updates a distribution over architectures from held-out images."""
 
     def learn(
-        self, network: Any, archs: NDArray[np.int64], images: Any, labels: Any
+        self,
+        network: Any,
+        archs: NDArray[np.int64],
+        images: Any,
+        labels: Any,
+        *,
+        micro_batch: int | None = None,
     ) -> Mapping[str, float]:
-        """Update the distribution; return what to record."""
+        """Update the distribution; return what to record.
+
+        ``micro_batch``: images that fit the device at once; only given where a batch has to pass
+        in parts.
+        """
         ...
 
     def state_dict(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from nas_spaces.layers import Layer
 from nas_spaces.primitives import Graph, Primitive, Shape
 from nas_spaces.space import SearchSpace
 
-__all__ = ["Cost", "Table", "Term", "each_layer"]
+__all__ = ["Cost", "Table", "Term", "check_table", "each_layer"]
 
 T = TypeVar("T")
 
@@ -369,3 +369,32 @@ def _absorb(terms: Sequence[Term], combine: np.ufunc) -> list[Term]:
         else:
             hosts[number] = term
     return [hosts[number] for number in sorted(hosts)]
+
+
+def check_table(space: SearchSpace, table: object, argument: str) -> None:
+    """Refuse what is no table of this space, whichever options of the two spaces are live.
+
+    Args:
+        space: the space that the table is to be of.
+        table: what was given.
+        argument: as what, for the message.
+
+    Raises:
+        InputError: no table, or one of another space.
+    """
+    if not isinstance(table, Table):
+        raise InputError(
+            f"{argument} is a {type(table).__name__}; give a nas_spaces.Table of the space"
+        )
+    own = table.space
+    if (own.name, own.input_shape, own.choices, own.blocks) != (
+        space.name,
+        space.input_shape,
+        space.choices,
+        space.blocks,
+    ):
+        raise InputError(
+            f"{argument} {table.name!r} is a table of space {own.name!r} for images "
+            f"{own.input_shape}, not of {space.name!r} for images {space.input_shape}; build it "
+            "from the same space"
+        )

@@ -10,7 +10,13 @@ from nas_cli.report import words
 from nas_cli.report.figures import draw_figures
 from nas_cli.report.images import cosine_colour, grey_images
 from nas_cli.report.reading import load_run
-from nas_cli.report.views import view_alphas, view_headline, view_rank, view_searches
+from nas_cli.report.views import (
+    largest_first,
+    view_alphas,
+    view_headline,
+    view_rank,
+    view_searches,
+)
 from nas_spaces import replace_file
 
 __all__ = ["write_report"]
@@ -51,6 +57,7 @@ def write_report(run: Path) -> Path:
         headline=view_headline(data),
         searches=searches,
         ranks=ranks,
+        verdicts=largest_first(ranks),
         alphas=alphas,
         sampling=words.SAMPLING.get(data.config.supernet.sampler or ""),
         joint=data.config.supernet.sampler in words.JOINT,

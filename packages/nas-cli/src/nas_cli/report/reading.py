@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nas_cli.folder import CONFIG, check_run
 from nas_cli.report.files import optional, parse, required, structure, text_of
 from nas_cli.report.reading_alphas import read_alphas
 from nas_cli.report.records import (
@@ -39,13 +40,12 @@ def load_run(run: Path) -> RunData:
     ``events.jsonl`` is left out too.
 
     Raises:
-        InputError: no run folder, or a file that is missing or malformed; the message names it.
+        InputError: no run there, or a file that is missing or malformed; the message names it.
     """
     run = Path(run)
-    if not run.is_dir():
-        raise InputError(f"run {str(run)!r} is no folder; give one that `nas` wrote")
-    config_text = text_of(run / "config.toml")
-    config = parse(run / "config.toml", lambda: structure(tomllib.loads(config_text), Config))
+    check_run(run)
+    config_text = text_of(run / CONFIG)
+    config = parse(run / CONFIG, lambda: structure(tomllib.loads(config_text), Config))
     space = parse(run / "space.json", lambda: stored_space(run, config.space))
     curves, seconds = _events(run / "events.jsonl")
 

@@ -1,6 +1,7 @@
 """What the page says beyond the files: put together here, so that the templates only place it."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ __all__ = [
     "RankView",
     "SearchView",
     "TauRow",
+    "largest_first",
     "view_alphas",
     "view_headline",
     "view_rank",
@@ -214,8 +216,8 @@ class RankView:
     """One trust report. ``zero``: where tau 0 lies on the axis of ``taus``, in percent.
 
     ``truth``, ``axis``: what the truth is, in a sentence and at an axis. ``regret``: label -> the
-    points for each k of ``tops``. ``gap``: label -> points. ``used``: label of the score that the
-    searches use.
+    points for each k of ``tops``, of scores whose truth is not the same for all. ``gap``: label ->
+    points. ``used``: label of the score that the searches use.
     """
 
     rank: Rank
@@ -281,6 +283,17 @@ def view_rank(rank: Rank) -> RankView:
         {GAPS.get(key, key): gap for key, gap in (result.gap or {}).items() if gap is not None},
         None if result.judged is None else _label(result.judged),
     )
+
+
+def largest_first(ranks: Sequence[RankView]) -> list[tuple[int, RankView]]:
+    """Return the finished trust reports with their places, that of the most architectures first.
+
+    Of equal numbers, a truth comes before another supernet, which may err alike.
+    """
+    found = [(i, view, view.rank.result) for i, view in enumerate(ranks)]
+    finished = [(i, view, result) for i, view, result in found if result is not None]
+    finished.sort(key=lambda one: (-one[2].architectures, one[2].truth == "run"))
+    return [(i, view) for i, view, _ in finished]
 
 
 def _label(key: str) -> str:

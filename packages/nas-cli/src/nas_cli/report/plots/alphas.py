@@ -18,6 +18,7 @@ from nas_cli.report.plots.style import (
     SKY,
     VERMILION,
     evenly,
+    lines,
     safe,
     styled,
 )
@@ -123,7 +124,7 @@ def _lines(
             | {
                 "x": x,
                 "y": y,
-                "mode": "lines+markers" if j in gone else "lines",
+                "mode": "lines+markers" if j in gone else lines(len(x)),
                 "marker": {"symbol": symbols, "size": sizes} if j in gone else {},
                 "hovertemplate": at + "probability %{y:.3f}<extra></extra>",
             }
@@ -136,7 +137,7 @@ def _lines(
                     "y": alphas.counts[shown, index, j].tolist(),
                     "xaxis": "x2",
                     "yaxis": "y2",
-                    "mode": "lines",
+                    "mode": lines(len(shown)),
                     "hovertemplate": at + "trained %{y:,} times<extra></extra>",
                 }
             )

@@ -24,6 +24,7 @@ __all__ = [
     "VERMILION",
     "Floats",
     "evenly",
+    "lines",
     "new_figure",
     "running_mean",
     "safe",
@@ -83,6 +84,11 @@ def styled(figure: go.Figure, height: int) -> go.Figure:
 def evenly(n: int, most: int) -> NDArray[np.int64]:
     """Return at most ``most`` indices of ``n``, evenly spread, first and last included."""
     return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))
+
+
+def lines(points: int) -> str:
+    """Return the mode that draws a curve of so many points: of one, no line would be seen."""
+    return "lines" if points > 1 else "lines+markers"
 
 
 def running_mean(values: Floats) -> tuple[Floats, int]:

@@ -81,14 +81,15 @@ def predicted(rows: History, sums: Floats) -> go.Figure:
         "<br>%{customdata[1]:,} MACs<extra></extra>",
     )
     low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
-    figure.add_scatter(
-        x=[low, high],
-        y=[low, high],
-        mode="lines",
-        name="predicted = measured",
-        line={"color": GREY, "width": 1.5, "dash": "dash"},
-        hoverinfo="skip",
-    )
+    if low < high:  # else there is nothing to draw a line between
+        figure.add_scatter(
+            x=[low, high],
+            y=[low, high],
+            mode="lines",
+            name="predicted = measured",
+            line={"color": GREY, "width": 1.5, "dash": "dash"},
+            hoverinfo="skip",
+        )
     figure.update_xaxes(title_text="error predicted by the table [%]")
     figure.update_yaxes(title_text="supernet error [%]")
     return figure

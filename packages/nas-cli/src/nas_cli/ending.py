@@ -1,0 +1,103 @@
+"""How a command ends: what it found, and the command that comes next."""
+
+import itertools
+import json
+import math
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from nas_cli.group import command_of
+from nas_cli.limits import METRICS, parse_limit
+from nas_cli.run import Run, read_json
+from nas_cli.spaces import stored_space
+from nas_spaces import FeasibleSet
+
+__all__ = ["finish", "show_search"]
+
+
+def show_search(run: Run, name: str, found: dict[str, Any]) -> None:
+    """Show what a search found."""
+    values = found["values"]
+    click.echo(f"limits: {' and '.join(found['limits']) or 'none'}")
+    click.echo(f"winner: {','.join(map(str, found['winner']))}")
+    costs = (f"{value:,.0f} {key}" for key, value in values.items() if key != "error")
+    click.echo(f"cost:   {', '.join(costs)}")
+    if "predicted_error" in found:
+        many = len(found["path"])
+        click.echo(
+            f"table:  {100 * (1 - found['predicted_error']):.2f} % predicted, "
+            f"{many} replacement{'' if many == 1 else 's'}"
+        )
+    if "error" in values:
+        best, many = found["random_best_error"], found["evaluated"]
+        beside = "" if best is None else f" (random search: {100 * (1 - best):.2f} %)"
+        how = f"of {many:,} architectures the best"
+        if found["stopped"] == "complete":  # then the best of what was evaluated does not win
+            how = f"{many:,} architecture{'' if many == 1 else 's'} evaluated"
+        click.echo(
+            f"top-1:  {100 * (1 - values['error']):.2f} % of {found['evaluation_images']:,} "
+            f"held-out images with the supernet's weights, {how}{beside}"
+        )
+    again = _specialize(run, name, found)
+    if again is not None:
+        click.echo(f"other:  {again} --limit '{_smaller(run, name, found)}'")
+    click.echo(f"next:   {command_of('retrain', run.path, name)}")
+
+
+def finish(run: Run, name: str, as_json: bool) -> None:
+    """Write the report and show the result."""
+    from nas_cli.report import write_report  # with all of plotly
+
+    page = write_report(run.path)
+    found = read_json(run.search(name) / "result.json", "winner", "values")
+    done = read_json(run.retrain(name) / "result.json")
+    if as_json:
+        value = {"run": str(run.path), "report": str(page), "search": found, **done}
+        click.echo(json.dumps(value))
+        return
+    images = done["candidates"][0]["test_images"]
+    table = Table(title=f"trained from scratch, {images:,} test images", title_justify="left")
+    for heading in ("network", "top-1 %", "macs", "params"):
+        table.add_column(heading, justify="left" if heading == "network" else "right")
+    for one in done["candidates"]:
+        table.add_row(one["name"], f"{one['top1']:.2f}", f"{one['macs']:,}", f"{one['params']:,}")
+    console = Console()
+    console.print(table)
+    comparison = done["comparison"]
+    if comparison is not None:
+        verdict = (
+            f"{comparison['verdict']} ({comparison['difference']:+.2f} points, "
+            f"{comparison['confidence']:.0%} interval {comparison['low']:+.2f} to "
+            f"{comparison['high']:+.2f})"
+        )
+        console.print(verdict, highlight=False, markup=False)
+    click.echo(f"winner: {','.join(map(str, found['winner']))}, weights in {run.best(name)}")
+    click.echo(f"report: {page}")
+    click.echo(f"run:    {run.path}")
+    limit = _smaller(run, name, found)
+    names = itertools.chain(["smaller"], (f"smaller-{n}" for n in itertools.count(2)))
+    free = next(name for name in names if not run.search(name).exists())
+    again = _specialize(run, name, found) or command_of("search", run.path)
+    click.echo(f"next:   {again} --name {free} --limit '{limit}'")
+
+
+def _specialize(run: Run, name: str, found: dict[str, Any]) -> str | None:
+    """Return the command that answers another limit from a search's table; None without one."""
+    source = name if (run.search(name) / "table.json").exists() else found.get("table")
+    if source is None:
+        return None
+    option = "" if source == "main" else f" --search {source}"
+    return command_of("specialize", run.path) + option
+
+
+def _smaller(run: Run, name: str, found: dict[str, Any]) -> str:
+    """Return a limit halfway from the cost of a search's winner to that of the smallest network."""
+    asked = read_json(run.search(name) / "search.json", "limits")["limits"]
+    limited = [parse_limit(text).metric for text in asked]
+    metric = limited[0] if limited and "macs" not in limited else "macs"
+    space = stored_space(run.path, run.config.space)
+    low, high = FeasibleSet(space).attainable(METRICS[metric](space))
+    return f"{metric}<={math.ceil(50 * (low + found['values'][metric]) / high)}%"

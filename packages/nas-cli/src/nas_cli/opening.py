@@ -1,0 +1,94 @@
+"""How a command begins: its run is opened or made, and all that could not work is said first.
+
+Torch is loaded only once the settings are known to be right.
+"""
+
+import contextlib
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+from nas_cli.config import from_toml, override, parse_setting
+from nas_cli.folder import check_name
+from nas_cli.group import remember
+from nas_cli.limits import parse_limit
+from nas_cli.run import Run, open_run, start_run
+from nas_cli.show import count
+
+if TYPE_CHECKING:
+    from nas_cli.workshop import Workshop
+
+__all__ = ["opened", "started"]
+
+
+@contextlib.contextmanager
+def started(command: str, options: dict[str, Any]) -> Iterator["Workshop"]:
+    """Begin or go on with the run that a command's options name; all is checked first."""
+    names = ("method", "space", "data", "seed", "device")
+    named = {key: options[key] for key in names if options[key] is not None}
+    if options["weights"] is not None:
+        named["weights"] = str(options["weights"])
+    if options["limits"]:
+        named["limits"] = list(options["limits"])
+    file = [from_toml(options["config"])] if options["config"] is not None else []
+    given = [*file, named, *map(parse_setting, options["settings"])]
+    run = start_run(options["out"], given, resume=options["resume"])
+    try:
+        for text in run.config.limits:
+            parse_limit(text)  # what needs no torch is said at once
+        shop = _shop(run)
+        _introduce(shop)
+        shop.begin()
+        remember(f"nas {command} --resume --out {shlex.quote(str(run.path))}")
+        shop.say(f"run:      {run.path}")
+        yield shop
+    finally:
+        run.close()
+
+
+@contextlib.contextmanager
+def opened(path: Path, name: str, device: str | None) -> Iterator["Workshop"]:
+    """Open a run for what is made of its supernet, under a name."""
+    check_name(name)
+    run = open_run(path)
+    try:
+        if device is not None:
+            run.config = override(run.config, [{"device": device}])
+        yield _shop(run)
+    finally:
+        run.close()
+
+
+def _shop(run: Run) -> "Workshop":
+    click.echo("loading torch", err=True)
+    from nas_cli.workshop import Workshop
+
+    return Workshop(run, Console(stderr=True))
+
+
+def _introduce(shop: "Workshop") -> None:
+    """Say what is about to happen, and fail before any work if it cannot."""
+    from nas_cli.stage_retrain import check_retrain
+    from nas_cli.stage_search import check_search
+    from nas_cli.stage_train import check_train
+
+    config = shop.run.config
+    shop.say(f"method:   {config.method} on {shop.device}, seed {config.seed}")
+    data = shop.data
+    shop.say(
+        f"data:     {config.data}: {len(data.classes)} classes; {len(data.train):,} images to "
+        f"train, {len(data.held_out):,} to search, {len(data.test):,} to test"
+    )
+    for note in data.notes:
+        shop.say(f"          {note}")
+    space = shop.space
+    images = " x ".join(map(str, space.input_shape))
+    shop.say(f"space:    {space.name}: {count(space.size)} architectures, images {images}")
+    for limit in check_search(shop).limits:
+        shop.say(f"limit:    {limit}")
+    check_train(shop)
+    check_retrain(shop)

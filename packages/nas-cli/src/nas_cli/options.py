@@ -1,0 +1,73 @@
+"""The options of `nas`, each declared once."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+__all__ = ["OPTIONS", "RUN_OPTIONS", "takes"]
+
+OPTIONS: dict[str, Callable[[Callable[..., None]], Callable[..., None]]] = {
+    "method": click.option("--method", help="Method, see the README.  [default: spos]"),
+    "space": click.option(
+        "--space",
+        help="Search space: a name that `nas spaces` lists, a JSON file, or module:attribute for "
+        "one of your own.  [default: what fits the data]",
+    ),
+    "data": click.option(
+        "--data",
+        help="digits, cifar10, cifar100, imagefolder:PATH or synthetic.  [default: digits]",
+    ),
+    "limit": click.option(
+        "--limit",
+        "limits",
+        multiple=True,
+        help="For example 'macs<=300M', 'params<=5M', 'traffic<=8Mi' or 'macs<=50%' (of the "
+        "largest architecture); may be given several times, all hold.  [default: macs<=50% for "
+        "small images]",
+    ),
+    "out": click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        help="Folder of the run.  [default: runs/METHOD-SPACE-N]",
+    ),
+    "seed": click.option("--seed", type=int, help="Seed of all randomness.  [default: 0]"),
+    "device": click.option("--device", help="cpu, cuda or cuda:N.  [default: a GPU if present]"),
+    "config": click.option(
+        "--config", type=click.Path(path_type=Path), help="TOML file with settings."
+    ),
+    "set": click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="One setting, for example train.epochs=5; every setting stands in a run's "
+        "config.toml. May be given several times.",
+    ),
+    "weights": click.option(
+        "--weights",
+        type=click.Path(path_type=Path),
+        help="Weights to start from: safetensors, or a torch file without code.",
+    ),
+    "resume": click.option(
+        "--resume", is_flag=True, help="Go on with the run in --out; begin it if there is none."
+    ),
+    "json": click.option(
+        "--json", "as_json", is_flag=True, help="Print the result as JSON on standard output."
+    ),
+    "name": click.option("--name", default="main", show_default=True, help="The search's name."),
+}
+
+RUN_OPTIONS = ("method", "space", "data", "limit", "out", "seed", "device", "config", "set")
+"""Those of the commands that begin a run."""
+
+
+def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator that adds options to a command, by their names in `OPTIONS`."""
+
+    def add(function: Callable[..., None]) -> Callable[..., None]:
+        for name in reversed(names):
+            function = OPTIONS[name](function)
+        return function
+
+    return add

@@ -1,0 +1,162 @@
+"""Plain values -> frozen attrs records of settings, with errors that name the setting.
+
+Nothing here knows which settings there are: a record's annotations say that.
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Mapping
+from types import UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import attrs
+import cattrs
+from cattrs import transform_error
+from cattrs.v import format_exception
+
+from nas_spaces import InputError, nearest
+
+__all__ = ["check_keys", "flatten", "structure"]
+
+Record = TypeVar("Record")
+
+
+def check_keys(values: Mapping[str, Any], cls: type) -> None:
+    """Refuse keys, at any depth, that a record does not have.
+
+    Raises:
+        InputError: an unknown key, with the nearest valid one; a table where a value belongs, or
+            a value where a table does.
+    """
+    _check_keys(values, cls, cls, "")
+
+
+def structure(values: Mapping[str, Any], cls: type[Record]) -> Record:
+    """Return ``values`` as a record; nothing is turned silently into another type.
+
+    Raises:
+        InputError: values that are missing, of the wrong type or out of range.
+    """
+    try:
+        return CONVERTER.structure(values, cls)
+    except cattrs.BaseValidationError as error:
+        reasons = transform_error(error, format_exception=_why)
+        raise InputError("setting " + "; ".join(map(_place_first, reasons))) from error
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested values under dotted names.
+
+    >>> flatten({"seed": 0, "train": {"epochs": 3}})
+    {'seed': 0, 'train.epochs': 3}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _check_keys(values: Mapping[str, Any], cls: type, root: type, prefix: str) -> None:
+    hints = get_type_hints(cls)
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if key not in hints:
+            if isinstance(value, Mapping) and value:
+                name = next(iter(flatten(value, f"{name}.")))
+            keys = (*_all_keys(cls, prefix), *_all_keys(root, ""))
+            close = difflib.get_close_matches(name, keys, n=1, cutoff=0.5)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise InputError(
+                f"setting {name!r} is unknown: {hint}every setting stands in a run's config.toml"
+            )
+        table = _table(hints[key])
+        if table is not None and value is None and hints[key] != table:
+            continue
+        if table is not None and not isinstance(value, Mapping):
+            example = _all_keys(table, f"{name}.")[0]
+            raise InputError(
+                f"setting {name!r} is a table, received {value!r}; set one of its keys, like "
+                f"{example}"
+            )
+        if isinstance(value, Mapping):
+            if table is None:
+                raise InputError(f"setting {name!r} is no table; received {value!r}")
+            _check_keys(value, table, root, f"{name}.")
+
+
+def _table(hint: Any) -> type | None:
+    """Return the settings class that ``hint`` is, with or without None beside it."""
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    return next((kind for kind in kinds if attrs.has(kind)), None)
+
+
+def _all_keys(cls: type, prefix: str) -> list[str]:
+    """Return the names of all settings, apart from those of tables that most runs lack."""
+    keys = []
+    for key, hint in get_type_hints(cls).items():
+        keys += _all_keys(hint, f"{prefix}{key}.") if attrs.has(hint) else [f"{prefix}{key}"]
+    return keys
+
+
+def _why(error: BaseException, kind: type | None) -> str:
+    # Only what the checks below and the validators of attrs say is written for people.
+    return str(error.args[0]) if type(error) is ValueError else format_exception(error, kind)
+
+
+def _place_first(reason: str) -> str:
+    """Return a reason with the setting's name in front.
+
+    >>> _place_first("must be a number @ $.train.epochs")
+    'train.epochs must be a number'
+    >>> _place_first("'epochs' must be > 0: -1 @ $.train")
+    'train.epochs must be > 0; received -1'
+    """
+    text, _, place = reason.rpartition(" @ $")
+    of_validator = re.fullmatch(r"'(\w+)' (must be .*): (.*)", text)
+    if of_validator is not None:
+        key, rule, value = of_validator.groups()
+        place, text = f"{place}.{key}", f"{rule}; received {value}"
+    return f"{place.removeprefix('.')} {text}"
+
+
+def _converter() -> cattrs.Converter:
+    """Return a converter that turns nothing silently into another type."""
+
+    def only(words: str, *types: type) -> Callable[[Any, Any], Any]:
+        def check(value: Any, kind: Any) -> Any:
+            # A bool is an int to isinstance; no setting can be infinite.
+            if type(value) not in types or (type(value) is float and not math.isfinite(value)):
+                raise ValueError(f"must be {words}; received {value!r}")
+            return kind(value)
+
+        return check
+
+    def texts(value: Any, _: Any) -> tuple[str, ...]:
+        if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
+            raise ValueError(f'must be a list of texts like ["macs<=50%"]; received {value!r}')
+        return tuple(value)
+
+    def literal(value: Any, kind: Any) -> Any:
+        valid = get_args(kind)
+        if value not in valid:
+            raise ValueError(f"cannot be {value!r}: {nearest(str(value), map(str, valid))}")
+        return value
+
+    def is_literal(kind: Any) -> bool:
+        return get_origin(kind) is Literal
+
+    converter = cattrs.Converter()
+    converter.register_structure_hook(int, only("a whole number", int))
+    converter.register_structure_hook(float, only("a number", int, float))
+    converter.register_structure_hook(bool, only("true or false", bool))
+    converter.register_structure_hook(str, only("a text", str))
+    converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], texts)
+    converter.register_structure_hook_func(is_literal, literal)
+    return converter
+
+
+CONVERTER = _converter()

@@ -1,0 +1,130 @@
+"""experiments/: the command lines that its READMEs show, at a size that finds nothing."""
+
+import itertools
+import json
+import re
+import runpy
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[3] / "experiments"
+COMMANDS = sorted(
+    {
+        command
+        for page in FOLDER.rglob("README.md")
+        for command in re.findall(r"^    python (experiments/.*)$", page.read_text(), re.MULTILINE)
+    }
+)
+SEARCH = {
+    "population = 20": "population = 4",
+    "parents = 10": "parents = 2",
+    "crossover = 10": "crossover = 2",
+    "mutation = 10": "mutation = 2",
+    "generations = 10": "generations = 2",
+}
+IMAGES = {"subset = 25000": 'subset = "none"', "batch_size = 128": "batch_size = 16"}
+# What makes each file's runs small; that it is there is checked.
+SMALLER = {
+    "common.py": {"return 50 if given.full else 20": "return 1"},
+    "fairness/config.toml": IMAGES,
+    "fairness/run.py": {'"--architectures", "200"': '"--architectures", "12"'},
+    "ponas/config.toml": IMAGES,
+    "ponas/run.py": {
+        "LIMITS = (40, 50, 60, 70, 80)": "LIMITS = (60,)",
+        '"search.population": 20': '"search.population": 4',
+        '"search.parents": 10': '"search.parents": 2',
+        '"search.crossover": 10': '"search.crossover": 2',
+        '"search.mutation": 10': '"search.mutation": 2',
+        '"search.generations": 10': '"search.generations": 2',
+    },
+    "betanas/config.toml": IMAGES | SEARCH,
+    "betanas/branches.py": {
+        "EPOCHS = 30": "EPOCHS = 1",
+        "IMAGES, RESOLUTION, BATCH, LR = 10_000, 16": "IMAGES, RESOLUTION, BATCH, LR = 20, 8",
+        "subset=IMAGES + 1000": "subset=IMAGES + 20",
+        "held_out=1000 / (IMAGES + 1000)": "held_out=20 / (IMAGES + 20)",
+        "fixed_batches(500, count=4": "fixed_batches(10, count=1",
+        "fixed_batches(500)": "fixed_batches(10)",
+        ", 128, 0.1": ", 8, 0.1",
+    },
+    "betanas/steps.py": {
+        "PIXELS, BATCH, STEPS = 32, 64, 6": "PIXELS, BATCH, STEPS = 32, 2, 1",
+        "default=7": "default=1",
+    },
+}
+# One of the variants stands for all.
+MORE = {
+    "fairness/run.py": ["--seed", "0", "--only", "uniform"],
+    "ponas/run.py": ["--seed", "0"],
+    "betanas/run.py": ["--seed", "0", "--only", "betanas"],
+    "betanas/branches.py": ["--seed", "0"],
+    "betanas/steps.py": [],
+}
+
+
+@pytest.fixture
+def copy(tmp_path, monkeypatch, draw_images, nas):
+    """A copy of the folder, made small, with the files that the commands name beside it."""
+    kept_out = shutil.ignore_patterns("results.json", "*.svg", "__pycache__")
+    folder = shutil.copytree(FOLDER, tmp_path / "experiments", ignore=kept_out)
+    for name, changes in SMALLER.items():
+        text = (folder / name).read_text()
+        for before, after in changes.items():
+            assert text.count(before) == 1, (name, before)
+            text = text.replace(before, after)
+        (folder / name).write_text(text)
+    classes = [str(number) for number in range(10)]
+    for part in ("train", "test"):
+        draw_images(tmp_path / "CIFAR" / part, classes, count=4, side=16)
+    rows = map("".join, itertools.product("012", repeat=8))
+    table = {row: {"mean_acc": 80 + sum(map(int, row))} for row in rows}
+    (tmp_path / "nas-bench-macro_cifar10.json").write_text(json.dumps(table))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
+    import common
+
+    def run(*command, log):
+        result = nas(*command)
+        assert result.exit_code == 0, result.output
+
+    # In this process; each of its own would import torch.
+    monkeypatch.setattr(common, "nas", run)
+    yield folder
+    del sys.modules["common"]
+
+
+def test_every_script_has_its_command():
+    scripts = {path.relative_to(FOLDER).as_posix() for path in FOLDER.glob("*/*.py")}
+    shown = {shlex.split(command)[0].removeprefix("experiments/") for command in COMMANDS}
+    assert scripts == shown == MORE.keys()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_does_what_it_shows(copy, monkeypatch, command):
+    script, *options = shlex.split(command)
+    name = script.removeprefix("experiments/")
+    monkeypatch.setattr(sys, "argv", [script, *options, *MORE[name]])
+    runpy.run_path(str(copy.parent / script), run_name="__main__")
+    folder = (copy / name).parent
+    if not name.endswith("run.py"):
+        assert json.loads((copy / name).with_suffix(".json").read_text())
+        return
+    runs = json.loads((folder / "results.json").read_text())["runs"]
+    assert {one["seed"] for one in runs} == {0}
+    page = (folder / "README.md").read_text()
+    assert "No run is recorded yet" not in page
+    for picture in re.findall(r"!\[\w+\]\((.*)\)", page):
+        assert (folder / picture).read_text().startswith("<?xml")
+    # Once more, from what is recorded: the same page and picture.
+    before = {
+        path: path.read_bytes() for path in folder.iterdir() if path.suffix in (".md", ".svg")
+    }
+    assert len(before) == 2
+    monkeypatch.setattr(sys, "argv", [script, *options, "--collect"])
+    runpy.run_path(str(copy.parent / script), run_name="__main__")
+    assert {path: path.read_bytes() for path in before} == before

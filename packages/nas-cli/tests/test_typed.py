@@ -1,0 +1,53 @@
+import pytest
+from attrs import frozen
+
+from nas_cli.typed import check_keys, structure
+from nas_spaces import InputError
+
+
+@frozen(kw_only=True)
+class Inner:
+    size: int
+    share: float = 0.5
+
+
+@frozen(kw_only=True)
+class Outer:
+    name: str
+    inner: Inner
+    other: Inner | None = None
+
+
+def test_values_become_records():
+    values = {"name": "a", "inner": {"size": 3}, "other": {"size": 4, "share": 1}}
+    check_keys(values, Outer)
+    record = structure(values, Outer)
+    assert record == Outer(name="a", inner=Inner(size=3), other=Inner(size=4, share=1.0))
+    assert type(record.other.share) is float
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"inner": {"sise": 3}}, "setting 'inner.sise' is unknown: did you mean 'inner.size'?"),
+        ({"size": 3}, "setting 'size' is unknown: did you mean 'inner.size'?"),
+        ({"inner": 3}, "setting 'inner' is a table, received 3; set one of its keys, like"),
+        ({"name": {"a": 1}}, "setting 'name' is no table"),
+    ],
+)
+def test_keys_that_a_record_lacks(values, says):
+    with pytest.raises(InputError, match=says.replace("?", r"\?")):
+        check_keys(values, Outer)
+
+
+@pytest.mark.parametrize(
+    ("size", "says"),
+    [
+        (True, "inner.size must be a whole number; received True"),
+        (3.0, "inner.size must be a whole number; received 3.0"),
+        ("3", "inner.size must be a whole number; received '3'"),
+    ],
+)
+def test_nothing_is_silently_another_type(size, says):
+    with pytest.raises(InputError, match=says):
+        structure({"name": "a", "inner": {"size": size}}, Outer)
