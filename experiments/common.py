@@ -14,11 +14,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import torch
 
 import nas_hw
 from nas_spaces import FeasibleSet, published
+
+mpl.use("svg")
+from matplotlib import pyplot
+from matplotlib.figure import Figure
 
 Record = dict[str, Any]
 
@@ -136,7 +141,13 @@ def possible(truth: Record, limit: int, resolution: int) -> list[float]:
 
 
 def largest(folder: Path) -> list[Record]:
-    """Return the runs of ``folder/results.json`` at full size, or the reduced ones without them."""
+    """Return the runs of ``folder/results.json`` at full size, or the reduced ones without them.
+
+    Raises:
+        SystemExit: no run is recorded.
+    """
+    if not (folder / "results.json").exists():
+        raise SystemExit(f"{folder / 'results.json'} is missing: no run is recorded yet")
     runs: list[Record] = read(folder / "results.json")["runs"]
     return [one for one in runs if one["size"] == "full"] or runs
 
@@ -167,3 +178,10 @@ def publish(folder: Path, text: str) -> None:
     before, _, rest = path.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as SVG; the same figure gives the same file."""
+    with mpl.rc_context({"svg.hashsalt": path.stem}):
+        figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)

@@ -12,15 +12,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import common
-
-mpl.use("svg")
-from matplotlib import pyplot
+from common import pyplot
 
 HERE = Path(__file__).parent
 
@@ -143,7 +140,7 @@ def collect() -> None:
             )
         (grid[0][column] if len(drawn) > 1 else grid[0]).set_title(name, fontsize="small")
         (grid[2][column] if len(drawn) > 1 else grid[2]).set_xlabel("steps")
-    figure.savefig(HERE / "counts.svg", metadata={"Date": None})
+    common.save(figure, HERE / "counts.svg")
 
 
 if __name__ == "__main__":

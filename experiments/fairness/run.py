@@ -10,15 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import common
-
-mpl.use("svg")
-from matplotlib import pyplot
+from common import pyplot
 
 HERE = Path(__file__).parent
 
@@ -29,6 +26,12 @@ LR = 0.05
 # Sums of M gradients at LR / M are means of them at LR. ``share``: of the epochs of single paths.
 VARIANTS: dict[str, dict[str, Any]] = {
     "uniform": {"supernet.sampler": "uniform", "share": 1.0, "train.lr": LR},
+    "uniform, zero residual": {
+        "supernet.sampler": "uniform",
+        "supernet.scheme": "zero-residual",
+        "share": 1.0,
+        "train.lr": LR,
+    },
     "expectation-fair": {
         "supernet.sampler": "expectation-fair",
         "share": 1 / M,
@@ -146,7 +149,7 @@ def collect() -> None:
     axes.invert_yaxis()
     axes.set_xlabel("Kendall's tau against stand-alone accuracy")
     axes.legend(loc="lower left", fontsize="small")
-    figure.savefig(HERE / "taus.svg", metadata={"Date": None})
+    common.save(figure, HERE / "taus.svg")
 
 
 if __name__ == "__main__":

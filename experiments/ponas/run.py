@@ -14,17 +14,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import common
+from common import pyplot
 
 from nas_spaces import History
-
-mpl.use("svg")
-from matplotlib import pyplot
 
 HERE = Path(__file__).parent
 
@@ -205,7 +202,7 @@ def collect() -> None:
     axes.set_xlabel("generations of 20 architectures")
     axes.set_ylabel(f"least supernet error, macs <= {CURVE} % [%]")
     axes.legend()
-    figure.savefig(HERE / "searches.svg", metadata={"Date": None})
+    common.save(figure, HERE / "searches.svg")
 
 
 if __name__ == "__main__":
