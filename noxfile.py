@@ -18,10 +18,15 @@ nox.options.default_venv_backend = "uv|virtualenv"
 
 ROOT = Path(__file__).parent
 PACKAGES = ("nas-spaces", "nas-hw", "nas-samplers", "nas-search", "nas-cli")
-# nas-spaces twice: what it promises without torch, and its modules.
-VARIANTS = (PACKAGES[0], "nas-spaces[torch]", *PACKAGES[1:])
-# Their tests train networks, in a process for each core; the other suites take a minute.
-PARALLEL = ("nas-samplers", "nas-cli")
+# Extras with code of their own: tests/EXTRA and src/MODULE/EXTRA need them, the rest does not.
+EXTRAS = {"nas-spaces": "torch", "nas-search": "rl"}
+VARIANTS = tuple(
+    variant
+    for package in PACKAGES
+    for variant in (package, *([f"{package}[{EXTRAS[package]}]"] if package in EXTRAS else []))
+)
+# One takes seconds; the others run in a process for each core.
+PARALLEL = tuple(variant for variant in VARIANTS if variant != "nas-search")
 # Pinned, so that a new release of a tool fails nobody's change.
 RUFF = "ruff==0.17.6"
 MYPY = "mypy==2.4.1"
@@ -50,9 +55,10 @@ def tests(session: nox.Session, package: str) -> None:
     env = {"OMP_NUM_THREADS": "1"} if parallel else {}
     session.run(*pytest(*parallel, *tests_of(package)), *session.posargs, env=env)
     if not session.posargs:
+        extra = EXTRAS.get(package)
         session.run(
             *pytest("--pyargs", module(name), "--doctest-modules"),
-            *(["--ignore-glob=*/nas_spaces/torch/*"] if package == "nas-spaces" else []),
+            *([f"--ignore-glob=*/{package.replace('-', '_')}/{extra}/*"] if extra else []),
         )
 
 
@@ -104,8 +110,8 @@ def pipeline(session: nox.Session) -> None:
 @nox.parametrize("package", PACKAGES, ids=PACKAGES)
 def benchmarks(session: nox.Session, package: str) -> None:
     """Measure one package (all of them: `nox -s benchmarks`)."""
-    # The benchmarks of nas-spaces include its modules.
-    install(session, "nas-spaces[torch]" if package == "nas-spaces" else package)
+    # Benchmarks include what an extra brings.
+    install(session, f"{package}[{EXTRAS[package]}]" if package in EXTRAS else package)
     columns = "--benchmark-columns=min,median,iqr,rounds"
     session.run(*pytest(f"packages/{package}/benchmarks"), columns, "-s", *session.posargs)
 
@@ -154,12 +160,14 @@ def install(session: nox.Session, package: str, *options: str) -> str:
 
 def tests_of(package: str) -> tuple[str, ...]:
     """Return what pytest is to run for a package or variant."""
-    if package == "nas-spaces":
-        return "packages/nas-spaces/tests", "--ignore=packages/nas-spaces/tests/torch"
-    if package == "nas-spaces[torch]":
-        # The README's examples include modules.
-        return "packages/nas-spaces/tests/torch", "packages/nas-spaces/tests/test_readme.py"
-    return (f"packages/{package}/tests",)
+    name, _, extra = package.rstrip("]").partition("[")
+    tests = f"packages/{name}/tests"
+    if extra:
+        # The README's examples may need it.
+        return f"{tests}/{extra}", f"{tests}/test_readme.py"
+    if package in EXTRAS:
+        return tests, f"--ignore={tests}/{EXTRAS[package]}"
+    return (tests,)
 
 
 def siblings_of(package: str) -> set[str]:

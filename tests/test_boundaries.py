@@ -106,8 +106,13 @@ def test_torch_stands_only_where_it_is_an_extra():
     for package in ("nas_spaces", "nas_hw", "nas_search"):
         needed = {canonicalize_name(r.name) for r in requirements(package, extras=False)}
         assert "torch" not in needed
-    users = {path for path, name in all_imports("nas_spaces") if name == "torch"}
-    assert all(path.startswith("nas-spaces/src/nas_spaces/torch/") for path in users)
+    for package, place in (
+        ("nas_spaces", "nas-spaces/src/nas_spaces/torch/"),
+        ("nas_search", "nas-search/src/nas_search/rl/"),
+    ):
+        users = {path for path, name in all_imports(package) if name == "torch"}
+        assert users
+        assert all(path.startswith(place) for path in users)
 
 
 @pytest.mark.parametrize(

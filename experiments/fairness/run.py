@@ -22,15 +22,23 @@ HERE = Path(__file__).parent
 RANKING = common.settings({"search.recalibration_images": 1000, "search.evaluation_images": 2500})
 RANKED = ("architectures", "tau", "macs", "regret", "gap", "verdict")
 M = 3  # candidates of a block
-LR = 0.05
+LR = 0.025
 # Sums of M gradients at LR / M are means of them at LR. ``share``: of the epochs of single paths.
 VARIANTS: dict[str, dict[str, Any]] = {
     "uniform": {"supernet.sampler": "uniform", "share": 1.0, "train.lr": LR},
-    "uniform, zero residual": {
+    # Larger batches at the same cost are fewer steps; the learning rate goes with the batch.
+    "uniform, batch 128": {
+        "supernet.sampler": "uniform",
+        "share": 1.0,
+        "train.lr": 2 * LR,
+        "train.batch_size": 128,
+    },
+    "uniform, batch 128, zero residual": {
         "supernet.sampler": "uniform",
         "supernet.scheme": "zero-residual",
         "share": 1.0,
-        "train.lr": LR,
+        "train.lr": 2 * LR,
+        "train.batch_size": 128,
     },
     "expectation-fair": {
         "supernet.sampler": "expectation-fair",

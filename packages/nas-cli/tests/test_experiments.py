@@ -26,7 +26,7 @@ SEARCH = {
     "mutation = 10": "mutation = 2",
     "generations = 10": "generations = 2",
 }
-IMAGES = {"subset = 25000": 'subset = "none"', "batch_size = 128": "batch_size = 16"}
+IMAGES = {"subset = 25000": 'subset = "none"', "batch_size = 32": "batch_size = 16"}
 # What makes each file's runs small; that it is there is checked.
 SMALLER = {
     "common.py": {"return 50 if given.full else 20": "return 1"},

@@ -34,6 +34,7 @@ from nas_search.rank import (
     tau_difference,
     top_k_regret,
 )
+from nas_search.regularized import RegularizedEvolution
 from nas_search.repair import Repair
 from nas_search.search import SearchResult, best, search
 from nas_search.specialise import Replacement, Specialised, specialise
@@ -48,6 +49,7 @@ __all__ = [
     "Mutator",
     "Progressive",
     "Random",
+    "RegularizedEvolution",
     "Repair",
     "Replacement",
     "SearchResult",

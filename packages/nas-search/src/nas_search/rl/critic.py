@@ -1,0 +1,266 @@
+"""FNAS's uncertainty-aware critic: rewards that are known well enough are not measured.
+
+Liu et al., "FNAS: Uncertainty-Aware Fast Neural Architecture Search", section 3.2.
+"""
+
+from collections import deque
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+
+from nas_search import candidates
+from nas_search.rl.states import load_adam, load_module, pack_adam, pack_module
+from nas_spaces import InputError, SearchSpace
+from nas_spaces.protocols import State
+
+__all__ = ["Critic"]
+
+FIELDS = ("rng", "value", "uncertainty", "adam", "archs", "rewards", "residuals", "recent")
+LAYERS = 4
+FIRST = "0.weight"  # [hidden, tokens]
+
+
+def _perceptron(inputs: int, hidden: int) -> nn.Sequential:
+    """Return the paper's network: four linear layers with PReLU between them."""
+    layers: list[nn.Module] = []
+    for _ in range(LAYERS - 1):
+        layers += [nn.Linear(inputs, hidden), nn.PReLU()]
+        inputs = hidden
+    return nn.Sequential(*layers, nn.Linear(hidden, 1))
+
+
+class Critic:
+    """Predicts the reward of an architecture (V), and how far that prediction is off (U).
+
+    Both are four-layer perceptrons over the concatenated one-hot tokens of a row; U ends in a
+    softplus. They learn from measured rewards only: L_V = |V - R| and
+    L_U = |U - stop_gradient(L_V)|. An architecture whose U is above a threshold has to be
+    measured; for the others V is trusted.
+
+    What the paper leaves open, and what is done here:
+
+    - The stop-gradient is not printed; without it V would learn to be as wrong as U says.
+    - ``residuals``: a V that has learned from a row knows it, so that U would learn that it is
+      certain everywhere. ``"first"`` takes as the target of U how far V was off when the row came
+      in, before it learned from it; ``"current"`` is the formula as printed.
+    - Rewards are standardised by mean and standard deviation of what was measured, so that
+      learning does not depend on their scale. V and U are given in units of the reward.
+    - After each new batch both take ``steps`` Adam steps on random rows of all measured so far.
+    - ``threshold``: the paper gives no value. None is the running median of U over the last
+      ``window`` proposals, by which half of them are trusted whatever the scale of U.
+    - Nothing is trusted until ``least`` rewards were measured.
+
+    Args:
+        space: the search space.
+        rng: source of the initial weights and of the random rows.
+        hidden: units of a layer, 200.
+        lr: of Adam.
+        steps: Adam steps after each batch of measured rewards.
+        batch: rows of a step.
+        residuals: target of U, see above.
+        threshold: of U, in units of the reward; None for the running median.
+        window: proposals that the running median is of.
+        least: measured rewards before anything is trusted.
+
+    Raises:
+        InputError: an argument out of range.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        rng: np.random.Generator,
+        hidden: int = 200,
+        lr: float = 1e-3,
+        steps: int = 20,
+        batch: int = 64,
+        residuals: Literal["first", "current"] = "first",
+        threshold: float | None = None,
+        window: int = 100,
+        least: int = 20,
+    ) -> None:
+        for name, value in (
+            ("hidden", hidden),
+            ("steps", steps),
+            ("batch", batch),
+            ("window", window),
+            ("least", least),
+        ):
+            if value < 1:
+                raise InputError(f"{name}={value} must be at least 1")
+        if not lr > 0 or not np.isfinite(lr):
+            raise InputError(f"lr={lr} must be a finite number above 0")
+        if residuals not in ("first", "current"):
+            raise InputError(f"residuals={residuals!r} is unknown; valid: current, first")
+        if threshold is not None and not threshold >= 0:
+            raise InputError(f"threshold={threshold} must be at least 0, or None for the median")
+        self.space, self.rng = space, rng
+        self.steps, self.batch, self.residuals = steps, batch, residuals
+        self.threshold, self.least, self.hidden = threshold, least, hidden
+        self._offsets = np.concatenate([[0], np.cumsum(space.num_options)[:-1]]).astype(np.int64)
+        self._inputs = sum(space.num_options)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(rng.integers(2**63)))
+            self._value = _perceptron(self._inputs, hidden)
+            self._uncertainty = _perceptron(self._inputs, hidden)
+        both = [*self._value.parameters(), *self._uncertainty.parameters()]
+        self._adam = torch.optim.Adam(both, lr=lr, fused=True)
+        self._archs = np.zeros((0, space.num_choices), dtype=np.int64)
+        self._rewards = np.zeros(0)
+        # How far V was off when each reward came in.
+        self._residuals = np.zeros(0)
+        self._recent: deque[float] = deque(maxlen=window)
+
+    def __len__(self) -> int:
+        """Return how many measured rewards it has learned from."""
+        return len(self._rewards)
+
+    def predict(self, archs: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return V and U ``[n]`` of rows ``[n, d]``, both in units of the reward."""
+        mean, std = self._scale()
+        with torch.no_grad():
+            hot = self._one_hot(archs)
+            value = self._value(hot)[:, 0].double().numpy()
+            uncertainty = functional.softplus(self._uncertainty(hot))[:, 0].double().numpy()
+        return value * std + mean, uncertainty * std
+
+    def trusts(self, uncertainty: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return for which of the proposals ``[n]``, given their U, the value is trusted.
+
+        They go into the running median first.
+        """
+        self._recent.extend(uncertainty.tolist())
+        if len(self) < self.least or not len(uncertainty):
+            return np.zeros(len(uncertainty), dtype=np.bool_)
+        threshold = self.threshold
+        if threshold is None:
+            threshold = float(np.median(self._recent))
+        trusted: NDArray[np.bool_] = uncertainty <= threshold
+        return trusted
+
+    def learn(self, archs: NDArray[np.int64], rewards: NDArray[np.float64]) -> dict[str, float]:
+        """Take measured rewards ``[n]`` of rows ``[n, d]``, and learn from all so far.
+
+        Returns:
+            ``value_loss`` and ``uncertainty_loss`` of the last step, in units of the reward;
+            nothing where there is nothing to learn from.
+        """
+        if len(archs):
+            value, _ = self.predict(archs)
+            self._residuals = np.concatenate([self._residuals, np.abs(value - rewards)])
+            self._archs = np.concatenate([self._archs, archs])
+            self._rewards = np.concatenate([self._rewards, rewards])
+        if not len(self):
+            return {}
+        mean, std = self._scale()
+        target = torch.as_tensor((self._rewards - mean) / std, dtype=torch.float32)
+        first = torch.as_tensor(self._residuals / std, dtype=torch.float32)
+        hot = self._one_hot(self._archs)
+        for _ in range(self.steps):
+            rows = torch.as_tensor(self.rng.integers(len(self), size=min(self.batch, len(self))))
+            off = (self._value(hot[rows])[:, 0] - target[rows]).abs()
+            wanted = first[rows] if self.residuals == "first" else off.detach()
+            guess = functional.softplus(self._uncertainty(hot[rows]))[:, 0]
+            value_loss, uncertainty_loss = off.mean(), (guess - wanted).abs().mean()
+            self._adam.zero_grad()
+            (value_loss + uncertainty_loss).backward()
+            self._adam.step()
+        return {
+            "value_loss": float(value_loss.detach()) * std,
+            "uncertainty_loss": float(uncertainty_loss.detach()) * std,
+        }
+
+    def _scale(self) -> tuple[float, float]:
+        """Return mean and standard deviation of the measured rewards."""
+        if not len(self):
+            return 0.0, 1.0
+        return float(self._rewards.mean()), float(self._rewards.std()) or 1.0
+
+    def _one_hot(self, archs: NDArray[np.int64]) -> torch.Tensor:
+        hot = np.zeros((len(archs), self._inputs), dtype=np.float32)
+        np.put_along_axis(hot, archs + self._offsets, 1.0, axis=1)
+        return torch.as_tensor(hot)
+
+    def inherit(self, other: "Critic") -> int:
+        """Begin with what a critic of another search knows; return how many tokens it shares.
+
+        A token is an option of a choice, by both names. The weights of the input that a shared
+        token feeds are copied, as are all layers behind; other tokens keep their initial weights.
+        Rewards that the other critic measured are not taken: they may be of another task. Its
+        values are standardised, so that a task with other rewards has use for them; they are
+        trusted as soon as ``least`` rewards of this search are known.
+
+        Raises:
+            InputError: this critic has learned already, the other one has other layers, or no
+                token is shared.
+        """
+        if len(self):
+            raise InputError(
+                f"this critic has learned from {len(self)} rewards; inherit before the search"
+            )
+        own, theirs = _tokens(self.space), _tokens(other.space)
+        places = [(own[token], theirs[token]) for token in own if token in theirs]
+        if not places:
+            raise InputError(
+                f"spaces {self.space.name!r} and {other.space.name!r} share no option of a choice "
+                "of the same name; nothing can be inherited"
+            )
+        if self.hidden != other.hidden:
+            raise InputError(
+                f"hidden={self.hidden} here and {other.hidden} in the critic to inherit from; make "
+                "this one with the same"
+            )
+        here, there = (list(column) for column in zip(*places, strict=True))
+        with torch.no_grad():
+            for mine, its in ((self._value, other._value), (self._uncertainty, other._uncertainty)):
+                kept = mine.state_dict()[FIRST].clone()
+                kept[:, here] = its.state_dict()[FIRST][:, there]
+                mine.load_state_dict({**its.state_dict(), FIRST: kept})
+        return len(places)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the whole state: generator, both networks, Adam, all rewards, recent U."""
+        return {
+            "rng": self.rng.bit_generator.state,
+            "value": pack_module(self._value),
+            "uncertainty": pack_module(self._uncertainty),
+            "adam": pack_adam(self._adam),
+            "archs": self._archs.copy(),
+            "rewards": self._rewards.copy(),
+            "residuals": self._residuals.copy(),
+            "recent": list(self._recent),
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Take a state back; ``rng`` is set to the saved state.
+
+        Raises:
+            InputError: the state of something else, or of a critic of another space or settings.
+        """
+        candidates.require(state, FIELDS, "Critic")
+        archs = self.space.check(state["archs"])
+        rewards, residuals = (
+            np.array(state[name], dtype=np.float64) for name in ("rewards", "residuals")
+        )
+        if not len(archs) == len(rewards) == len(residuals):
+            raise InputError(
+                f"state has {len(archs)} rows, {len(rewards)} rewards and {len(residuals)} "
+                "residuals; expected as many of each"
+            )
+        load_module(self._value, state["value"], "Critic")
+        load_module(self._uncertainty, state["uncertainty"], "Critic")
+        load_adam(self._adam, state["adam"], "Critic")
+        candidates.restore_rng(self.rng, state["rng"])
+        self._archs, self._rewards, self._residuals = archs.copy(), rewards, residuals
+        self._recent = deque(map(float, state["recent"]), maxlen=self._recent.maxlen)
+
+
+def _tokens(space: SearchSpace) -> dict[tuple[str, str], int]:
+    """Return the input of each token, by the names of its choice and its option."""
+    pairs = [(choice.name, repr(option)) for choice in space.choices for option in choice.options]
+    return {pair: place for place, pair in enumerate(pairs)}

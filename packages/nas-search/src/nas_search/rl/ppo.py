@@ -1,0 +1,404 @@
+"""Search by reinforcement learning: PPO, and FNAS with its critic and its experience buffer.
+
+Liu et al., "FNAS: Uncertainty-Aware Fast Neural Architecture Search".
+"""
+
+from typing import Any, Literal
+
+import numpy as np
+from attrs import asdict, define, evolve, field, frozen
+from numpy.typing import ArrayLike, NDArray
+
+from nas_search import candidates
+from nas_search.repair import Repair
+from nas_search.rl.critic import Critic
+from nas_search.rl.policy import Experience, Policy
+from nas_search.rl.replay import ExperienceBuffer
+from nas_search.rl.rewards import Accuracy, Reward
+from nas_spaces import FeasibleSet, InputError, SearchSpace
+from nas_spaces.protocols import State
+
+__all__ = ["PPO", "Counts"]
+
+FIELDS = ("rng", "policy", "critic", "buffer", "told", "told_rewards", "counts", "pending")
+# Roll-outs that fill one batch at most.
+TRIES = 10
+# Rows drawn in search of one that was not measured, for each row of a batch.
+SEARCHED = 20
+
+
+@frozen
+class Counts:
+    """Where the rewards of a search came from.
+
+    ``measured``: rows told. ``known``: rows of the policy that were told before. ``trusted``:
+    rows answered by the critic. ``replayed``: rows from the buffer. ``stuck``: batches for which
+    the policy drew nothing new, so that a random row was measured.
+    """
+
+    measured: int = 0
+    known: int = 0
+    trusted: int = 0
+    replayed: int = 0
+    stuck: int = 0
+
+
+@frozen(eq=False)
+class _Batch:
+    """Rows of the policy on their way to an update.
+
+    ``archs``: ``[n, d]``. ``log_probabilities``: ``[n]``. ``rewards``: ``[n]``, NaN until told.
+    ``keys``: of the networks. ``trusted``: ``[n]``, the reward is the critic's.
+    """
+
+    archs: NDArray[np.int64]
+    log_probabilities: NDArray[np.float64]
+    rewards: NDArray[np.float64]
+    keys: list[bytes]
+    trusted: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.archs)
+
+    def take(self, rows: NDArray[np.int64]) -> "_Batch":
+        return _Batch(
+            self.archs[rows],
+            self.log_probabilities[rows],
+            self.rewards[rows],
+            [self.keys[row] for row in rows],
+            self.trusted[rows],
+        )
+
+    def join(self, other: "_Batch") -> "_Batch":
+        return _Batch(
+            np.concatenate([self.archs, other.archs]),
+            np.concatenate([self.log_probabilities, other.log_probabilities]),
+            np.concatenate([self.rewards, other.rewards]),
+            self.keys + other.keys,
+            np.concatenate([self.trusted, other.trusted]),
+        )
+
+
+@define(eq=False)
+class PPO:
+    """Draws architectures from a policy that learns to draw what is rewarded, under limits.
+
+    `ask` draws a batch and returns those rows of it that have to be measured: at least one, each
+    network once. Rows measured before are answered from memory, and wait with their rewards until
+    `tell`, where the policy learns from all rows of the batch at once. All of it is saved.
+
+    With ``critic`` and ``buffer`` this is FNAS:
+
+    - A new row of which the critic is certain is answered by its value. At most half of a batch's
+      new rows are; further ones that it is certain of are set aside and others are drawn, until
+      the batch is full of rows that it is not certain of, or 10 roll-outs were made. What is then
+      missing comes from the rows set aside and is measured. ``pick`` says which: the paper says
+      nothing about it. ``"promising"`` takes the largest V + U, ``"uncertain"`` the largest U.
+    - Part of a batch is replayed from the buffer, in the place of rows that would be drawn.
+    - The critic and the buffer only learn from what was measured.
+
+    Rows outside the limits are brought inside by `Repair`; their log-probabilities, like those of
+    rows told that it did not draw, are those of the policy now. Where the policy draws nothing
+    new 20 batches long, a random feasible row is measured.
+
+    Args:
+        space: the search space, with at least one choice.
+        rng: the generator that everything is drawn from, first weights included.
+        feasible: the limits; None for the whole space.
+        reward: of what is told; accuracy by default.
+        batch: rows of an update, 10 in FNAS's experiments [ours where the paper is silent].
+        policy: how it learns; made with default settings where None.
+        critic: FNAS's critic; None measures every new row.
+        buffer: FNAS's experience buffer; None replays nothing.
+        budget: measured architectures after which the importance weights of the buffer are whole
+            (beta = 1).
+        pick: see above.
+
+    Raises:
+        InputError: an argument out of range, or parts that are of another space.
+    """
+
+    space: SearchSpace
+    rng: np.random.Generator = field(kw_only=True)
+    feasible: FeasibleSet | None = field(default=None, kw_only=True)
+    reward: Reward = field(factory=Accuracy, kw_only=True)
+    batch: int = field(default=10, kw_only=True)
+    policy: Policy = field(default=None, kw_only=True)
+    critic: Critic | None = field(default=None, kw_only=True)
+    buffer: ExperienceBuffer | None = field(default=None, kw_only=True)
+    budget: int = field(default=1000, kw_only=True)
+    pick: Literal["promising", "uncertain"] = field(default="promising", kw_only=True)
+    counts: Counts = field(factory=Counts, init=False)
+    _allowed: FeasibleSet = field(init=False, repr=False)
+    _repair: Repair = field(init=False, repr=False)
+    # Key of a network -> the row told and its reward.
+    _told: dict[bytes, float] = field(factory=dict, init=False, repr=False)
+    _pending: _Batch = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("batch", "budget"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.pick not in ("promising", "uncertain"):
+            raise InputError(f"pick={self.pick!r} is unknown; valid: promising, uncertain")
+        self._allowed = candidates.check_feasible(self.space, self.feasible)
+        self._repair = Repair(self._allowed)
+        if self.policy is None:
+            self.policy = Policy(self.space, rng=self.rng)
+        parts = {"policy": self.policy.controller, "critic": self.critic, "buffer": self.buffer}
+        for name, part in parts.items():
+            if part is not None and part.space.num_options != self.space.num_options:
+                raise InputError(
+                    f"{name} is of space {part.space.name!r}, the search of {self.space.name!r}; "
+                    "make it from the same space"
+                )
+        self._pending = self._nothing()
+
+    def ask(self) -> NDArray[np.int64]:
+        """Return rows to measure, int64 ``[n, d]``, 1 <= n <= batch; none where none is left.
+
+        Raises:
+            InputError: no feasible row was found at all.
+        """
+        replayed = 0 if self.buffer is None else self.buffer.replayed(self.batch)
+        batch, aside = self._assemble(self.batch - replayed)
+        missing = self.batch - replayed - len(batch)
+        if missing and len(aside):
+            batch = batch.join(self._to_measure(aside, missing))
+        batch = self._balance(batch)
+        if not np.isnan(batch.rewards).any():
+            new = self._find_new()
+            if not len(new):
+                return np.zeros((0, self.space.num_choices), dtype=np.int64)
+            kept = np.arange(min(len(batch), self.batch - replayed - 1))
+            batch = batch.take(kept).join(new)
+        self._pending = batch
+        first = {key: row for row, key in reversed(list(enumerate(batch.keys)))}
+        rows = sorted(row for row in first.values() if np.isnan(batch.rewards[row]))
+        return batch.archs[rows]
+
+    def _assemble(self, size: int) -> tuple[_Batch, _Batch]:
+        """Return up to ``size`` rows of the policy, and certain ones that were too many."""
+        batch = aside = self._nothing()
+        for _ in range(TRIES):
+            if len(batch) == size:
+                break
+            drawn = self._draw(size - len(batch))
+            new = np.isnan(drawn.rewards)
+            if self.critic is not None and new.any():
+                value, uncertainty = self.critic.predict(drawn.archs[new])
+                certain = np.zeros(len(drawn), dtype=np.bool_)
+                certain[new] = self.critic.trusts(uncertainty)
+                rewards = drawn.rewards.copy()
+                rewards[new] = value
+                rewards[~certain & new] = np.nan
+                answered = evolve(drawn, rewards=rewards, trusted=certain)
+                room = max(size // 2 - int(batch.trusted.sum()), 0)
+                surplus = np.flatnonzero(certain)[room:]
+                aside = aside.join(answered.take(surplus))
+                drawn = answered.take(np.setdiff1d(np.arange(len(drawn)), surplus))
+            batch = batch.join(drawn)
+        return batch, aside
+
+    def _draw(self, n: int) -> _Batch:
+        """Return ``n`` feasible rows of the policy (fewer where some cannot be repaired)."""
+        archs, log_p = self.policy.controller.sample(n, rng=self.rng)
+        outside = ~self._allowed.contains(archs)
+        if outside.any():
+            mended = self._repair(archs[outside], rng=self.rng)
+            archs = np.concatenate([archs[~outside], mended])
+            log_p = np.concatenate(
+                [log_p[~outside], self.policy.controller.log_probability(mended)]
+            )
+        return self._known(archs, log_p)
+
+    def _known(self, archs: NDArray[np.int64], log_p: NDArray[np.float64]) -> _Batch:
+        """Return rows with the rewards that were told, NaN for the others."""
+        keys = candidates.keys(self.space, archs)
+        rewards = np.array([self._told.get(key, np.nan) for key in keys], dtype=np.float64)
+        return _Batch(archs, log_p, rewards, keys, np.zeros(len(archs), dtype=np.bool_))
+
+    def _to_measure(self, certain: _Batch, n: int) -> _Batch:
+        """Return the ``n`` rows that are most worth measuring, each network once."""
+        assert self.critic is not None
+        _, once = np.unique(certain.archs, axis=0, return_index=True)
+        rows = certain.take(np.sort(once))
+        value, uncertainty = self.critic.predict(rows.archs)
+        worth = uncertainty if self.pick == "uncertain" else value + uncertainty
+        best = rows.take(np.argsort(-worth, kind="stable")[:n])
+        return evolve(
+            best, rewards=np.full(len(best), np.nan), trusted=np.zeros(len(best), dtype=np.bool_)
+        )
+
+    def _balance(self, batch: _Batch) -> _Batch:
+        """Return a batch of whose new rows at most half are the critic's."""
+        trusted = np.flatnonzero(batch.trusted)
+        excess = len(trusted) - int(np.isnan(batch.rewards).sum())
+        if excess <= 0:
+            return batch
+        others = batch.take(np.flatnonzero(~batch.trusted))
+        certain = batch.take(trusted)
+        measured = self._to_measure(certain, (excess + 1) // 2)
+        chosen = set(measured.keys)
+        left = np.array([i for i, key in enumerate(certain.keys) if key not in chosen], dtype=int)
+        return others.join(measured).join(certain.take(left))
+
+    def _find_new(self) -> _Batch:
+        """Return one row that was not measured: the policy's, a random one, or none."""
+        drawn = self._draw(SEARCHED * self.batch)
+        new = np.flatnonzero(np.isnan(drawn.rewards))
+        if len(new):
+            return drawn.take(new[:1])
+        self.counts = evolve(self.counts, stuck=self.counts.stuck + 1)
+        archs = candidates.fresh(self._allowed, 1, set(self._told), rng=self.rng)
+        return self._known(archs, self.policy.controller.log_probability(archs))
+
+    def _nothing(self) -> _Batch:
+        none = np.zeros(0)
+        archs = np.zeros((0, self.space.num_choices), dtype=np.int64)
+        return _Batch(archs, none, none, [], none.astype(np.bool_))
+
+    def tell(self, archs: ArrayLike, values: ArrayLike) -> None:
+        """Take values ``[n, m]`` of rows ``[n, d]``, its own or foreign ones; lower is better.
+
+        The critic learns from them, then the policy from them and all rows that waited. A network
+        told before keeps its first reward. Rows that it proposed and that are not told are
+        forgotten.
+
+        Raises:
+            InputError: rows that do not belong to the space, values of another shape or not
+                finite, a reward that is not finite.
+        """
+        rows, told = candidates.check_told(self.space, archs, values)
+        rewards = np.asarray(self.reward(rows, told), dtype=np.float64)
+        if rewards.shape != (len(rows),) or not np.isfinite(rewards).all():
+            raise InputError(
+                f"reward returned {rewards} for {len(rows)} architectures; expected one finite "
+                "number for each"
+            )
+        keys = candidates.keys(self.space, rows)
+        new = [
+            index
+            for index, key in enumerate(keys)
+            if key not in self._told and keys.index(key) == index
+        ]
+        for index in new:
+            self._told[keys[index]] = float(rewards[index])
+        if self.critic is not None and new:
+            self.critic.learn(rows[new], rewards[new])
+        waiting = self._pending
+        self._pending = self._nothing()
+        answered = [self._told.get(key, np.nan) for key in waiting.keys]
+        known = np.isfinite(answered)
+        trusted = waiting.trusted & ~known
+        waiting = evolve(
+            waiting, rewards=np.where(known, answered, waiting.rewards), trusted=trusted
+        )
+        own = set(waiting.keys)
+        foreign = np.array([i for i, key in enumerate(keys) if key not in own], dtype=int)
+        live = foreign[self.space.mask[np.arange(rows.shape[1]), rows[foreign]].all(axis=1)]
+        batch = waiting.take(np.flatnonzero(np.isfinite(waiting.rewards)))
+        batch = batch.join(
+            self._known(rows[live], self.policy.controller.log_probability(rows[live]))
+        )
+        told_now = {keys[index] for index in new}
+        measured = np.array([key in told_now for key in batch.keys], dtype=np.bool_)
+        self.counts = evolve(
+            self.counts,
+            measured=self.counts.measured + len(new),
+            known=self.counts.known + int((~measured & ~batch.trusted).sum()),
+            trusted=self.counts.trusted + int(batch.trusted.sum()),
+        )
+        if len(batch):
+            self._learn(batch, measured)
+
+    def _learn(self, batch: _Batch, measured: NDArray[np.bool_]) -> None:
+        """Update the policy by a batch and what is replayed with it; keep what was measured."""
+        learned = Experience(
+            batch.archs, batch.log_probabilities, batch.rewards, np.ones(len(batch))
+        )
+        if self.buffer is not None:
+            beta = min(self.counts.measured / self.budget, 1.0)
+            replayed = self.buffer.replayed(self.batch)
+            again, weights = self.buffer.draw(replayed, beta, rng=self.rng)
+            learned = Experience(
+                np.concatenate([learned.archs, self.buffer.archs[again]]),
+                np.concatenate([learned.log_probabilities, self.buffer.log_probabilities[again]]),
+                np.concatenate([learned.rewards, self.buffer.rewards[again]]),
+                np.concatenate([learned.weights, weights]),
+            )
+            self.counts = evolve(self.counts, replayed=self.counts.replayed + len(again))
+        self.policy.update(learned)
+        if self.buffer is not None:
+            for row in np.flatnonzero(measured):
+                self.buffer.add(
+                    batch.archs[row], float(batch.log_probabilities[row]), float(batch.rewards[row])
+                )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the whole state.
+
+        ``rng``: the generator's. ``policy``, ``critic``, ``buffer``: their states; None where
+        there is none. ``told``, ``told_rewards``: canonical rows ``[t, d]`` and ``[t]``.
+        ``counts``. ``pending``: rows that wait for `tell`, with their log-probabilities, rewards
+        (0 where it is to be measured, see ``open``) and whether the critic gave them.
+        """
+        keys = sorted(self._told)
+        archs = np.frombuffer(b"".join(keys), dtype=np.int64)
+        missing = np.isnan(self._pending.rewards)
+        return {
+            "rng": self.rng.bit_generator.state,
+            "policy": self.policy.state_dict(),
+            "critic": None if self.critic is None else self.critic.state_dict(),
+            "buffer": None if self.buffer is None else self.buffer.state_dict(),
+            "told": archs.reshape(len(keys), self.space.num_choices).copy(),
+            "told_rewards": np.array([self._told[key] for key in keys], dtype=np.float64),
+            "counts": asdict(self.counts),
+            "pending": {
+                "archs": self._pending.archs.copy(),
+                "log_probabilities": self._pending.log_probabilities.copy(),
+                "rewards": np.where(missing, 0.0, self._pending.rewards),
+                "open": missing,
+                "trusted": self._pending.trusted.copy(),
+            },
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Take a state back; ``rng`` is set to the saved state.
+
+        Raises:
+            InputError: the state of something else, or of a search with other parts.
+        """
+        candidates.require(state, FIELDS, "PPO")
+        for name, part in (("critic", self.critic), ("buffer", self.buffer)):
+            if (state[name] is None) != (part is None):
+                saved, here = ("without", "has") if state[name] is None else ("with", "has no")
+                raise InputError(
+                    f"{name}: the state was saved {saved} one, this searcher {here} one; make it "
+                    "with the same parts as before"
+                )
+        told = self.space.check(state["told"])
+        rewards = np.array(state["told_rewards"], dtype=np.float64)
+        if rewards.shape != (len(told),):
+            raise InputError(f"state has {len(told)} rows told and rewards of {rewards.shape}")
+        pending = state["pending"]
+        archs = self.space.check(pending["archs"])
+        self.policy.load_state_dict(state["policy"])
+        if self.critic is not None:
+            self.critic.load_state_dict(state["critic"])
+        if self.buffer is not None:
+            self.buffer.load_state_dict(state["buffer"])
+        candidates.restore_rng(self.rng, state["rng"])
+        self._told = {
+            row.tobytes(): float(reward) for row, reward in zip(told, rewards, strict=True)
+        }
+        self.counts = Counts(**state["counts"])
+        waiting = np.array(pending["rewards"], dtype=np.float64)
+        waiting[np.asarray(pending["open"], dtype=np.bool_)] = np.nan
+        self._pending = _Batch(
+            archs.copy(),
+            np.array(pending["log_probabilities"], dtype=np.float64),
+            waiting,
+            candidates.keys(self.space, archs),
+            np.array(pending["trusted"], dtype=np.bool_),
+        )

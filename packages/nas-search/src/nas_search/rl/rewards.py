@@ -1,0 +1,93 @@
+"""Rewards of reinforcement learning, from the values that a searcher is told."""
+
+from typing import Protocol
+
+import numpy as np
+from attrs import frozen
+from numpy.typing import NDArray
+
+from nas_spaces import InputError, Metric
+
+__all__ = ["Accuracy", "Reward", "WeightedProduct"]
+
+
+class Reward(Protocol):
+    """What is maximised."""
+
+    def __call__(
+        self, archs: NDArray[np.int64], values: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return rewards ``[n]`` of rows ``[n, d]`` whose values ``[n, m]`` were told."""
+
+
+@frozen
+class Accuracy:
+    """One minus the error, the first value told, in [0, 1].
+
+    >>> Accuracy()(np.zeros((1, 3), dtype=np.int64), np.array([[0.25, 7.0]])).tolist()
+    [0.75]
+    """
+
+    def __call__(
+        self, archs: NDArray[np.int64], values: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return rewards ``[n]``."""
+        rewards: NDArray[np.float64] = 1 - values[:, 0]
+        return rewards
+
+
+@frozen
+class WeightedProduct:
+    """Accuracy times (cost / target)^exponent: MnasNet, Tan et al., CVPR 2019, equation 2.
+
+    FNAS prints the same without an exponent's value; we use MnasNet's for a soft constraint.
+
+    Args:
+        cost: any metric of rows: a `nas_spaces.Table`, measured latency, ...
+        target: cost at which the reward is the accuracy, in the metric's unit, above 0.
+        exponent: at most 0, so that a larger cost is never worth more; -0.07 is MnasNet's soft
+            constraint, under which twice the cost must bring 5 % more accuracy.
+        hard: costs below the target are worth no more than the target (MnasNet's hard constraint
+            has exponent -1 and this).
+
+    Raises:
+        InputError: a target or exponent out of range; a cost that is not above 0.
+
+    >>> from nas_spaces import Table, published
+    >>> space = published.load("nas-bench-macro")
+    >>> depth = Table.from_primitives(space, "depth", "layers", lambda p: p.name == "depthwise")
+    >>> reward = WeightedProduct(depth, target=4)
+    >>> archs = np.array([[2] * 4 + [0] * 4, [2] * 8])
+    >>> reward(archs, np.array([[0.25], [0.25]])).round(4).tolist()
+    [0.75, 0.7145]
+    """
+
+    cost: Metric
+    target: float
+    exponent: float = -0.07
+    hard: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if not self.target > 0 or not np.isfinite(self.target):
+            raise InputError(f"target={self.target} must be a finite number above 0")
+        if not self.exponent <= 0 or not np.isfinite(self.exponent):
+            raise InputError(
+                f"exponent={self.exponent} must be a finite number, at most 0: above it the reward "
+                "would grow with the cost"
+            )
+
+    def __call__(
+        self, archs: NDArray[np.int64], values: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return rewards ``[n]``."""
+        ratio = np.asarray(self.cost(archs), dtype=np.float64) / self.target
+        if self.hard:
+            ratio = np.maximum(ratio, 1.0)
+        if not (ratio > 0).all():
+            row = archs[int(np.argmin(ratio))].tolist()
+            raise InputError(
+                f"{self.cost.name} of architecture {row} is not above 0; the reward "
+                "(cost / target)^exponent needs a positive cost"
+            )
+        rewards: NDArray[np.float64] = (1 - values[:, 0]) * ratio**self.exponent
+        return rewards

@@ -1,0 +1,5 @@
+"""One thread: more only slow such small networks."""
+
+import torch
+
+torch.set_num_threads(1)

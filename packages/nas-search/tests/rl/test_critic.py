@@ -1,0 +1,169 @@
+import numpy as np
+import pytest
+from attrs import evolve
+
+from nas_search.rl import Critic
+from nas_spaces import Choice, InputError, published
+
+
+@pytest.fixture
+def space():
+    return published.load("nas-bench-macro")
+
+
+def reward(archs):
+    """0.5 to 0.75, the sum of what the options are worth."""
+    return 0.5 + np.asarray(archs).sum(axis=1) / 64
+
+
+def taught(space, *, rounds=30, seed=0, **settings):
+    critic = Critic(space, rng=np.random.default_rng(seed), **{"hidden": 64, **settings})
+    rng = np.random.default_rng(seed + 1)
+    for _ in range(rounds):
+        archs = space.sample(10, rng=rng)
+        critic.learn(archs, reward(archs))
+    return critic
+
+
+def test_it_learns_rewards_and_how_far_it_is_off(space):
+    critic = taught(space)
+    archs = space.sample(500, rng=np.random.default_rng(9))
+    value, uncertainty = critic.predict(archs)
+    off = np.abs(value - reward(archs))
+    assert off.mean() < 0.2 * np.abs(reward(archs) - reward(archs).mean()).mean()
+    assert (uncertainty >= 0).all()
+    # First residuals include those of the beginning, when nothing was known.
+    assert 0.5 * off.mean() < uncertainty.mean() < 0.05
+
+
+def test_it_is_less_certain_where_rewards_are_noisy(space):
+    rng = np.random.default_rng(0)
+    critic = Critic(space, rng=rng, hidden=64)
+    for _ in range(60):
+        archs = space.sample(10, rng=rng)
+        noise = 0.1 * rng.standard_normal(10) * (archs[:, 0] == 2)
+        critic.learn(archs, reward(archs) + noise)
+    archs = space.sample(500, rng=rng)
+    _, uncertainty = critic.predict(archs)
+    noisy = archs[:, 0] == 2
+    assert uncertainty[noisy].mean() > 2 * uncertainty[~noisy].mean()
+
+
+def test_uncertainty_does_not_pull_at_the_value(space):
+    def values(residuals):
+        critic = taught(space, rounds=5, residuals=residuals)
+        return critic.predict(space.sample(50, rng=np.random.default_rng(3)))
+
+    (first, one), (current, other) = values("first"), values("current")
+    # The target of U differs; V, whose gradient stops there, learns the same.
+    np.testing.assert_array_equal(first, current)
+    assert (one != other).any()
+
+
+def test_the_scale_of_rewards_does_not_matter(space):
+    archs = space.sample(60, rng=np.random.default_rng(0))
+    found = []
+    for scale, shift in ((1.0, 0.0), (1e-3, 5.0)):
+        critic = Critic(space, rng=np.random.default_rng(1))
+        critic.learn(archs, scale * reward(archs) + shift)
+        critic.learn(archs[:0], np.zeros(0))
+        value, uncertainty = critic.predict(archs)
+        found.append(((value - shift) / scale, uncertainty / scale))
+    # First residuals are of different predictions, zero before anything is known.
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-3)
+
+
+def test_half_of_the_proposals_are_trusted_by_the_running_median(space):
+    critic = taught(space)
+    uncertainty = np.random.default_rng(0).random(1000)
+    trusted = np.concatenate([critic.trusts(part) for part in uncertainty.reshape(-1, 10)])
+    assert 0.45 < trusted.mean() < 0.6
+    assert uncertainty[trusted].mean() < 0.35 < uncertainty[~trusted].mean()
+
+
+def test_nothing_is_trusted_before_enough_is_measured(space):
+    critic = taught(space, rounds=1)
+    assert not critic.trusts(np.zeros(5)).any()
+    archs = space.sample(10, rng=np.random.default_rng(7))
+    critic.learn(archs, reward(archs))
+    assert critic.trusts(np.zeros(5)).all()
+    assert len(critic) == 20
+
+
+def test_a_fixed_threshold(space):
+    critic = taught(space, threshold=0.01)
+    assert critic.trusts(np.array([0.005, 0.01, 0.02])).tolist() == [True, True, False]
+
+
+def test_another_search_inherits_what_it_knows(space):
+    critic = taught(space, rounds=60)
+    archs = space.sample(300, rng=np.random.default_rng(9))
+    other = Critic(space, rng=np.random.default_rng(5), hidden=64)
+    assert other.inherit(critic) == 24
+    assert len(other) == 0
+    # Another task: the same order of architectures, other rewards.
+    few = space.sample(20, rng=np.random.default_rng(11))
+    other.learn(few, 2 * reward(few) - 0.9)
+    fresh = Critic(space, rng=np.random.default_rng(5), hidden=64)
+    fresh.learn(few, 2 * reward(few) - 0.9)
+    off = [np.abs(c.predict(archs)[0] - (2 * reward(archs) - 0.9)).mean() for c in (other, fresh)]
+    assert off[0] < 0.5 * off[1]
+
+
+def test_only_tokens_of_the_same_names_are_inherited(space):
+    critic = taught(space, rounds=2)
+    first = space.choices[0]
+    blocks = tuple(
+        evolve(block, reads=tuple("begin" if name == first.name else name for name in block.reads))
+        for block in space.blocks
+    )
+    choices = (Choice("begin", first.options), *space.choices[1:])
+    renamed = evolve(space, choices=choices, blocks=blocks)
+    other = Critic(renamed, rng=np.random.default_rng(5), hidden=64)
+    before = other.state_dict()["value"]["0.weight"]
+    assert other.inherit(critic) == 21
+    after = other.state_dict()["value"]["0.weight"]
+    np.testing.assert_array_equal(after[:, :3], before[:, :3])
+    np.testing.assert_array_equal(after[:, 3:], critic.state_dict()["value"]["0.weight"][:, 3:])
+    foreign = Critic(published.load("nas-bench-201"), rng=np.random.default_rng(0), hidden=64)
+    with pytest.raises(InputError, match="share no option"):
+        foreign.inherit(critic)
+    with pytest.raises(InputError, match="hidden=100 here and 64"):
+        Critic(space, rng=np.random.default_rng(0), hidden=100).inherit(critic)
+    with pytest.raises(InputError, match="has learned from 20 rewards"):
+        critic.inherit(other)
+
+
+def test_state_goes_on_with_the_same_bits(space):
+    critic, other = taught(space, rounds=4), Critic(space, rng=np.random.default_rng(8), hidden=64)
+    other.load_state_dict(critic.state_dict())
+    archs = space.sample(10, rng=np.random.default_rng(3))
+    for one in (critic, other):
+        one.trusts(np.ones(7))
+        one.learn(archs, reward(archs))
+    np.testing.assert_array_equal(critic.predict(archs), other.predict(archs))
+    uncertainty = np.linspace(0, 2, 9)
+    np.testing.assert_array_equal(critic.trusts(uncertainty), other.trusts(uncertainty))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"hidden": 0}, "hidden=0"),
+        ({"lr": -1.0}, "lr=-1.0"),
+        ({"residuals": "last"}, "residuals='last'"),
+        ({"threshold": -0.5}, "threshold=-0.5"),
+        ({"least": 0}, "least=0"),
+    ],
+)
+def test_bad_settings_are_refused(space, settings, message):
+    with pytest.raises(InputError, match=message):
+        Critic(space, rng=np.random.default_rng(0), **settings)
+
+
+def test_states_of_something_else_are_refused(space):
+    critic = taught(space, rounds=1)
+    with pytest.raises(InputError, match="no state of Critic: it has no rng"):
+        critic.load_state_dict({})
+    with pytest.raises(InputError, match="9 rewards"):
+        critic.load_state_dict({**critic.state_dict(), "rewards": np.zeros(9)})

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+
+from nas_search import NSGA2, search
+from nas_search.rl import Dominance, LearnedMutation, Policy
+from nas_spaces import FeasibleSet, InputError
+from nas_spaces.testing import check_searcher
+
+
+def make(space, rng, **settings):
+    policy = Policy(space, rng=rng, hidden=16, lr=1e-2)
+    return NSGA2(space, rng=rng, population=16, mutator=LearnedMutation(policy, **settings))
+
+
+def test_nsga2_with_it_does_what_the_protocol_promises(macro):
+    check_searcher(lambda rng: make(macro, rng), macro, FeasibleSet(macro), objectives=2)
+
+
+def test_every_mutant_has_its_genes_drawn_from_the_policy(macro):
+    policy = Policy(macro, rng=np.random.default_rng(0))
+    policy.controller.heads.data.zero_()
+    policy.controller.biases.data[:, 1] = 100.0
+    parents = np.zeros((400, 8), dtype=np.int64)
+    mutants = LearnedMutation(policy)(parents, rng=np.random.default_rng(0))
+    changed = (mutants != parents).sum(axis=1)
+    assert set(np.unique(mutants)) == {0, 1}
+    assert changed.min() == 1
+    # 1/8 a gene, and one more where that leaves none: 1 + (7/8)^8 of 8 genes.
+    assert changed.mean() == pytest.approx(1 + (7 / 8) ** 8, abs=0.2)
+
+
+def test_it_learns_what_is_on_the_front(macro, additive_error):
+    error = additive_error(macro, 0)
+    searcher = make(macro, np.random.default_rng(0))
+    policy = searcher.mutator.policy
+    best = np.array([[int(np.argmin(row)) for row in error.additive()[1]]])
+    before = policy.controller.log_probability(best)[0]
+    search(searcher, [error], space=macro, budget=300)
+    assert policy.controller.log_probability(best)[0] > before + 1
+
+
+def test_dominance_counts_fronts():
+    values = np.array([[0.0, 3.0], [1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])
+    archs = np.zeros((4, 1), dtype=np.int64)
+    assert Dominance()(archs, values).tolist() == [1.0, 1.0, 0.5, 0.0]
+    assert Dominance()(archs[:1], values[:1]).tolist() == [1.0]
+
+
+def test_a_probability_out_of_range_is_refused(macro):
+    policy = Policy(macro, rng=np.random.default_rng(0))
+    with pytest.raises(InputError, match=r"probability=1\.5"):
+        LearnedMutation(policy, probability=1.5)

@@ -1,0 +1,162 @@
+import json
+
+import numpy as np
+import pytest
+
+from nas_search import search
+from nas_search.rl import PPO, Critic, ExperienceBuffer, Policy
+from nas_spaces import FeasibleSet, InputError, Limit, published
+from nas_spaces.testing import check_searcher
+
+
+def fnas(space, *, rng, **settings):
+    critic = Critic(space, rng=rng, steps=3, hidden=32, least=5)
+    return PPO(
+        space,
+        rng=rng,
+        policy=Policy(space, rng=rng, hidden=16, lr=1e-2),
+        critic=critic,
+        buffer=ExperienceBuffer(space),
+        **settings,
+    )
+
+
+def plain(space, *, rng, **settings):
+    return PPO(space, rng=rng, policy=Policy(space, rng=rng, hidden=16, lr=1e-2), **settings)
+
+
+@pytest.mark.parametrize("kind", [plain, fnas])
+@pytest.mark.parametrize("upper", [None, 40e6])
+def test_it_does_what_the_protocol_promises(macro, macs, kind, upper):
+    limits = [] if upper is None else [Limit(macs(macro), upper=upper)]
+    feasible = FeasibleSet(macro, limits)
+    check_searcher(lambda rng: kind(macro, rng=rng, feasible=feasible), macro, feasible)
+
+
+@pytest.mark.parametrize("kind", [plain, fnas])
+def test_it_finds_what_is_rewarded(macro, additive_error, kind):
+    error = additive_error(macro, 0)
+    best = error(FeasibleSet(macro).sample(20_000, rng=np.random.default_rng(0))).min()
+    found = search(
+        kind(macro, rng=np.random.default_rng(0), budget=200), [error], space=macro, budget=200
+    )
+    assert found.history.column("error").min() < best + 0.05
+
+
+def test_a_search_that_was_killed_ends_with_the_same_bits(macro, additive_error):
+    error, states = additive_error(macro, 0), []
+    whole = search(
+        fnas(macro, rng=np.random.default_rng(0)),
+        [error],
+        space=macro,
+        budget=60,
+        checkpoint=lambda state: states.append(json.dumps(state)),
+    )
+    resumed = search(
+        fnas(macro, rng=np.random.default_rng(7)),
+        [error],
+        space=macro,
+        budget=60,
+        resume=json.loads(states[len(states) // 2]),
+    )
+    assert resumed.history.to_csv() == whole.history.to_csv()
+
+
+def test_what_waits_is_saved(macro, additive_error):
+    error = additive_error(macro, 0)
+    one, other = (fnas(macro, rng=np.random.default_rng(seed)) for seed in (0, 1))
+    for _ in range(6):
+        archs = one.ask()
+        one.tell(archs, error(archs)[:, None])
+    archs = one.ask()
+    other.load_state_dict(one.state_dict())
+    for searcher in (one, other):
+        searcher.tell(archs, error(archs)[:, None])
+    assert one.counts == other.counts
+    assert one.counts.trusted > 0
+    np.testing.assert_array_equal(one.ask(), other.ask())
+
+
+def test_half_of_the_new_rows_of_a_batch_are_measured(macro, additive_error):
+    error = additive_error(macro, 0)
+    searcher = fnas(macro, rng=np.random.default_rng(0), batch=10)
+    for _ in range(25):
+        archs = searcher.ask()
+        before = searcher.counts
+        searcher.tell(archs, error(archs)[:, None])
+        after = searcher.counts
+        measured, trusted = after.measured - before.measured, after.trusted - before.trusted
+        assert measured == len(archs) >= 1
+        assert trusted <= measured
+        assert after.replayed - before.replayed <= 5
+    assert searcher.counts.trusted > 0
+    assert searcher.counts.replayed > 0
+
+
+def test_a_certain_critic_still_measures_half(macro, additive_error):
+    error = additive_error(macro, 0)
+    searcher = fnas(macro, rng=np.random.default_rng(0))
+    searcher.critic.threshold = 1e9
+    for _ in range(5):
+        archs = searcher.ask()
+        searcher.tell(archs, error(archs)[:, None])
+    archs = searcher.ask()
+    assert len(archs) >= 2
+    # The most promising of what was set aside: better than what the critic answers.
+    waiting = searcher.state_dict()["pending"]
+    values = searcher.critic.predict(archs)[0]
+    assert values.mean() > waiting["rewards"][waiting["trusted"]].mean()
+
+
+def test_a_policy_that_draws_the_same_row_only_goes_on_at_random(macro, additive_error):
+    error = additive_error(macro, 0)
+    searcher = plain(macro, rng=np.random.default_rng(0))
+    for parameter in searcher.policy.controller.parameters():
+        parameter.data.zero_()
+    searcher.policy.controller.biases.data[:, 1] = 100.0
+    rows = []
+    for _ in range(4):
+        archs = searcher.ask()
+        rows += archs.tolist()
+        searcher.tell(archs, error(archs)[:, None])
+        searcher.policy.controller.biases.data[:, 1] = 100.0
+    assert rows[0] == [1] * 8
+    assert len({tuple(row) for row in rows}) == len(rows) == 4
+    assert searcher.counts.stuck == 3
+
+
+def test_a_space_is_searched_to_its_end(additive_error):
+    space = published.load("nas-bench-201-reduce-3")
+    error = additive_error(space, 0)
+    found = search(plain(space, rng=np.random.default_rng(0)), [error], space=space, budget=999)
+    everything = FeasibleSet(space).sample(20_000, rng=np.random.default_rng(0))
+    assert found.stopped == "exhausted"
+    assert len(found.history) == len(np.unique(space.canonical(everything), axis=0))
+
+
+def test_it_learns_from_rows_that_it_did_not_propose(macro):
+    searcher = plain(macro, rng=np.random.default_rng(0))
+    target = np.full((1, 8), 2)
+    before = searcher.policy.controller.log_probability(target)[0]
+    archs = macro.sample(10, rng=np.random.default_rng(1))
+    searcher.tell(
+        np.concatenate([archs, target]), np.concatenate([np.ones((10, 1)), np.zeros((1, 1))])
+    )
+    assert searcher.policy.controller.log_probability(target)[0] > before
+    assert searcher.counts.measured == 11
+
+
+def test_bad_input_is_refused(macro):
+    rng = np.random.default_rng(0)
+    with pytest.raises(InputError, match="batch=0"):
+        PPO(macro, rng=rng, batch=0)
+    with pytest.raises(InputError, match="pick='best'"):
+        PPO(macro, rng=rng, pick="best")
+    other = published.load("nas-bench-201")
+    with pytest.raises(InputError, match="critic is of space 'nas-bench-201'"):
+        PPO(macro, rng=rng, critic=Critic(other, rng=rng))
+    searcher = PPO(macro, rng=rng, reward=lambda archs, values: np.full(len(archs), np.nan))
+    with pytest.raises(InputError, match=r"reward returned \[nan\] for 1 architectures"):
+        searcher.tell(np.zeros((1, 8), dtype=np.int64), [[0.5]])
+    with pytest.raises(InputError, match="critic: the state was saved with one"):
+        plain(macro, rng=rng).load_state_dict(fnas(macro, rng=rng).state_dict())

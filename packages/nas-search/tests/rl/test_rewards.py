@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from nas_search.rl import Accuracy, WeightedProduct
+from nas_spaces import InputError
+
+
+class Latency:
+    name, unit = "latency_ms", "ms"
+
+    def __call__(self, archs):
+        return np.asarray(archs)[:, 0].astype(float)
+
+
+def told(accuracy, latency):
+    return np.array([[latency]]), np.array([[1 - accuracy]])
+
+
+# Arithmetic of MnasNet's equation 2.
+@pytest.mark.parametrize(
+    ("latency", "reward"),
+    [(80, 0.75), (160, 0.714478498532953), (40, 0.7872875127173005)],
+)
+def test_weighted_product(latency, reward):
+    found = WeightedProduct(Latency(), target=80)(*told(0.75, latency))
+    assert found.tolist() == [pytest.approx(reward, rel=1e-12)]
+
+
+def test_hard_constraint_gives_nothing_for_less():
+    hard = WeightedProduct(Latency(), target=80, exponent=-1.0, hard=True)
+    assert hard(*told(0.75, 40)).tolist() == [0.75]
+    assert hard(*told(0.75, 160)).tolist() == [0.375]
+
+
+def test_accuracy_is_one_minus_the_first_value():
+    archs, values = told(0.75, 1)
+    assert Accuracy()(archs, np.column_stack([values, [[99.0]]])).tolist() == [0.75]
+
+
+def test_bad_settings_are_refused():
+    with pytest.raises(InputError, match="target=0"):
+        WeightedProduct(Latency(), target=0)
+    with pytest.raises(InputError, match=r"exponent=0\.07 must be a finite number, at most 0"):
+        WeightedProduct(Latency(), target=1, exponent=0.07)
+    with pytest.raises(InputError, match=r"latency_ms of architecture \[0\] is not above 0"):
+        WeightedProduct(Latency(), target=1)(*told(0.5, 0))
