@@ -115,7 +115,8 @@ def keep(folder: Path, records: Iterable[Record], key: Sequence[str]) -> list[Re
         before = runs.get(_key(record, key), {})
         # A record that is collected again keeps where and when it was measured.
         stamp = {"device": device(), "date": today}
-        stamp |= {name: before[name] for name in stamp if name in before}
+        if before == record | {name: before.get(name) for name in stamp}:
+            stamp = {name: before[name] for name in stamp}
         runs[_key(record, key)] = {**record, **stamp}
     ordered = [runs[one] for one in sorted(runs)]
     path.write_text(json.dumps({"runs": ordered}, indent=1) + "\n")

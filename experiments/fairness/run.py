@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 RANKING = common.settings({"search.recalibration_images": 1000, "search.evaluation_images": 2500})
 RANKED = ("architectures", "tau", "macs", "regret", "gap", "verdict")
 M = 3  # candidates of a block
-LR = 0.025
+BATCH, LR = 32, 0.025
 # Sums of M gradients at LR / M are means of them at LR. ``share``: of the epochs of single paths.
 VARIANTS: dict[str, dict[str, Any]] = {
     "uniform": {"supernet.sampler": "uniform", "share": 1.0, "train.lr": LR},
@@ -88,7 +88,7 @@ def run(given: Any, variant: str, seed: int) -> None:
     out = given.work / f"{common.plain(variant)}-{seed}"
     log = out.with_suffix(".log")
     if not (out / "train" / "summary.json").exists():
-        options = common.settings({**common.size(given), **own})
+        options = common.settings({**common.size(given), "train.batch_size": BATCH, **own})
         source = f"imagefolder:{given.data}"
         where = ("--config", HERE / "config.toml", "--data", source, "--seed", seed)
         common.nas("train", *map(str, where), *options, "--out", out, "--resume", log=log)
@@ -101,7 +101,7 @@ def run(given: Any, variant: str, seed: int) -> None:
         "variant": variant,
         "seed": seed,
         "size": "full" if given.full else "reduced",
-        "settings": own,
+        "settings": {"train.batch_size": BATCH, **own},
         "steps": trained["steps"],
         "loss": trained["loss"],
         "training_seconds": trained["seconds"],

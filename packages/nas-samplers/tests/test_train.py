@@ -1070,3 +1070,13 @@ def test_plain_modules_train_too(data):
         train(module, [plain], data.train, seed=0, device=CPU)
         states.append(snapshot(module))
     assert same(*states)
+
+
+def test_a_learner_that_cannot_be_told_of_parts_is_refused(space, data):
+    class Simple(Learner):
+        def learn(self, network, archs, images, labels):
+            return {}
+
+    simple = phase(uniform(space), 1, learner=Simple(), micro_batch=4)
+    with pytest.raises(InputError, match=r"learn\(\) of its Simple takes no micro_batch"):
+        train(supernet(space), [simple], data.train, held_out=data.held_out, seed=0, device=CPU)

@@ -12,8 +12,9 @@ def split_batch(images: int, micro_batch: int | None) -> list[slice]:
     """Return slices of a batch that pass at once, of nearly equal size and at least two images.
 
     Args:
-        images: of the batch.
-        micro_batch: images that pass at once, at least 2; None passes the whole batch.
+        images: of the batch, at least 1.
+        micro_batch: images that pass at once, at least 2; None passes the whole batch. A part has
+            one image more where norms would see a single one otherwise.
 
     >>> split_batch(7, 3)
     [slice(0, 2, None), slice(2, 5, None), slice(5, 7, None)]

@@ -1,6 +1,7 @@
 """The one training loop: a method is a list of phases."""
 
 import contextlib
+import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -112,6 +113,7 @@ def train(
         if phase.learner is not None:
             if held_out is None:
                 raise InputError(f"phase {phase.name!r} has a learner; pass held_out images")
+            _check_learner(phase)
             learning = held_out.training_batches(
                 batch_size=phase.batch_size,
                 seed=derive_seed(stream_seed, 1),
@@ -235,6 +237,19 @@ def _mean_loss(losses: Sequence[Tensor], phase: Phase, step: int, checkpoint: Pa
             )
         )
     return float(values.mean())
+
+
+def _check_learner(phase: Phase) -> None:
+    """Refuse a learner that cannot be told that a batch has to pass in parts."""
+    if phase.micro_batch is None or phase.learner is None:
+        return
+    takes = inspect.signature(phase.learner.learn).parameters
+    if "micro_batch" not in takes and not any(p.kind is p.VAR_KEYWORD for p in takes.values()):
+        raise InputError(
+            f"phase {phase.name!r} has micro_batch={phase.micro_batch}, and learn() of its "
+            f"{type(phase.learner).__name__} takes no micro_batch; give it that keyword, or the "
+            "phase none"
+        )
 
 
 def _check_learned(

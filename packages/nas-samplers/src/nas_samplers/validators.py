@@ -41,10 +41,11 @@ def number(
     """
     bounds = {"at least": least, "above": above, "at most": most, "below": below}
     words = " and ".join(f"{word} {end}" for word, end in bounds.items() if end is not None)
-    rule = f"{'an integer' if whole else 'a finite number'} {words}"
+    rule = f"{'an integer' if whole else 'a finite number'} {words}".rstrip()
 
     def check(_: object, attribute: "Attribute[Any]", value: Any) -> None:
-        inside = isinstance(value, Integral if whole else Real) and math.isfinite(value)
+        kind = Integral if whole else Real
+        inside = isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
         if not (
             inside
             and (least is None or value >= least)

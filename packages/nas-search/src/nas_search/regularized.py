@@ -23,7 +23,7 @@ class RegularizedEvolution:
     """Mutates the best of a few drawn from a population in which the oldest dies.
 
     The first ``population`` rows are random. Then, for each row that is proposed, ``sample``
-    members are drawn without replacement, and the child of the best of them differs from it in
+    members are drawn, and the child of the best of them differs from it in
     one gene, drawn uniformly; its new option differs from the old one. What is told joins the
     population, whose oldest member dies.
 
@@ -33,6 +33,7 @@ class RegularizedEvolution:
       100 children in vain a random row is proposed (the paper trains it again).
     - Children outside the limits are drawn again too; where none of the 100 is inside, one is
       brought there by `Repair`.
+    - The members of a sample are distinct (drawn with replacement, fewer would compete).
     - "Best" compares the first column of values, then the next, then the age.
 
     Args:
@@ -95,7 +96,7 @@ class RegularizedEvolution:
     def ask(self) -> NDArray[np.int64]:
         """Return int64 ``[n, d]``; no rows where nothing is left.
 
-        The first populations are asked for whole; then ``n`` is ``batch`` at most.
+        The first population is asked for whole; then ``n`` is ``batch`` at most.
 
         Raises:
             InputError: no feasible row was found at all.

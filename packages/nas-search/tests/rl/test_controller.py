@@ -74,6 +74,5 @@ def test_bad_arguments_are_refused(space):
     fixed = space.fix(space.sample(1, rng=np.random.default_rng(0))[0])
     with pytest.raises(InputError, match="hidden=0"):
         Controller(space, rng=np.random.default_rng(0), hidden=0)
-    if not fixed.num_choices:
-        with pytest.raises(InputError, match="no choices"):
-            Controller(fixed, rng=np.random.default_rng(0))
+    with pytest.raises(InputError, match="no choices"):
+        Controller(fixed, rng=np.random.default_rng(0))

@@ -32,7 +32,7 @@ def test_it_learns_rewards_and_how_far_it_is_off(space):
     off = np.abs(value - reward(archs))
     assert off.mean() < 0.2 * np.abs(reward(archs) - reward(archs).mean()).mean()
     assert (uncertainty >= 0).all()
-    # First residuals include those of the beginning, when nothing was known.
+    # First residuals include those of the beginning, when little was known.
     assert 0.5 * off.mean() < uncertainty.mean() < 0.05
 
 
@@ -64,13 +64,22 @@ def test_the_scale_of_rewards_does_not_matter(space):
     archs = space.sample(60, rng=np.random.default_rng(0))
     found = []
     for scale, shift in ((1.0, 0.0), (1e-3, 5.0)):
-        critic = Critic(space, rng=np.random.default_rng(1))
-        critic.learn(archs, scale * reward(archs) + shift)
-        critic.learn(archs[:0], np.zeros(0))
+        critic = Critic(space, rng=np.random.default_rng(1), hidden=64)
+        for part in archs.reshape(6, 10, -1):
+            critic.learn(part, scale * reward(part) + shift)
         value, uncertainty = critic.predict(archs)
         found.append(((value - shift) / scale, uncertainty / scale))
-    # First residuals are of different predictions, zero before anything is known.
     np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-3)
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-2)
+
+
+def test_equal_rewards_are_learned(space):
+    critic = Critic(space, rng=np.random.default_rng(0), hidden=64)
+    archs = space.sample(10, rng=np.random.default_rng(0))
+    losses = critic.learn(archs, np.full(10, 0.3))
+    assert max(losses.values()) < 2
+    with pytest.raises(InputError, match="rewards has nan"):
+        critic.learn(archs, np.full(10, np.nan))
 
 
 def test_half_of_the_proposals_are_trusted_by_the_running_median(space):
@@ -165,5 +174,8 @@ def test_states_of_something_else_are_refused(space):
     critic = taught(space, rounds=1)
     with pytest.raises(InputError, match="no state of Critic: it has no rng"):
         critic.load_state_dict({})
+    other = taught(published.load("nas-bench-201"), rounds=1)
+    with pytest.raises(InputError, match="critic of other tokens"):
+        critic.load_state_dict(other.state_dict())
     with pytest.raises(InputError, match="9 rewards"):
         critic.load_state_dict({**critic.state_dict(), "rewards": np.zeros(9)})

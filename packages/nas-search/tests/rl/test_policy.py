@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from nas_search.rl import Experience, Policy
+from nas_search.rl import Critic, Experience, Policy
 from nas_spaces import InputError, published
 
 
@@ -59,6 +59,29 @@ def test_beyond_the_clip_nothing_is_learned(space):
     # Worse than the baseline: that still counts.
     policy.update(experience(policy, archs, np.zeros(4), log_p - np.log(2)), baseline=0.5)
     assert (parameters(policy) != before).any()
+
+
+def test_a_row_that_has_become_far_more_probable_does_no_harm(space):
+    policy = Policy(space, rng=np.random.default_rng(0))
+    archs, log_p = policy.controller.sample(4, rng=np.random.default_rng(1))
+    told = policy.update(experience(policy, archs, [1.0, 0.0, 1.0, 0.0], log_p - 200))
+    assert np.isfinite(parameters(policy)).all()
+    assert told["ratio"] > 1e8
+
+
+def test_equal_rewards_teach_nothing(space):
+    policy = Policy(space, rng=np.random.default_rng(0), entropy=0.0)
+    archs, log_p = policy.controller.sample(10, rng=np.random.default_rng(1))
+    before = parameters(policy)
+    policy.update(experience(policy, archs, np.full(10, 0.3), log_p))
+    np.testing.assert_allclose(parameters(policy), before, atol=1e-6)
+
+
+def test_nothing_is_drawn_from_the_global_generator(space):
+    before = torch.get_rng_state()
+    Policy(space, rng=np.random.default_rng(0))
+    Critic(space, rng=np.random.default_rng(0))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_scale_of_rewards_does_not_matter_where_it_is_standardised(space):

@@ -67,6 +67,14 @@ def test_the_same_row_is_kept_once_as_it_came_last(space):
     assert (buffer.rewards.tolist(), buffer.log_probabilities.tolist()) == ([0.2, 0.5], [-3, -1])
 
 
+def test_a_network_is_kept_once_however_it_is_written(space):
+    buffer = ExperienceBuffer(space)
+    buffer.add(np.array([1, 0, 1, 0, 0, 0, 0, 0]), -1.0, 0.5)
+    buffer.add(np.array([1, 0, 0, 1, 0, 0, 0, 0]), -2.0, 0.5)
+    same = space.canonical(np.array([[1, 0, 1, 0, 0, 0, 0, 0], [1, 0, 0, 1, 0, 0, 0, 0]]))
+    assert len(buffer) == len(np.unique(same, axis=0))
+
+
 def test_at_most_its_share_of_a_batch_is_replayed(space):
     assert ExperienceBuffer(space).replayed(10) == 0
     assert filled(space, REWARDS).replayed(10) == 4

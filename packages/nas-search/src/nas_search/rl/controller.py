@@ -53,8 +53,10 @@ class Controller(nn.Module):
         self.register_buffer("offsets", torch.as_tensor(offsets), persistent=False)
         closed = np.where(space.mask, 0.0, -np.inf).astype(np.float32)
         self.register_buffer("closed", torch.as_tensor(closed), persistent=False)
-        self.embedding = nn.Embedding(1 + sum(space.num_options), hidden)
-        self.lstm = nn.LSTM(hidden, hidden, batch_first=True)
+        # torch's own generator stays as it is; every parameter is drawn from rng below.
+        with torch.random.fork_rng(devices=[]):
+            self.embedding = nn.Embedding(1 + sum(space.num_options), hidden)
+            self.lstm = nn.LSTM(hidden, hidden, batch_first=True)
         self.heads = nn.Parameter(torch.empty(d, k, hidden))
         self.biases = nn.Parameter(torch.zeros(d, k))
         for parameter in self.parameters():

@@ -3,6 +3,8 @@
 Liu et al., "FNAS: Uncertainty-Aware Fast Neural Architecture Search", section 3.2.
 """
 
+import itertools
+import math
 from collections import deque
 from typing import Any, Literal
 
@@ -19,18 +21,38 @@ from nas_spaces.protocols import State
 
 __all__ = ["Critic"]
 
-FIELDS = ("rng", "value", "uncertainty", "adam", "archs", "rewards", "residuals", "recent")
+FIELDS = (
+    "rng",
+    "tokens",
+    "value",
+    "uncertainty",
+    "adam",
+    "archs",
+    "rewards",
+    "residuals",
+    "recent",
+)
 LAYERS = 4
+ROUNDING = 1e-12
 FIRST = "0.weight"  # [hidden, tokens]
 
 
-def _perceptron(inputs: int, hidden: int) -> nn.Sequential:
-    """Return the paper's network: four linear layers with PReLU between them."""
+def _perceptron(inputs: int, hidden: int, rng: np.random.Generator) -> nn.Sequential:
+    """Return the paper's network: four linear layers with PReLU between them.
+
+    Weights and biases begin uniform in +-1/sqrt(inputs of the layer), as torch has it.
+    """
+    widths = [inputs, *[hidden] * (LAYERS - 1), 1]
     layers: list[nn.Module] = []
-    for _ in range(LAYERS - 1):
-        layers += [nn.Linear(inputs, hidden), nn.PReLU()]
-        inputs = hidden
-    return nn.Sequential(*layers, nn.Linear(hidden, 1))
+    for width, after in itertools.pairwise(widths):
+        with torch.random.fork_rng(devices=[]):
+            linear = nn.Linear(width, after)
+        for parameter in linear.parameters():
+            values = rng.uniform(-1, 1, size=parameter.shape) / math.sqrt(width)
+            with torch.no_grad():
+                parameter.copy_(torch.as_tensor(values))
+        layers += [linear, nn.PReLU()]
+    return nn.Sequential(*layers[:-1])
 
 
 class Critic:
@@ -104,10 +126,8 @@ class Critic:
         self.threshold, self.least, self.hidden = threshold, least, hidden
         self._offsets = np.concatenate([[0], np.cumsum(space.num_options)[:-1]]).astype(np.int64)
         self._inputs = sum(space.num_options)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(rng.integers(2**63)))
-            self._value = _perceptron(self._inputs, hidden)
-            self._uncertainty = _perceptron(self._inputs, hidden)
+        self._value = _perceptron(self._inputs, hidden, rng)
+        self._uncertainty = _perceptron(self._inputs, hidden, rng)
         both = [*self._value.parameters(), *self._uncertainty.parameters()]
         self._adam = torch.optim.Adam(both, lr=lr, fused=True)
         self._archs = np.zeros((0, space.num_choices), dtype=np.int64)
@@ -149,12 +169,18 @@ class Critic:
         Returns:
             ``value_loss`` and ``uncertainty_loss`` of the last step, in units of the reward;
             nothing where there is nothing to learn from.
+
+        Raises:
+            InputError: a reward that is not finite.
         """
+        if not np.isfinite(rewards).all():
+            raise InputError(f"rewards has {rewards[~np.isfinite(rewards)][0]}; give finite ones")
         if len(archs):
-            value, _ = self.predict(archs)
-            self._residuals = np.concatenate([self._residuals, np.abs(value - rewards)])
             self._archs = np.concatenate([self._archs, archs])
             self._rewards = np.concatenate([self._rewards, rewards])
+            # By the scale that the new rewards are part of: before the first there is none.
+            value, _ = self.predict(archs)
+            self._residuals = np.concatenate([self._residuals, np.abs(value - rewards)])
         if not len(self):
             return {}
         mean, std = self._scale()
@@ -179,7 +205,9 @@ class Critic:
         """Return mean and standard deviation of the measured rewards."""
         if not len(self):
             return 0.0, 1.0
-        return float(self._rewards.mean()), float(self._rewards.std()) or 1.0
+        mean, std = float(self._rewards.mean()), float(self._rewards.std())
+        # Equal rewards differ by rounding.
+        return mean, std if std > ROUNDING * max(1.0, abs(mean)) else 1.0
 
     def _one_hot(self, archs: NDArray[np.int64]) -> torch.Tensor:
         hot = np.zeros((len(archs), self._inputs), dtype=np.float32)
@@ -224,9 +252,10 @@ class Critic:
         return len(places)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the whole state: generator, both networks, Adam, all rewards, recent U."""
+        """Return the whole state: generator, tokens, both networks, Adam, all rewards, recent U."""
         return {
             "rng": self.rng.bit_generator.state,
+            "tokens": [list(token) for token in _tokens(self.space)],
             "value": pack_module(self._value),
             "uncertainty": pack_module(self._uncertainty),
             "adam": pack_adam(self._adam),
@@ -243,6 +272,13 @@ class Critic:
             InputError: the state of something else, or of a critic of another space or settings.
         """
         candidates.require(state, FIELDS, "Critic")
+        saved = [tuple(token) for token in state["tokens"]]
+        if saved != list(_tokens(self.space)):
+            other = sorted(set(saved) ^ set(_tokens(self.space)))
+            raise InputError(
+                f"this is the state of a critic of other tokens: {other[0] if other else saved[0]} "
+                "is not the same in both; to take what both share, use inherit"
+            )
         archs = self.space.check(state["archs"])
         rewards, residuals = (
             np.array(state[name], dtype=np.float64) for name in ("rewards", "residuals")

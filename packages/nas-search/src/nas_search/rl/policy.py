@@ -15,6 +15,9 @@ from nas_spaces.protocols import State
 
 __all__ = ["Experience", "Policy"]
 
+# Of the logarithm of a ratio: beyond it float32 would overflow, and 0 x inf is no number.
+LARGEST = 20.0
+ROUNDING = 1e-12
 FIELDS = ("controller", "adam", "baseline", "mean", "square", "count")
 
 
@@ -47,6 +50,9 @@ class Policy:
 
     - The baseline is a moving mean of the batches' mean rewards (``decay``), as in Zoph and Le;
       `update` takes another one.
+    - The logarithm of a ratio is at most 20, where a row that is replayed has become more probable
+      by more than that.
+    - Baseline and scale take in all rows of an update, replayed ones too.
     - ``standardise``: advantages are divided by the standard deviation of all rewards of the
       policy so far. Without it the entropy term and the reward have no common scale: an accuracy
       between 0.70 and 0.73 and one between 0.1 and 0.9 would want different coefficients.
@@ -127,7 +133,9 @@ class Policy:
             before = mean if self.baseline is None else self.baseline
             baseline = self.baseline = self.decay * before + (1 - self.decay) * mean
         scale = float(np.sqrt(self._square / self._count)) if self.standardise else 1.0
-        advantages = (rewards - baseline) / (scale or 1.0)
+        if scale <= ROUNDING * max(1.0, abs(self._mean)):
+            scale = 1.0  # equal rewards differ by rounding
+        advantages = (rewards - baseline) / scale
 
         rows = torch.as_tensor(experience.archs)
         drawn = torch.as_tensor(experience.log_probabilities, dtype=torch.float32)
@@ -135,7 +143,8 @@ class Policy:
         weight = torch.as_tensor(experience.weights, dtype=torch.float32)
         for _ in range(self.epochs):
             log_p = self.controller.log_probabilities(rows)  # [n, d, k]
-            ratio = (log_p.gather(2, rows[..., None]).sum(dim=(1, 2)) - drawn).exp()
+            now = log_p.gather(2, rows[..., None]).sum(dim=(1, 2))
+            ratio = (now - drawn).clamp(max=LARGEST).exp()
             inside = ratio.clamp(1 - self.clip, 1 + self.clip)
             gain = torch.minimum(ratio * advantage, inside * advantage)
             # Dropped options add 0 and not -inf x 0.

@@ -106,8 +106,9 @@ class PPO:
         rng: the generator that everything is drawn from, first weights included.
         feasible: the limits; None for the whole space.
         reward: of what is told; accuracy by default.
-        batch: rows of an update, 10 in FNAS's experiments [ours where the paper is silent].
-        policy: how it learns; made with default settings where None.
+        batch: rows of an update; the paper gives no number.
+        policy: of the same space, live options included; made with default settings where it is
+            not given.
         critic: FNAS's critic; None measures every new row.
         buffer: FNAS's experience buffer; None replays nothing.
         budget: measured architectures after which the importance weights of the buffer are whole
@@ -123,7 +124,7 @@ class PPO:
     feasible: FeasibleSet | None = field(default=None, kw_only=True)
     reward: Reward = field(factory=Accuracy, kw_only=True)
     batch: int = field(default=10, kw_only=True)
-    policy: Policy = field(default=None, kw_only=True)
+    policy: Policy = field(kw_only=True)
     critic: Critic | None = field(default=None, kw_only=True)
     buffer: ExperienceBuffer | None = field(default=None, kw_only=True)
     budget: int = field(default=1000, kw_only=True)
@@ -131,9 +132,13 @@ class PPO:
     counts: Counts = field(factory=Counts, init=False)
     _allowed: FeasibleSet = field(init=False, repr=False)
     _repair: Repair = field(init=False, repr=False)
-    # Key of a network -> the row told and its reward.
+    # Key of a network -> the reward that was told first.
     _told: dict[bytes, float] = field(factory=dict, init=False, repr=False)
     _pending: _Batch = field(init=False, repr=False)
+
+    @policy.default
+    def _default_policy(self) -> Policy:
+        return Policy(self.space, rng=self.rng)
 
     def __attrs_post_init__(self) -> None:
         for name in ("batch", "budget"):
@@ -143,15 +148,18 @@ class PPO:
             raise InputError(f"pick={self.pick!r} is unknown; valid: promising, uncertain")
         self._allowed = candidates.check_feasible(self.space, self.feasible)
         self._repair = Repair(self._allowed)
-        if self.policy is None:
-            self.policy = Policy(self.space, rng=self.rng)
         parts = {"policy": self.policy.controller, "critic": self.critic, "buffer": self.buffer}
         for name, part in parts.items():
-            if part is not None and part.space.num_options != self.space.num_options:
+            if part is not None and part.space.choices != self.space.choices:
                 raise InputError(
                     f"{name} is of space {part.space.name!r}, the search of {self.space.name!r}; "
                     "make it from the same space"
                 )
+        if (self.policy.controller.space.mask != self.space.mask).any():
+            raise InputError(
+                f"policy is of space {self.space.name!r} with other live options; make it from "
+                "the space that is searched"
+            )
         self._pending = self._nothing()
 
     def ask(self) -> NDArray[np.int64]:
@@ -163,9 +171,11 @@ class PPO:
         replayed = 0 if self.buffer is None else self.buffer.replayed(self.batch)
         batch, aside = self._assemble(self.batch - replayed)
         missing = self.batch - replayed - len(batch)
-        if missing and len(aside):
-            batch = batch.join(self._to_measure(aside, missing))
-        batch = self._balance(batch)
+        there = {batch.keys[row] for row in np.flatnonzero(np.isnan(batch.rewards))}
+        others = np.array([key not in there for key in aside.keys], dtype=np.bool_)
+        if missing and others.any():
+            batch = batch.join(self._to_measure(aside.take(np.flatnonzero(others)), missing))
+        batch = self._balance(self._reopened(batch))
         if not np.isnan(batch.rewards).any():
             new = self._find_new()
             if not len(new):
@@ -173,9 +183,9 @@ class PPO:
             kept = np.arange(min(len(batch), self.batch - replayed - 1))
             batch = batch.take(kept).join(new)
         self._pending = batch
-        first = {key: row for row, key in reversed(list(enumerate(batch.keys)))}
-        rows = sorted(row for row in first.values() if np.isnan(batch.rewards[row]))
-        return batch.archs[rows]
+        missing_rewards = np.flatnonzero(np.isnan(batch.rewards))
+        first = {batch.keys[row]: row for row in reversed(missing_rewards.tolist())}
+        return batch.archs[sorted(first.values())]
 
     def _assemble(self, size: int) -> tuple[_Batch, _Batch]:
         """Return up to ``size`` rows of the policy, and certain ones that were too many."""
@@ -203,13 +213,12 @@ class PPO:
     def _draw(self, n: int) -> _Batch:
         """Return ``n`` feasible rows of the policy (fewer where some cannot be repaired)."""
         archs, log_p = self.policy.controller.sample(n, rng=self.rng)
-        outside = ~self._allowed.contains(archs)
-        if outside.any():
-            mended = self._repair(archs[outside], rng=self.rng)
-            archs = np.concatenate([archs[~outside], mended])
-            log_p = np.concatenate(
-                [log_p[~outside], self.policy.controller.log_probability(mended)]
-            )
+        inside = self._allowed.contains(archs)
+        if not inside.all():
+            mended = self._repair(archs[~inside], rng=self.rng)
+            again = self.policy.controller.log_probability(mended)
+            archs = np.concatenate([archs[inside], mended])
+            log_p = np.concatenate([log_p[inside], again])
         return self._known(archs, log_p)
 
     def _known(self, archs: NDArray[np.int64], log_p: NDArray[np.float64]) -> _Batch:
@@ -221,8 +230,8 @@ class PPO:
     def _to_measure(self, certain: _Batch, n: int) -> _Batch:
         """Return the ``n`` rows that are most worth measuring, each network once."""
         assert self.critic is not None
-        _, once = np.unique(certain.archs, axis=0, return_index=True)
-        rows = certain.take(np.sort(once))
+        first = {key: row for row, key in reversed(list(enumerate(certain.keys)))}
+        rows = certain.take(np.array(sorted(first.values()), dtype=np.int64))
         value, uncertainty = self.critic.predict(rows.archs)
         worth = uncertainty if self.pick == "uncertain" else value + uncertainty
         best = rows.take(np.argsort(-worth, kind="stable")[:n])
@@ -230,18 +239,28 @@ class PPO:
             best, rewards=np.full(len(best), np.nan), trusted=np.zeros(len(best), dtype=np.bool_)
         )
 
+    def _reopened(self, batch: _Batch) -> _Batch:
+        """Return a batch in which the critic answers for no network that is measured."""
+        wanted = {batch.keys[row] for row in np.flatnonzero(np.isnan(batch.rewards))}
+        again = np.array([key in wanted for key in batch.keys], dtype=np.bool_)
+        return evolve(
+            batch,
+            rewards=np.where(again, np.nan, batch.rewards),
+            trusted=batch.trusted & ~again,
+        )
+
     def _balance(self, batch: _Batch) -> _Batch:
-        """Return a batch of whose new rows at most half are the critic's."""
+        """Return a batch of whose new networks at most half are the critic's."""
         trusted = np.flatnonzero(batch.trusted)
-        excess = len(trusted) - int(np.isnan(batch.rewards).sum())
+        answered = len({batch.keys[row] for row in trusted})
+        measured = len({batch.keys[row] for row in np.flatnonzero(np.isnan(batch.rewards))})
+        excess = answered - measured
         if excess <= 0:
             return batch
-        others = batch.take(np.flatnonzero(~batch.trusted))
-        certain = batch.take(trusted)
-        measured = self._to_measure(certain, (excess + 1) // 2)
-        chosen = set(measured.keys)
-        left = np.array([i for i, key in enumerate(certain.keys) if key not in chosen], dtype=int)
-        return others.join(measured).join(certain.take(left))
+        more = self._to_measure(batch.take(trusted), (excess + 1) // 2)
+        chosen = set(more.keys)
+        kept = [row for row, key in enumerate(batch.keys) if key not in chosen]
+        return batch.take(np.array(kept, dtype=np.int64)).join(more)
 
     def _find_new(self) -> _Batch:
         """Return one row that was not measured: the policy's, a random one, or none."""
@@ -249,8 +268,8 @@ class PPO:
         new = np.flatnonzero(np.isnan(drawn.rewards))
         if len(new):
             return drawn.take(new[:1])
-        self.counts = evolve(self.counts, stuck=self.counts.stuck + 1)
         archs = candidates.fresh(self._allowed, 1, set(self._told), rng=self.rng)
+        self.counts = evolve(self.counts, stuck=self.counts.stuck + len(archs))
         return self._known(archs, self.policy.controller.log_probability(archs))
 
     def _nothing(self) -> _Batch:
@@ -277,11 +296,8 @@ class PPO:
                 "number for each"
             )
         keys = candidates.keys(self.space, rows)
-        new = [
-            index
-            for index, key in enumerate(keys)
-            if key not in self._told and keys.index(key) == index
-        ]
+        first = {key: index for index, key in reversed(list(enumerate(keys)))}
+        new = sorted(index for key, index in first.items() if key not in self._told)
         for index in new:
             self._told[keys[index]] = float(rewards[index])
         if self.critic is not None and new:
@@ -319,7 +335,9 @@ class PPO:
         )
         if self.buffer is not None:
             beta = min(self.counts.measured / self.budget, 1.0)
-            replayed = self.buffer.replayed(self.batch)
+            # Batches may be short; what is replayed keeps to its share of what is learned from.
+            share = self.buffer.share
+            replayed = min(self.buffer.replayed(self.batch), int(len(batch) * share / (1 - share)))
             again, weights = self.buffer.draw(replayed, beta, rng=self.rng)
             learned = Experience(
                 np.concatenate([learned.archs, self.buffer.archs[again]]),
@@ -330,7 +348,8 @@ class PPO:
             self.counts = evolve(self.counts, replayed=self.counts.replayed + len(again))
         self.policy.update(learned)
         if self.buffer is not None:
-            for row in np.flatnonzero(measured):
+            first = {batch.keys[row]: row for row in reversed(np.flatnonzero(measured).tolist())}
+            for row in sorted(first.values()):
                 self.buffer.add(
                     batch.archs[row], float(batch.log_probabilities[row]), float(batch.rewards[row])
                 )
@@ -383,6 +402,12 @@ class PPO:
             raise InputError(f"state has {len(told)} rows told and rewards of {rewards.shape}")
         pending = state["pending"]
         archs = self.space.check(pending["archs"])
+        fields = ("archs", "log_probabilities", "rewards", "open", "trusted")
+        candidates.require(pending, fields, "PPO's rows that wait")
+        lengths = {name: len(pending[name]) for name in fields}
+        if len(set(lengths.values())) > 1:
+            raise InputError(f"state has rows that wait of different lengths: {lengths}")
+        candidates.require(state["counts"], tuple(asdict(Counts())), "PPO's counts")
         self.policy.load_state_dict(state["policy"])
         if self.critic is not None:
             self.critic.load_state_dict(state["critic"])

@@ -32,7 +32,7 @@ class ExperienceBuffer:
       ``temperature`` divides the rewards.
     - Where the buffer is full, a new row takes the place of the one with the nearest reward, so
       that rewards stay different; never of the best, unless it is better itself.
-    - The same row again replaces the old entry.
+    - The same network again replaces the old entry.
 
     Args:
         space: the search space.
@@ -101,7 +101,8 @@ class ExperienceBuffer:
 
     def add(self, arch: NDArray[np.int64], log_probability: float, reward: float) -> None:
         """Take a measured row int64 ``[d]``."""
-        same = np.flatnonzero((self.archs == arch).all(axis=1))
+        networks = self.space.canonical(np.concatenate([self.archs, arch[None]]))
+        same = np.flatnonzero((networks[:-1] == networks[-1]).all(axis=1))
         if len(same):
             self._put(int(same[0]), arch, log_probability, reward)
         elif len(self) < self.capacity:
