@@ -1,6 +1,5 @@
 """Regularised evolution: Real et al., AAAI 2019, algorithm 1."""
 
-from collections import deque
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nas_search import candidates
 from nas_search.repair import Repair
+from nas_search.survivors import Survivors
 from nas_spaces import FeasibleSet, InputError, SearchSpace
 from nas_spaces.protocols import State
 
@@ -71,10 +71,8 @@ class RegularizedEvolution:
     batch: int = field(default=1, kw_only=True)
     _allowed: FeasibleSet = field(init=False, repr=False)
     _repair: Repair = field(init=False, repr=False)
-    _visited: set[bytes] = field(factory=set, init=False, repr=False)
-    _told: set[bytes] = field(factory=set, init=False, repr=False)
-    # Members and their values, the oldest first.
-    _alive: deque[tuple[NDArray[np.int64], NDArray[np.float64]]] = field(init=False, repr=False)
+    # The population, the oldest first.
+    _alive: Survivors = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         for name in ("population", "sample", "batch"):
@@ -91,7 +89,10 @@ class RegularizedEvolution:
             )
         self._allowed = candidates.check_feasible(self.space, self.feasible)
         self._repair = Repair(self._allowed)
-        self._alive = deque(maxlen=self.population)
+        self._alive = Survivors(self._allowed, self._youngest, ("rows", "values"))
+
+    def _youngest(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
+        return np.arange(len(values))[-self.population :]
 
     def ask(self) -> NDArray[np.int64]:
         """Return int64 ``[n, d]``; no rows where nothing is left.
@@ -101,27 +102,26 @@ class RegularizedEvolution:
         Raises:
             InputError: no feasible row was found at all.
         """
-        missing = self.population - len(self._alive)
+        missing = self.population - len(self._alive.rows)
         if missing > 0:
-            rows = candidates.fresh(self._allowed, missing, self._visited, rng=self.rng)
-            if len(rows) or not self._alive:
+            rows = candidates.fresh(self._allowed, missing, self._alive.visited, rng=self.rng)
+            if len(rows) or not len(self._alive.rows):
                 return rows
         children = [self._child() for _ in range(self.batch)]
         return np.concatenate(children)
 
     def _child(self) -> NDArray[np.int64]:
         """Return a new child ``[1, d]`` of the best of a sample; a random row or, at last, none."""
-        size = min(self.sample, len(self._alive))
-        drawn = self.rng.choice(len(self._alive), size=size, replace=False)
-        values = np.array([self._alive[index][1] for index in drawn])
+        size = min(self.sample, len(self._alive.rows))
+        drawn = self.rng.choice(len(self._alive.rows), size=size, replace=False)
         # The first column decides first, then the others, then the age.
-        order = np.lexsort((drawn, *values.T[::-1]))
-        parent = self._alive[int(drawn[order[0]])][0]
+        order = np.lexsort((drawn, *self._alive.values[drawn].T[::-1]))
+        parent = self._alive.rows[drawn[order[0]]]
         children = self._mutants(parent)
-        found = self._repair.new(children, 1, self._visited, rng=self.rng)
+        found = self._repair.new(children, 1, self._alive.visited, rng=self.rng)
         if len(found):
             return found
-        return candidates.fresh(self._allowed, 1, self._visited, rng=self.rng)
+        return candidates.fresh(self._allowed, 1, self._alive.visited, rng=self.rng)
 
     def _mutants(self, parent: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return rows ``[TRIES, d]``, each with one gene of the parent changed."""
@@ -144,15 +144,7 @@ class RegularizedEvolution:
             InputError: rows that do not belong to the space, values of another shape or number
                 of columns than before, or not finite.
         """
-        rows, told = candidates.check_told(self.space, archs, values)
-        if self._alive and told.shape[1] != len(self._alive[0][1]):
-            raise InputError(
-                f"values has {told.shape[1]} columns; it had {len(self._alive[0][1])} before"
-            )
-        able = candidates.first_told(self._allowed, rows, self._told)
-        self._visited |= self._told
-        for index in able:
-            self._alive.append((rows[index], told[index]))
+        self._alive.tell(archs, values)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the whole state.
@@ -160,18 +152,7 @@ class RegularizedEvolution:
         ``rng``: the generator's. ``visited``, ``told``: canonical rows ``[v, d]``, ``[t, d]``.
         ``rows``, ``values``: the population ``[p, d]``, ``[p, m]``, the oldest first.
         """
-        d = self.space.num_choices
-        rows = [row for row, _ in self._alive]
-        values = [value for _, value in self._alive]
-        return {
-            "rng": self.rng.bit_generator.state,
-            "visited": candidates.pack_keys(self._visited, d),
-            "told": candidates.pack_keys(self._told, d),
-            "rows": np.array(rows, dtype=np.int64).reshape(len(rows), d),
-            "values": np.array(values, dtype=np.float64).reshape(len(rows), -1)
-            if rows
-            else np.zeros((0, 0)),
-        }
+        return {"rng": self.rng.bit_generator.state, **self._alive.state_dict()}
 
     def load_state_dict(self, state: State) -> None:
         """Take a state back; ``rng`` is set to the saved state.
@@ -181,19 +162,10 @@ class RegularizedEvolution:
         """
         fields = ("rng", "visited", "told", "rows", "values")
         candidates.require(state, fields, "RegularizedEvolution")
-        visited = candidates.unpack_keys(state["visited"], self.space)
-        told = candidates.unpack_keys(state["told"], self.space)
-        rows = self.space.check(state["rows"])
-        values = np.array(state["values"], dtype=np.float64)
-        if values.ndim != 2 or len(values) != len(rows):
+        alive = self._alive.restored(state)
+        if len(alive.rows) > self.population:
             raise InputError(
-                f"state has rows of shape {rows.shape} and values of shape {values.shape}; "
-                "expected a row of values for each row"
-            )
-        if len(rows) > self.population:
-            raise InputError(
-                f"state has {len(rows)} members; population={self.population} holds fewer"
+                f"state has {len(alive.rows)} members; population={self.population} holds fewer"
             )
         candidates.restore_rng(self.rng, state["rng"])
-        self._visited, self._told = visited, told
-        self._alive = deque(zip(rows.copy(), values, strict=True), maxlen=self.population)
+        self._alive = alive
