@@ -7,6 +7,7 @@ table and the plot of README.md. It can be stopped at any time; the same command
 """
 
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ HERE = Path(__file__).parent
 RANKING = common.settings({"search.recalibration_images": 1000, "search.evaluation_images": 2500})
 RANKED = ("architectures", "tau", "macs", "regret", "gap", "verdict")
 M = 3  # candidates of a block
-BATCH, LR = 32, 0.025
+LR = 0.025
 # Sums of M gradients at LR / M are means of them at LR. ``share``: of the epochs of single paths.
 VARIANTS: dict[str, dict[str, Any]] = {
     "uniform": {"supernet.sampler": "uniform", "share": 1.0, "train.lr": LR},
@@ -88,7 +89,7 @@ def run(given: Any, variant: str, seed: int) -> None:
     out = given.work / f"{common.plain(variant)}-{seed}"
     log = out.with_suffix(".log")
     if not (out / "train" / "summary.json").exists():
-        options = common.settings({**common.size(given), "train.batch_size": BATCH, **own})
+        options = common.settings({**common.size(given), **own})
         source = f"imagefolder:{given.data}"
         where = ("--config", HERE / "config.toml", "--data", source, "--seed", seed)
         common.nas("train", *map(str, where), *options, "--out", out, "--resume", log=log)
@@ -97,11 +98,12 @@ def run(given: Any, variant: str, seed: int) -> None:
         more = ("--architectures", "200", "--name", "macro", "--resume", *RANKING)
         common.nas("rank", out, "--truth", given.truth, *more, log=log)
     ranked, trained = common.read(result), common.read(out / "train" / "summary.json")
+    batch_size = tomllib.loads((out / "config.toml").read_text())["train"]["batch_size"]
     record = {
         "variant": variant,
         "seed": seed,
         "size": "full" if given.full else "reduced",
-        "settings": {"train.batch_size": BATCH, **own},
+        "settings": {"train.batch_size": batch_size, **own},
         "steps": trained["steps"],
         "loss": trained["loss"],
         "training_seconds": trained["seconds"],

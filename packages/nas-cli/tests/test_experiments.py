@@ -31,10 +31,7 @@ IMAGES = {"subset = 25000": 'subset = "none"', "batch_size = 32": "batch_size = 
 SMALLER = {
     "common.py": {"return 50 if given.full else 20": "return 1"},
     "fairness/config.toml": IMAGES,
-    "fairness/run.py": {
-        '"--architectures", "200"': '"--architectures", "12"',
-        "BATCH, LR = 32,": "BATCH, LR = 16,",
-    },
+    "fairness/run.py": {'"--architectures", "200"': '"--architectures", "12"'},
     "ponas/config.toml": IMAGES,
     "ponas/run.py": {
         "LIMITS = (40, 50, 60, 70, 80)": "LIMITS = (60,)",

@@ -63,8 +63,8 @@ class Policy:
         hidden: units of the LSTM, 100 in FNAS.
         lr: of Adam, 3.5e-4 in Zoph et al., CVPR 2018.
         clip: of the ratio, 0.2.
-        entropy: coefficient of the entropy, 1e-5 in Zoph et al.; larger here, as standardised
-            advantages are.
+        entropy: coefficient of the entropy, 1e-5 in Zoph et al., whose advantages are not
+            standardised; where they are, that is next to nothing.
         decay: of the moving baseline, 0.95; in [0, 1).
         epochs: Adam steps of an update.
         standardise: see above.

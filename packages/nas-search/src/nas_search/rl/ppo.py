@@ -3,6 +3,7 @@
 Liu et al., "FNAS: Uncertainty-Aware Fast Neural Architecture Search".
 """
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import numpy as np
@@ -31,7 +32,7 @@ SEARCHED = 20
 class Counts:
     """Where the rewards of a search came from.
 
-    ``measured``: rows told. ``known``: rows of the policy that were told before. ``trusted``:
+    ``measured``: networks told. ``known``: rows of the policy that were told before. ``trusted``:
     rows answered by the critic. ``replayed``: rows from the buffer. ``stuck``: batches for which
     the policy drew nothing new, so that a random row was measured.
     """
@@ -60,6 +61,15 @@ class _Batch:
     def __len__(self) -> int:
         return len(self.archs)
 
+    @property
+    def open(self) -> NDArray[np.int64]:
+        """Rows that have to be measured ``[k]``."""
+        return np.flatnonzero(np.isnan(self.rewards))
+
+    def keys_of(self, rows: NDArray[np.int64]) -> set[bytes]:
+        """Return the networks of rows ``[k]``."""
+        return {self.keys[row] for row in rows}
+
     def take(self, rows: NDArray[np.int64]) -> "_Batch":
         return _Batch(
             self.archs[rows],
@@ -77,6 +87,14 @@ class _Batch:
             self.keys + other.keys,
             np.concatenate([self.trusted, other.trusted]),
         )
+
+
+def _first(keys: list[bytes], rows: Iterable[int]) -> list[int]:
+    """Return those of ``rows``, in order, that are the first of their network."""
+    seen: dict[bytes, int] = {}
+    for row in rows:
+        seen.setdefault(keys[row], row)
+    return list(seen.values())
 
 
 @define(eq=False)
@@ -171,21 +189,19 @@ class PPO:
         replayed = 0 if self.buffer is None else self.buffer.replayed(self.batch)
         batch, aside = self._assemble(self.batch - replayed)
         missing = self.batch - replayed - len(batch)
-        there = {batch.keys[row] for row in np.flatnonzero(np.isnan(batch.rewards))}
+        there = batch.keys_of(batch.open)
         others = np.array([key not in there for key in aside.keys], dtype=np.bool_)
         if missing and others.any():
             batch = batch.join(self._to_measure(aside.take(np.flatnonzero(others)), missing))
         batch = self._balance(self._reopened(batch))
-        if not np.isnan(batch.rewards).any():
+        if not len(batch.open):
             new = self._find_new()
             if not len(new):
                 return np.zeros((0, self.space.num_choices), dtype=np.int64)
             kept = np.arange(min(len(batch), self.batch - replayed - 1))
             batch = batch.take(kept).join(new)
         self._pending = batch
-        missing_rewards = np.flatnonzero(np.isnan(batch.rewards))
-        first = {batch.keys[row]: row for row in reversed(missing_rewards.tolist())}
-        return batch.archs[sorted(first.values())]
+        return batch.archs[_first(batch.keys, batch.open)]
 
     def _assemble(self, size: int) -> tuple[_Batch, _Batch]:
         """Return up to ``size`` rows of the policy, and certain ones that were too many."""
@@ -230,8 +246,7 @@ class PPO:
     def _to_measure(self, certain: _Batch, n: int) -> _Batch:
         """Return the ``n`` rows that are most worth measuring, each network once."""
         assert self.critic is not None
-        first = {key: row for row, key in reversed(list(enumerate(certain.keys)))}
-        rows = certain.take(np.array(sorted(first.values()), dtype=np.int64))
+        rows = certain.take(np.array(_first(certain.keys, range(len(certain)))))
         value, uncertainty = self.critic.predict(rows.archs)
         worth = uncertainty if self.pick == "uncertain" else value + uncertainty
         best = rows.take(np.argsort(-worth, kind="stable")[:n])
@@ -241,7 +256,7 @@ class PPO:
 
     def _reopened(self, batch: _Batch) -> _Batch:
         """Return a batch in which the critic answers for no network that is measured."""
-        wanted = {batch.keys[row] for row in np.flatnonzero(np.isnan(batch.rewards))}
+        wanted = batch.keys_of(batch.open)
         again = np.array([key in wanted for key in batch.keys], dtype=np.bool_)
         return evolve(
             batch,
@@ -252,9 +267,7 @@ class PPO:
     def _balance(self, batch: _Batch) -> _Batch:
         """Return a batch of whose new networks at most half are the critic's."""
         trusted = np.flatnonzero(batch.trusted)
-        answered = len({batch.keys[row] for row in trusted})
-        measured = len({batch.keys[row] for row in np.flatnonzero(np.isnan(batch.rewards))})
-        excess = answered - measured
+        excess = len(batch.keys_of(trusted)) - len(batch.keys_of(batch.open))
         if excess <= 0:
             return batch
         more = self._to_measure(batch.take(trusted), (excess + 1) // 2)
@@ -265,9 +278,8 @@ class PPO:
     def _find_new(self) -> _Batch:
         """Return one row that was not measured: the policy's, a random one, or none."""
         drawn = self._draw(SEARCHED * self.batch)
-        new = np.flatnonzero(np.isnan(drawn.rewards))
-        if len(new):
-            return drawn.take(new[:1])
+        if len(drawn.open):
+            return drawn.take(drawn.open[:1])
         archs = candidates.fresh(self._allowed, 1, set(self._told), rng=self.rng)
         self.counts = evolve(self.counts, stuck=self.counts.stuck + len(archs))
         return self._known(archs, self.policy.controller.log_probability(archs))
@@ -296,8 +308,7 @@ class PPO:
                 "number for each"
             )
         keys = candidates.keys(self.space, rows)
-        first = {key: index for index, key in reversed(list(enumerate(keys)))}
-        new = sorted(index for key, index in first.items() if key not in self._told)
+        new = [row for row in _first(keys, range(len(keys))) if keys[row] not in self._told]
         for index in new:
             self._told[keys[index]] = float(rewards[index])
         if self.critic is not None and new:
@@ -348,8 +359,7 @@ class PPO:
             self.counts = evolve(self.counts, replayed=self.counts.replayed + len(again))
         self.policy.update(learned)
         if self.buffer is not None:
-            first = {batch.keys[row]: row for row in reversed(np.flatnonzero(measured).tolist())}
-            for row in sorted(first.values()):
+            for row in _first(batch.keys, np.flatnonzero(measured)):
                 self.buffer.add(
                     batch.archs[row], float(batch.log_probabilities[row]), float(batch.rewards[row])
                 )
