@@ -67,6 +67,21 @@ def test_mbconv_is_mobilenet_v2s_block():
     assert torch.equal(module(x), x + conv_norm(module, "project", y))
 
 
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 3), (1, 3)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+def test_kernels_larger_than_their_image_learn_as_usual(size, stride, kernel):
+    builder = GraphBuilder((6, *size))
+    builder.convolution("depthwise", INPUT, 6, kernel=kernel, stride=stride, groups=6)
+    module, x = LayerModule([builder.graph]), images((6, *size)).requires_grad_()
+    weight = module.depthwise.weight
+    y = module(x)
+    usual = F.conv2d(x, weight, None, stride, kernel // 2, 1, 6)
+    torch.testing.assert_close(y, usual)
+    found = torch.autograd.grad(y.square().sum(), (x, weight))
+    torch.testing.assert_close(found, torch.autograd.grad(usual.square().sum(), (x, weight)))
+
+
 def affine(norm):
     return norm.weight, norm.bias
 
