@@ -19,14 +19,18 @@ nox.options.default_venv_backend = "uv|virtualenv"
 ROOT = Path(__file__).parent
 PACKAGES = ("nas-spaces", "nas-hw", "nas-samplers", "nas-search", "nas-cli")
 # Extras with code of their own: tests/EXTRA and src/MODULE/EXTRA need them, the rest does not.
-EXTRAS = {"nas-spaces": "torch", "nas-search": "rl"}
+EXTRAS = {"nas-spaces": "torch", "nas-samplers": "ray", "nas-search": "rl"}
 VARIANTS = tuple(
     variant
     for package in PACKAGES
     for variant in (package, *([f"{package}[{EXTRAS[package]}]"] if package in EXTRAS else []))
 )
-# One takes seconds; the others run in a process for each core.
-PARALLEL = tuple(variant for variant in VARIANTS if variant != "nas-search")
+# One takes seconds, and one would start a cluster in each process; the others run in a process for
+# each core.
+ONE_PROCESS = ("nas-search", "nas-samplers[ray]")
+PARALLEL = tuple(variant for variant in VARIANTS if variant not in ONE_PROCESS)
+# No example, of a README or a docstring, needs what these install: nothing of them runs twice.
+NO_EXAMPLES = ("nas-samplers[ray]",)
 # Pinned, so that a new release of a tool fails nobody's change.
 RUFF = "ruff==0.17.6"
 MYPY = "mypy==2.4.1"
@@ -54,7 +58,7 @@ def tests(session: nox.Session, package: str) -> None:
     # Processes beside each other have one thread each.
     env = {"OMP_NUM_THREADS": "1"} if parallel else {}
     session.run(*pytest(*parallel, *tests_of(package)), *session.posargs, env=env)
-    if not session.posargs:
+    if not session.posargs and package not in NO_EXAMPLES:
         extra = EXTRAS.get(package)
         session.run(
             *pytest("--pyargs", module(name), "--doctest-modules"),
@@ -163,8 +167,8 @@ def tests_of(package: str) -> tuple[str, ...]:
     name, _, extra = package.rstrip("]").partition("[")
     tests = f"packages/{name}/tests"
     if extra:
-        # The README's examples may need it.
-        return f"{tests}/{extra}", f"{tests}/test_readme.py"
+        readme = [] if package in NO_EXAMPLES else [f"{tests}/test_readme.py"]
+        return f"{tests}/{extra}", *readme
     if package in EXTRAS:
         return tests, f"--ignore={tests}/{EXTRAS[package]}"
     return (tests,)

@@ -52,14 +52,17 @@ if __name__ == "__main__":
     # What a run imports on its way, the first optimiser for example; only that it is there counts.
     import plotly.graph_objects
     import plotly.subplots  # noqa: F401
+    import scipy.stats  # noqa: F401
     import sklearn.datasets  # noqa: F401
     import torch._dynamo  # noqa: F401
 
-    import nas_cli.report
+    import nas_cli.report.comparison
+    import nas_cli.stage_compare
     import nas_cli.stage_rank
     import nas_cli.stage_retrain
     import nas_cli.stage_search
     import nas_cli.stage_train  # noqa: F401
+    import nas_search.rl  # noqa: F401
     from nas_cli.main import main
 
     for line in sys.stdin:

@@ -20,6 +20,8 @@ def pipeline(nas, tiny, tmp_path_factory):
                        search__crossover=2, search__mutation=2)  # fmt: skip
         if method == "ponas":
             options += ["--set", "meta.epochs=1"]
+        if method == "fnas":
+            options += ["--set", "candidates.workers=1", "--set", "candidates.finalists=2"]
         result = nas("pipeline", "--method", method, "--out", out, *options)
         assert result.exit_code == 0, result.output
         return out
@@ -35,16 +37,19 @@ def read(path):
 def test_every_method_gets_to_its_report(pipeline, method):
     out = pipeline(method)
     config = read_config(out / "config.toml")
-    summary = read(out / "train/summary.json")
     assert config.method == method
-    assert sum(phase["steps"] for phase in summary["phases"]) == summary["steps"]
     found = read(out / "searches/main/result.json")
-    assert found["values"]["macs"] <= 1_212_288 / 2
+    assert found["values"]["macs"] <= 1_212_288 * (0.6 if method == "fnas" else 0.5)
     assert 0 <= found["values"]["error"] < 1
     [winner] = read(out / "searches/main/retrain/result.json")["candidates"]
     assert winner["architecture"] == found["winner"]
     assert (out / "report.html").exists()
     assert (out / "best/model.safetensors").exists()
+    if method == "fnas":
+        assert not (out / "train").exists()
+        return
+    summary = read(out / "train/summary.json")
+    assert sum(phase["steps"] for phase in summary["phases"]) == summary["steps"]
     assert (out / "train/alphas.json").exists() == (method in LEARNING)
     if method in LEARNING:
         check_learned(out, config, summary, found)

@@ -48,7 +48,7 @@ def test_a_method_may_differ_from_its_scale():
 def test_what_a_recipe_sets_is_read(method):
     """Settings of parameters belong to samplers that have them, and so does their search."""
     recipe = RECIPES[method]
-    learns = recipe["supernet"]["sampler"] in ("balanced", "weighted", "mixture", "gumbel")
+    learns = recipe["supernet"].get("sampler") in ("balanced", "weighted", "mixture", "gumbel")
     assert ("alphas" in recipe) == learns
     assert (recipe["search"]["searcher"] == "most-probable") == learns
     assert learns or not any("alphas" in defaults(method, scale) for scale in SCALES)
@@ -63,3 +63,6 @@ def test_the_papers_settings_stay_where_nothing_else_is_said():
     assert all((config.meta is None) == (name != "ponas") for name, config in large.items())
     assert {large[name].space for name in ("spos", "random", "oneshot")} == {"spos-shufflenet"}
     assert large["betanas"].space == "betanas"
+    fnas = large["fnas"]
+    assert (fnas.space, fnas.search.population * fnas.search.generations) == ("mnasnet", 8000)
+    assert (fnas.train.epochs, fnas.candidates.finalists, fnas.reward.exponent) == (5, 10, -0.07)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nas_hw
-from nas_cli.truth import Named, read_truth
+from nas_cli.truth import Named, read_costs, read_truth
 from nas_spaces import Block, Choice, InputError, SearchSpace, published
 from nas_spaces.layers import Classifier, Conv
 
@@ -249,6 +249,29 @@ def test_no_file_and_no_text(tmp_path):
     (tmp_path / "image").write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(InputError, match="is no text"):
         read_truth(tmp_path / "image", MACRO)
+
+
+def test_what_trainings_cost(tmp_path):
+    notes = [MACRO.notate(arch) for arch in twelve()]
+    rows = [f"{note},80,{100 + i}" for i, note in enumerate(notes)]
+    rows[3] = f"{notes[3]},80,"
+    path = csv_of(tmp_path / "t.csv", [*rows, f"{notes[5]},80,205"], "architecture,top1,time [s]")
+    costs = read_costs(path, MACRO, "time")
+    assert (costs.column, costs.unit) == ("time", "s")
+    np.testing.assert_array_equal(costs.archs, np.delete(twelve(), 3, axis=0))
+    assert costs.values.tolist() == [100, 101, 102, 104, 155, 106, 107, 108, 109, 110, 111]
+    for value in ("-1", "x", "nan", "inf"):
+        csv_of(path, [f"{notes[0]},80,{value}"], "architecture,top1,time [s]")
+        with pytest.raises(InputError, match=f"line 2: time is '{value}'; what a training costs"):
+            read_costs(path, MACRO, "time")
+    with pytest.raises(InputError, match="no column 'tme': did you mean 'time'"):
+        read_costs(path, MACRO, "tme")
+
+
+def test_costs_of_a_json_table_have_no_unit(macro_table):
+    costs = read_costs(macro_table(), MACRO, "params")
+    assert costs.unit == ""
+    np.testing.assert_array_equal(costs.values, nas_hw.params(MACRO)(twelve()))
 
 
 def test_the_benchmarks_themselves():

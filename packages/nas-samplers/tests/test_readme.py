@@ -9,8 +9,8 @@ TRAINING = [block for block in BLOCKS if "train(" in block]
 
 
 def test_there_are_examples():
-    assert len(TRAINING) == 3
-    assert len(BLOCKS) == 5
+    assert len(TRAINING) == 4
+    assert len(BLOCKS) == 7
 
 
 @pytest.mark.parametrize("block", TRAINING)
@@ -45,3 +45,18 @@ def test_the_columns_of_a_fair_step_are_permutations(capsys):
     assert shown.rstrip().endswith("()")
     # 0.045 / 3, as the text says.
     assert names["slower"].optimiser.lr * names["uniform"].k == names["optimiser"].lr
+
+
+def test_candidates_are_trained_alone(capsys):
+    pytest.importorskip("sklearn", reason="the examples need nas-samplers[digits]")
+    [block] = [block for block in BLOCKS if "StandaloneError(" in block]
+    names = {}
+    exec(compile(block, str(README), "exec"), names)
+    shown = capsys.readouterr().out
+    assert shown.count("Candidate(number=") == 6
+    assert min(float(x) for x in re.findall(r"'([\d.]+)%'", shown)) < 60
+    error = names["error"]
+    assert (error.trained, names["state"]) == (6, error.state_dict())
+    # Of the second batch, which was the first to find something in the pool.
+    assert len(error.guard.errors) == 2
+    assert "in 2 pairs." in shown

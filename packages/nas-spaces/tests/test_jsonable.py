@@ -1,3 +1,4 @@
+import base64
 import json
 
 import numpy as np
@@ -22,6 +23,22 @@ def test_a_state_survives_json():
     again = np.random.Generator(np.random.MT19937())
     again.bit_generator.state = read["rng"]
     np.testing.assert_array_equal(again.random(5), rng.random(5))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool", "uint8", ">f4"])
+def test_large_arrays_are_bytes(dtype):
+    values = np.random.default_rng(0).normal(size=(13, 17)).astype(dtype)
+    values[0, 0] = np.nan if values.dtype.kind == "f" else 0
+    written = to_jsonable({"a": values[:, ::2]}, "state")
+    assert set(written["a"]) == {"dtype", "shape", "base64"}
+    read = from_jsonable(json.loads(json.dumps(written)))["a"]
+    np.testing.assert_array_equal(read, values[:, ::2], strict=True)
+    read[0, 0] = 1  # it is memory of its own
+    # Little-endian, whatever the machine.
+    first = np.frombuffer(
+        base64.b64decode(written["a"]["base64"]), np.dtype(dtype).newbyteorder("<")
+    )
+    np.testing.assert_array_equal(first[:9], values[0, ::2])
 
 
 def test_scalars_and_tuples_become_numbers_and_lists():

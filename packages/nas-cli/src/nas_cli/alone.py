@@ -12,26 +12,27 @@ from typing import Any
 
 import attrs
 import numpy as np
+import torch
 from attrs import frozen
 from numpy.typing import NDArray
 from rich.console import Console
 
-from nas_cli.config import Config, cores
+from nas_cli.config import Config, TrainConfig, cores
 from nas_cli.progress import stage
 from nas_cli.run import Run, read_json, write_json
-from nas_cli.workers import Outcome, Report, run_tasks
-from nas_cli.workshop import RANK, Workshop, phase, precision_of
-from nas_samplers import Phase, Uniform, run_network, train, wrong_answers
-from nas_spaces import History, InputError, SearchSpace, replace_file
+from nas_cli.workshop import RANK, Workshop, optimiser_of, precision_of
+from nas_samplers import Training, train_network, wrong_answers
+from nas_samplers.workers import Outcome, Report, run_tasks
+from nas_spaces import History, SearchSpace, replace_file
 from nas_spaces.torch import Network
 
-__all__ = ["ACCURACY", "Alone", "check_alone", "train_alone"]
+__all__ = ["ACCURACY", "Alone", "check_alone", "default_workers", "train_alone", "training_of"]
 
 ACCURACY = "top1"
 """Column of ``standalone.csv``, which `read_truth` reads."""
 
 # Streams of randomness of the network with an index, behind RANK.
-_INITIAL, _SAMPLER, _ORDER = 16, 17, 18
+_INITIAL, _ORDER = 16, 18
 # Each process on a GPU takes memory there of its own.
 WORKERS_ON_A_GPU = 4
 
@@ -64,21 +65,35 @@ class _Job:
         return self.folder / "result.json"
 
 
-def check_alone(shop: Workshop) -> Phase:
-    """Return what every training does; refuse settings that none could begin with.
+def training_of(config: TrainConfig, device: torch.device) -> Training:
+    """Return the training of a network alone that settings describe.
+
+    Raises:
+        InputError: settings that do not fit together.
+    """
+    return Training(
+        optimiser=optimiser_of(config),
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        label_smoothing=config.label_smoothing,
+        micro_batch=config.micro_batch,
+        precision=precision_of(config, device),
+        channels_last=config.channels_last,
+    )
+
+
+def default_workers(shop: Workshop) -> int:
+    """Return how many networks are trained at a time where nothing else is said."""
+    return min(cores(), WORKERS_ON_A_GPU) if shop.device.type == "cuda" else cores()
+
+
+def check_alone(shop: Workshop) -> Training:
+    """Return how every network is trained; refuse settings that none could begin with.
 
     Raises:
         InputError: what is wrong.
     """
-    return _phase(shop, shop.space, 0)
-
-
-def _phase(shop: Workshop, space: SearchSpace, index: int) -> Phase:
-    # Nothing is drawn in a space without choices; the loop wants a sampler all the same.
-    sampler = Uniform(space, rng=shop.rng(RANK, _SAMPLER, index))
-    return attrs.evolve(
-        phase("alone", shop.run.config.retrain, sampler, shop.data.train), forward=run_network
-    )
+    return training_of(shop.run.config.retrain, shop.device)
 
 
 def train_alone(
@@ -97,13 +112,13 @@ def train_alone(
         workers: processes at a time; None for the cores, on a GPU at most 4.
         title: of the stage for a person.
     """
-    steps = check_alone(shop).steps
+    steps = check_alone(shop).steps_on(shop.data.train)
     asked = shop.run.config
     # The processes are daemons, which cannot start others to read images.
     images = attrs.evolve(asked.images, workers=0)
     config = attrs.evolve(asked, threads=1, images=images)
     if workers is None:
-        workers = min(cores(), WORKERS_ON_A_GPU) if shop.device.type == "cuda" else cores()
+        workers = default_workers(shop)
     jobs = [
         _Job(shop.run.path, config, tuple(arch), index, folder / str(index))
         for index, arch in enumerate(archs.tolist())
@@ -184,23 +199,16 @@ def _train_one(job: _Job, report: Report) -> None:
     def on_record(record: dict[str, Any]) -> None:
         report(record["step"])
 
-    try:
-        train(
-            network,
-            [_phase(shop, network.space, job.index)],
-            shop.data.train,
-            seed=shop.seed(RANK, _ORDER, job.index),
-            device=device,
-            precision=precision_of(config, device),
-            channels_last=config.channels_last,
-            checkpoint=checkpoint,
-            checkpoint_every=config.checkpoint_every,
-            on_record=on_record,
-        )
-    except InputError:
-        # From this state it would fail again: the second attempt begins anew.
-        checkpoint.unlink(missing_ok=True)
-        raise
+    train_network(
+        network,
+        check_alone(shop),
+        shop.data.train,
+        seed=shop.seed(RANK, _ORDER, job.index),
+        device=device,
+        checkpoint=checkpoint,
+        checkpoint_every=config.checkpoint_every,
+        on_record=on_record,
+    )
     wrong = wrong_answers(network, shop.data.held_out, device=device)
     record = {
         "architecture": list(job.arch),

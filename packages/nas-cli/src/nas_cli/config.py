@@ -11,15 +11,19 @@ import tomli_w
 from attrs import field, frozen
 from attrs.validators import and_, ge, gt, in_, le, lt, optional
 
+from nas_cli.learned import BufferConfig, CriticConfig, PolicyConfig
 from nas_cli.recipes import DEFAULT_SPACES, RECIPES, defaults, scale_of
 from nas_cli.spaces import load_space
-from nas_cli.typed import check_keys, flatten, structure
+from nas_cli.typed import check_keys, flatten, merge, structure
 from nas_spaces import InputError, nearest
 
 __all__ = [
+    "OF_SEARCH",
     "AlphasConfig",
+    "CandidatesConfig",
     "Config",
     "ImagesConfig",
+    "RewardConfig",
     "SearchConfig",
     "SupernetConfig",
     "TrainConfig",
@@ -116,19 +120,24 @@ class TrainConfig:
     checkpoint_every: int = field(default=500, validator=ge(1))
 
 
-def _norms_need_several(_: Any, attribute: Any, value: int) -> None:
+def _not_one(_: Any, attribute: Any, value: int) -> None:
+    # Norms, and what is compared, need several.
     if value == 1 or value < 0:
         raise ValueError(f"'{attribute.name}' must be 0 or >= 2: {value}")
 
 
 @frozen(kw_only=True)
 class SearchConfig:
-    """How the supernet is searched.
+    """How architectures are searched for.
 
+    ``evaluation``: what an architecture is judged by: the ``supernet``, which is trained before, or
+    itself trained ``standalone``, by the settings of ``train`` and `CandidatesConfig`; there is no
+    supernet then.
     ``searcher``: ``evolution``, or ``nsga2`` for several objectives. ``random`` is random search
     itself. ``progressive`` sweeps the choices, every option of each, into a table that answers any
     limit (PONAS). ``most-probable`` takes what the architecture parameters of the training say
-    (BetaNAS, ProxylessNAS, FBNet, DARTS).
+    (BetaNAS, ProxylessNAS, FBNet, DARTS). ``ppo`` learns a policy, by `RewardConfig`,
+    `PolicyConfig`, `CriticConfig` and `BufferConfig` (FNAS).
     ``objectives`` (of evolution and nsga2): what is minimised, ``error`` and costs; evolution
     orders by the first and breaks ties by the next.
     ``population``, ``parents`` (of evolution), ``crossover`` and ``mutation`` (children of a
@@ -136,7 +145,8 @@ class SearchConfig:
     distinct architectures is population x generations, and random search beside it gets the same.
     The budget of ``progressive`` is its sweep, about as many architectures as the space has
     options, which random search gets too; ``most-probable`` evaluates one, and random search
-    beside it population x generations, to tell where that one stands.
+    beside it population x generations, to tell where that one stands. Beside searches of
+    stand-alone architectures, which cost as much as what they find, there is none.
     ``suffixes`` (of progressive): random architectures behind the swept choice, over which errors
     are averaged; 0 for the largest architecture, which it inherits its weights from. ``score``,
     ``exact`` (of progressive): how a limit is answered from the table, see
@@ -148,7 +158,10 @@ class SearchConfig:
     ``fold``: merge norms into convolutions for the evaluation (faster, rounds differently).
     """
 
-    searcher: Literal["evolution", "nsga2", "random", "progressive", "most-probable"] = "evolution"
+    evaluation: Literal["supernet", "standalone"] = "supernet"
+    searcher: Literal["evolution", "nsga2", "random", "progressive", "most-probable", "ppo"] = (
+        "evolution"
+    )
     objectives: tuple[str, ...] = ("error",)
     population: int = field(default=50, validator=ge(2))
     parents: int = field(default=10, validator=ge(1))
@@ -160,7 +173,7 @@ class SearchConfig:
     score: Literal["loss", "loss/saving"] = "loss/saving"
     exact: bool = False
     exclude_zero: bool = False
-    recalibration_images: int = field(default=20_000, validator=_norms_need_several)
+    recalibration_images: int = field(default=20_000, validator=_not_one)
     recalibration_batch: int = field(default=200, validator=ge(2))
     evaluation_images: int = field(default=0, validator=ge(0))
     evaluation_batch: int = field(default=200, validator=ge(1))
@@ -214,6 +227,47 @@ class AlphasConfig:
 
 
 @frozen(kw_only=True)
+class RewardConfig:
+    """What searcher ``ppo`` is rewarded for: accuracy x (cost / target)^exponent.
+
+    ``cost``: a metric that can be limited. ``target``: a value as in a limit, such as ``300M`` or
+    ``60%`` of the largest architecture; none takes the largest value that a limit on the cost
+    allows, and rewards the accuracy alone where there is no such limit. ``exponent``: at most 0.
+    ``hard``: what is below the target is worth no more than the target.
+    """
+
+    cost: str = "macs"
+    target: str | None = None
+    exponent: float = field(default=-0.07, validator=le(0))
+    hard: bool = False
+
+
+@frozen(kw_only=True)
+class CandidatesConfig:
+    """Architectures that are trained alone in a search, where ``search.evaluation`` says so.
+
+    Each is trained on the training images by the settings of ``train``, and judged on the held-out
+    ones. ``pool``: whether it begins with blocks of those trained before it. ``least_similarity``:
+    of a block to one in the pool. ``pairs``: so many candidates are trained both from the pool and
+    from scratch, to find out whether the pool helps; 0 asks nothing and uses it. ``finalists``: so
+    many of the best by the reward are trained by the settings of ``retrain``, on the training
+    images alone; the best of them on the held-out ones wins. 1 takes the best by the reward.
+    ``executor``: ``processes`` of this machine, or a ``ray`` cluster. ``workers``: how many at a
+    time, 1 without a process of its own; none for the cores, on a GPU at most 4, on a cluster as
+    many as it has room for.
+    ``address``: of the cluster, none for one of this machine.
+    """
+
+    pool: bool = True
+    least_similarity: float = field(default=0.75, validator=and_(gt(0), le(1)))
+    pairs: int = field(default=5, validator=_not_one)
+    finalists: int = field(default=10, validator=ge(1))
+    executor: Literal["processes", "ray"] = "processes"
+    workers: int | None = field(default=None, validator=optional(ge(1)))
+    address: str | None = None
+
+
+@frozen(kw_only=True)
 class Config:
     """All settings of a run.
 
@@ -225,6 +279,7 @@ class Config:
     ``weights``: a file that the supernet starts from. ``meta``: where there is one, the largest
     network is trained first, as it says; all candidates then inherit from it, and ``train``
     follows (precision, channels_last and checkpoint_every are those of ``train`` for both).
+    ``warm_start``: an earlier run by ``ppo``, whose critic and pool this one begins with.
     """
 
     method: str = field(default="spos", validator=in_(tuple(RECIPES)))
@@ -237,17 +292,33 @@ class Config:
     device: str = "auto"
     threads: int | None = field(default=None, validator=optional(and_(gt(0), le(1024))))
     weights: str | None = None
+    warm_start: str | None = None
     images: ImagesConfig
     supernet: SupernetConfig
     meta: TrainConfig | None = None
     train: TrainConfig
     alphas: AlphasConfig = AlphasConfig()
     search: SearchConfig
+    reward: RewardConfig = RewardConfig()
+    policy: PolicyConfig = field(factory=PolicyConfig)
+    critic: CriticConfig | None = field(factory=CriticConfig)
+    buffer: BufferConfig | None = field(factory=BufferConfig)
+    candidates: CandidatesConfig = CandidatesConfig()
     retrain: TrainConfig
 
 
 # Where a run is computed does not decide what it computes.
-WHERE = ("device", "images.root", "images.workers")
+WHERE = (
+    "device",
+    "images.root",
+    "images.workers",
+    "candidates.executor",
+    "candidates.workers",
+    "candidates.address",
+)
+OF_SEARCH = ("search", "reward", "policy", "critic", "buffer", "candidates")
+"""The tables that one search of a run may set otherwise."""
+
 # How a setting that has no value is written: TOML has no null, and leaving the setting out would
 # bring the recipe's value back.
 NONE = "none"
@@ -263,18 +334,18 @@ def resolve(overrides: Iterable[Mapping[str, Any]]) -> Config:
     given: dict[str, Any] = {}
     for over in overrides:
         check_keys(over, Config)
-        given = _merge(given, over)
+        given = merge(given, over)
     method = given.get("method", "spos")
     if str(method) not in RECIPES:
         raise InputError(f"method {method!r} is unknown: {nearest(str(method), RECIPES)}")
-    recipe = _merge({"threads": cores(), "images": {}, "space": ""}, RECIPES[method])
+    recipe = merge({"threads": cores(), "images": {}, "space": ""}, RECIPES[method])
     # Types are checked before values decide which scale the settings are for.
-    asked = structure(_merge(recipe, given), Config)
+    asked = structure(merge(recipe, given), Config)
     scale = scale_of(asked.data, asked.resolution)
     space = asked.space or defaults(method, scale).get("space") or DEFAULT_SPACES[scale]
     resolution = asked.resolution or load_space(space).input_shape[1]
     adapted = defaults(method, scale_of(asked.data, resolution))
-    whole = _merge(_merge(recipe, adapted), {**given, "space": space})
+    whole = merge(merge(recipe, adapted), {**given, "space": space})
     return _decide(structure(whole, Config))
 
 
@@ -287,7 +358,7 @@ def override(config: Config, overrides: Iterable[Mapping[str, Any]]) -> Config:
     values = attrs.asdict(config)
     for over in overrides:
         check_keys(over, Config)
-        values = _merge(values, over)
+        values = merge(values, over)
     return _decide(structure(values, Config))
 
 
@@ -385,16 +456,6 @@ def _with_none(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _with_none(item) for key, item in value.items()}
     return None if value == NONE else value
-
-
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = _merge(merged[key], value)
-        else:
-            merged[key] = value
-    return merged
 
 
 def _text(value: Any) -> str:

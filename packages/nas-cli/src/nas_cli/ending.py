@@ -37,10 +37,33 @@ def show_search(run: Run, name: str, found: dict[str, Any]) -> None:
         how = f"of {many:,} architectures the best"
         if found["stopped"] == "complete":  # then the best of what was evaluated does not win
             how = f"{many:,} architecture{'' if many == 1 else 's'} evaluated"
+        by = "with the supernet's weights"
+        if found.get("evaluation") == "standalone":
+            by = f"trained alone for {found['epochs']:g} epochs"
         click.echo(
             f"top-1:  {100 * (1 - values['error']):.2f} % of {found['evaluation_images']:,} "
-            f"held-out images with the supernet's weights, {how}{beside}"
+            f"held-out images {by}, {how}{beside}"
         )
+    if "counts" in found:
+        many = found["counts"]
+        click.echo(
+            f"policy: learned from {many['measured']:,} measured rows, {many['trusted']:,} "
+            f"answered by the critic, {many['known']:,} known before, {many['replayed']:,} replayed"
+        )
+    if "pool" in found:
+        pool = found["pool"]
+        verdict = f"; {pool['verdict']}" if pool["verdict"] else ""
+        click.echo(
+            f"pool:   {pool['hits']:,} of {pool['looked_up']:,} blocks began from it{verdict}"
+        )
+    if found.get("finalists"):
+        best = min(one["error"] for one in found["finalists"])
+        click.echo(
+            f"best:   of {len(found['finalists'])} trained as long as a winner the best has "
+            f"{100 * (1 - best):.2f} %"
+        )
+    for one in found.get("failed", ()):
+        click.echo(f"failed: {','.join(map(str, one['architecture']))}: {one['why']}")
     again = _specialize(run, name, found)
     if again is not None:
         click.echo(f"other:  {again} --limit '{_smaller(run, name, found)}'")

@@ -5,6 +5,7 @@ the commands that compute with it.
 """
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def main() -> None:
 
 
 @main.command()
-@takes(*RUN_OPTIONS, "weights", "resume", "json")
+@takes(*RUN_OPTIONS, "weights", "warm_start", "resume", "json")
 def pipeline(as_json: bool, **options: Any) -> None:
     """Do all of it: train, search, retrain, report."""
     from nas_cli.opening import started
@@ -268,6 +269,94 @@ def report(run: Path, as_json: bool) -> None:
 
     page = write_report(run)
     click.echo(json.dumps({"run": str(run), "report": str(page)}) if as_json else page)
+
+
+@main.command()
+@click.option("--space", help="Search space: a name that `nas spaces` lists, or as of a run.")
+@click.option(
+    "--truth",
+    type=click.Path(path_type=Path),
+    help="The table: accuracies in percent of all architectures, as `nas rank` reads them.",
+)
+@click.option("--column", help="Which accuracy of the table.  [default: the only one, or mean_acc]")
+@click.option(
+    "--methods",
+    help="Names with commas between them.  [default: random,evolution,regularized,nsga2,ppo,fnas]",
+)
+@click.option("--budget", type=int, help="Architectures of a search, distinct.  [default: 300]")
+@click.option("--seeds", type=int, help="Searches of each method.  [default: 50]")
+@click.option(
+    "--mark",
+    type=float,
+    help="What is to be reached, in percent of the best accuracy that can be.  [default: 99.9]",
+)
+@click.option(
+    "--limit",
+    "limits",
+    multiple=True,
+    help="As of a search; may be given several times, all hold.  [default: none]",
+)
+@click.option(
+    "--cost-column",
+    help="Column of the table with what a training cost.  [default: none, multiply-adds are "
+    "counted for --images and --epochs]",
+)
+@click.option("--images", type=int, help="Images of an epoch of training.  [default: 50000]")
+@click.option("--epochs", type=int, help="Epochs of a training.  [default: 200]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of the comparison.  [default: runs/compare-SPACE-N]",
+)
+@takes("seed")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="METHOD.KEY=VALUE",
+    help="One setting of a method, for example ppo.policy.lr=0.01. May be given several times.",
+)
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Processes that search.  [default: the cores]"
+)
+@click.option(
+    "--resume", is_flag=True, help="Go on with the comparison in --out; begin it if there is none."
+)
+@takes("json")
+def compare(
+    out: Path | None, workers: int | None, resume: bool, as_json: bool, **given: Any
+) -> None:
+    """Compare search methods over the table of a benchmark.
+
+    Every method makes many searches of the same budget, which the table answers in place of
+    trainings: how many architectures each needs to come near the best, and whether methods differ.
+    """
+    from rich.console import Console
+
+    from nas_cli.stage_compare import compare as compare_stage
+
+    def on_begun(folder: Path) -> None:
+        remember(f"nas compare --resume --out {shlex.quote(str(folder))}")
+
+    folder, found = compare_stage(
+        out,
+        given,
+        resume=resume,
+        workers=workers,
+        console=Console(stderr=True),
+        on_begun=on_begun,
+    )
+    from nas_cli.compare_result import show_comparison
+    from nas_cli.report.comparison import write_comparison
+
+    page = write_comparison(folder, found)
+    if as_json:
+        click.echo(json.dumps({"comparison": str(folder), "report": str(page), **found}))
+        return
+    console = Console()
+    for part in show_comparison(found):
+        console.print(part, highlight=False, markup=False, soft_wrap=isinstance(part, str))
+    click.echo(f"report: {page}")
 
 
 @main.command()

@@ -18,6 +18,7 @@ from nas_cli.group import remember
 from nas_cli.limits import parse_limit
 from nas_cli.run import Run, open_run, start_run
 from nas_cli.show import count
+from nas_spaces import InputError
 
 if TYPE_CHECKING:
     from nas_cli.workshop import Workshop
@@ -32,6 +33,8 @@ def started(command: str, options: dict[str, Any]) -> Iterator["Workshop"]:
     named = {key: options[key] for key in names if options[key] is not None}
     if options["weights"] is not None:
         named["weights"] = str(options["weights"])
+    if options.get("warm_start") is not None:
+        named["warm_start"] = str(options["warm_start"])
     if options["limits"]:
         named["limits"] = list(options["limits"])
     file = [from_toml(options["config"])] if options["config"] is not None else []
@@ -40,9 +43,14 @@ def started(command: str, options: dict[str, Any]) -> Iterator["Workshop"]:
     try:
         for text in run.config.limits:
             parse_limit(text)  # what needs no torch is said at once
+        if command == "train" and run.config.search.evaluation == "standalone":
+            raise InputError(
+                f"method {run.config.method} has no supernet to train: each architecture is "
+                "trained alone; run `nas pipeline`"
+            )
         shop = _shop(run)
         _introduce(shop)
-        shop.begin()
+        _begin(shop)
         remember(f"nas {command} --resume --out {shlex.quote(str(run.path))}")
         shop.say(f"run:      {run.path}")
         yield shop
@@ -68,6 +76,13 @@ def _shop(run: Run) -> "Workshop":
     from nas_cli.workshop import Workshop
 
     return Workshop(run, Console(stderr=True))
+
+
+def _begin(shop: "Workshop") -> None:
+    from nas_cli.warm_start import keep_warm_start
+
+    shop.begin()
+    keep_warm_start(shop)
 
 
 def _introduce(shop: "Workshop") -> None:

@@ -49,6 +49,11 @@ OPTIONS: dict[str, Callable[[Callable[..., None]], Callable[..., None]]] = {
         type=click.Path(path_type=Path),
         help="Weights to start from: safetensors, or a torch file without code.",
     ),
+    "warm_start": click.option(
+        "--warm-start",
+        type=click.Path(path_type=Path),
+        help="An earlier run by --method fnas, whose critic and pool this one begins with.",
+    ),
     "resume": click.option(
         "--resume", is_flag=True, help="Go on with the run in --out; begin it if there is none."
     ),

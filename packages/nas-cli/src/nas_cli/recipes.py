@@ -265,6 +265,24 @@ RECIPES: dict[str, dict[str, Any]] = {
         "search": {"searcher": "most-probable", "exclude_zero": True, **SPOS_EVALUATION},
         "retrain": SPOS_RETRAIN,
     },
+    # Liu et al., "FNAS: Uncertainty-Aware Fast Neural Architecture Search", 2021. No supernet:
+    # 8,000 candidates, each trained alone for 5 epochs by ``train``, from the pool of those before
+    # it. The paper does not say how candidates and the ten best are trained: here as SPOS does it.
+    # Policy, critic and buffer have the defaults of `nas_cli.learned`.
+    "fnas": {
+        "limits": ("macs<=60%",),
+        "baselines": 2,
+        "supernet": {"scheme": "kaiming"},
+        "train": {**SPOS_TRAIN, "epochs": 5, "schedule": "cosine"},
+        "search": {
+            "evaluation": "standalone",
+            "searcher": "ppo",
+            "population": 50,
+            "generations": 160,
+            **SPOS_EVALUATION,
+        },
+        "retrain": SPOS_RETRAIN,
+    },
 }
 
 SCALES: dict[str, dict[str, Any]] = {
@@ -407,6 +425,19 @@ ADAPTED: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("darts", "small"): {"train": {"epochs": 40}},
     ("darts", "large"): {"space": "mobilenet-21"},
+    # 100 candidates for 4 epochs, then the best five for 20.
+    ("fnas", "digits"): {
+        "supernet": {"scheme": "kaiming"},
+        "train": {"epochs": 4, "batch_size": 32, "lr": 0.1, "checkpoint_every": 1000},
+        "search": {"population": 10, "generations": 10},
+        "candidates": {"finalists": 5},
+    },
+    ("fnas", "small"): {
+        "supernet": {"scheme": "kaiming"},
+        "train": {"epochs": 5},
+        "search": {"population": 10, "generations": 30},
+    },
+    ("fnas", "large"): {"space": "mnasnet"},
 }
 """(method, scale) -> what differs from the scale's settings."""
 

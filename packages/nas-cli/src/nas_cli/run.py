@@ -14,7 +14,16 @@ from nas_cli.config import Config, differences, override, read_config, resolve, 
 from nas_cli.folder import CONFIG, check_run
 from nas_spaces import InputError, replace_file
 
-__all__ = ["MAIN_SEARCH", "Run", "open_run", "read_json", "start_run", "write_json"]
+__all__ = [
+    "MAIN_SEARCH",
+    "Run",
+    "lock_folder",
+    "new_folder",
+    "open_run",
+    "read_json",
+    "start_run",
+    "write_json",
+]
 
 MAIN_SEARCH = "main"
 """Name of the first search; its history and winner also stand at the top of the run."""
@@ -128,8 +137,8 @@ def start_run(out: Path | None, overrides: Iterable[Mapping[str, Any]], *, resum
         if resume:
             raise InputError("--resume needs --out, the folder of the run to go on with")
         config = resolve(given)
-        out = _new_folder(f"{config.method}-{Path(config.space).stem}")
-        return Run(out, config, _lock(out), made=True)
+        out = new_folder(f"{config.method}-{Path(config.space).stem}")
+        return Run(out, config, lock_folder(out), made=True)
     if (out / CONFIG).exists():
         if not resume:
             raise InputError(
@@ -153,7 +162,7 @@ def start_run(out: Path | None, overrides: Iterable[Mapping[str, Any]], *, resum
     config = resolve(given)
     made = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
-    return Run(out, config, _lock(out), made)
+    return Run(out, config, lock_folder(out), made)
 
 
 def open_run(path: Path) -> Run:
@@ -164,12 +173,12 @@ def open_run(path: Path) -> Run:
     """
     check_run(path)
     config = read_config(path / CONFIG)
-    lock = _lock(path)
+    lock = lock_folder(path)
     _cut_torn_line(path / "events.jsonl")
     return Run(path, config, lock)
 
 
-def _new_folder(stem: str) -> Path:
+def new_folder(stem: str) -> Path:
     """Make the first folder ``runs/STEM-N`` that is free; two processes never get the same."""
     number = 1
     while True:
@@ -182,7 +191,12 @@ def _new_folder(stem: str) -> Path:
             return path
 
 
-def _lock(path: Path) -> IO[str]:
+def lock_folder(path: Path) -> IO[str]:
+    """Return an open file that keeps other processes from writing to a folder until it is closed.
+
+    Raises:
+        InputError: another process has it.
+    """
     lock = (path / LOCK).open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -5,14 +5,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
 import nas_search
+from nas_cli.finalists import choose_finalist
+from nas_cli.learned import build_ppo
 from nas_cli.phases import LEARNING
+from nas_cli.rewarded import reward_of
 from nas_cli.run import Run, read_json
 from nas_cli.specialize import TABLE, answer_limits, describe_answer
+from nas_cli.warm_start import warm_critic
 from nas_cli.workshop import RANDOM, SEARCH, Workshop
 from nas_samplers import zero_options
 from nas_search import CandidateTable
@@ -170,12 +175,43 @@ def _most_probable(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
     return Plan(searcher, 1, feasible, (ERROR,), conclude, _whole_budget(shop))
 
 
+def _ppo(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
+    config, budget = shop.run.config, _whole_budget(shop)
+    reward = reward_of(shop, feasible)
+    searcher = build_ppo(
+        feasible,
+        config.policy,
+        config.critic,
+        config.buffer,
+        rng=shop.rng(SEARCH),
+        budget=budget,
+        reward=reward,
+    )
+    earlier = warm_critic(shop)
+    if earlier is not None:
+        if searcher.critic is None:
+            raise InputError("critic=none has no use for --warm-start; leave one of them out")
+        searcher.critic.inherit(earlier)
+
+    def conclude(folder: Path, history: History) -> Winner:
+        rewards = reward(history.archs, history.column(ERROR)[:, None])
+        counts = {"counts": attrs.asdict(searcher.counts)}
+        if config.search.evaluation == "supernet" or config.candidates.finalists == 1:
+            return Winner(history.archs[int(rewards.argmax())], counts)
+        best = np.argsort(-rewards, kind="stable")[: config.candidates.finalists]
+        row, finalists = choose_finalist(shop, folder, history, best, rewards)
+        return Winner(row, {"finalists": finalists, **counts})
+
+    return Plan(searcher, budget, feasible, (ERROR,), conclude, budget)
+
+
 SEARCHERS: dict[str, Build] = {
     "evolution": _evolution,
     "nsga2": _nsga2,
     "random": _random,
     "progressive": _progressive,
     MOST_PROBABLE: _most_probable,
+    "ppo": _ppo,
 }
 """Setting ``search.searcher`` -> the search."""
 

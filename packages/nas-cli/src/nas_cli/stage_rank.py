@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 import nas_search
 from nas_cli.alone import Alone, check_alone, train_alone
 from nas_cli.config import read_config
+from nas_cli.evaluation import supernet_error
 from nas_cli.folder import CONFIG
 from nas_cli.limits import cost_tables, merge_limits
 from nas_cli.progress import stage
@@ -24,7 +25,6 @@ from nas_cli.rank_question import SETTINGS, Question
 from nas_cli.rank_result import Judged, compare, compare_candidates, write_values
 from nas_cli.run import open_run, read_json, write_json
 from nas_cli.spaces import live_space, stored_space
-from nas_cli.stage_search import supernet_error
 from nas_cli.stage_train import trained_supernet
 from nas_cli.truth import LEAST, Truth, read_truth
 from nas_cli.workshop import RANK, Workshop

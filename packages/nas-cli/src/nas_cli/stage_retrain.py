@@ -196,6 +196,7 @@ def _retrain_one(
     )
     wrong = wrong_answers(network.eval(), shop.data.test, device=shop.device)
     found = read_json(run.search(name) / "result.json")
+    alone = run.config.search.evaluation == "standalone"
     if index == 0:
         save_network(network, run.best(name))
     record = {
@@ -204,7 +205,7 @@ def _retrain_one(
         "top1": round(100 * (1 - float(wrong.mean())), 4),
         "test_images": len(wrong),
         **{key: int(table([arch])[0]) for key, table in cost_tables(shop.space).items()},
-        "supernet_error": found["values"].get("error") if index == 0 else None,
+        "supernet_error": found["values"].get("error") if index == 0 and not alone else None,
     }
     write_json(result, record)
     # The result stands; the state behind it is not needed any more.

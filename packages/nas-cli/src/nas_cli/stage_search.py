@@ -1,5 +1,6 @@
-"""The second stage: search the trained supernet, with random search beside it as the baseline."""
+"""The second stage: search, with random search beside it as the baseline."""
 
+import shutil
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -7,19 +8,17 @@ from typing import Any
 
 import attrs
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 import nas_search
-from nas_cli.config import Config, differences, override
+from nas_cli.config import OF_SEARCH, Config, differences, override
+from nas_cli.evaluation import Evaluation, candidates_folder, check_evaluation, evaluated_by
 from nas_cli.limits import METRICS, build_limits, cost_tables
 from nas_cli.progress import stage
 from nas_cli.run import MAIN_SEARCH, Run, read_json, write_json
 from nas_cli.searchers import ERROR, Plan, can_plan, plan_search, random_search
 from nas_cli.spaces import live_space
-from nas_cli.stage_train import trained_supernet
-from nas_cli.workshop import RECALIBRATION, Workshop
-from nas_samplers import SupernetError
+from nas_cli.workshop import Workshop
 from nas_spaces import (
     FeasibleSet,
     History,
@@ -30,9 +29,9 @@ from nas_spaces import (
     nearest,
     replace_file,
 )
-from nas_spaces.torch import Supernet
+from nas_spaces.jsonable import from_jsonable, to_jsonable
 
-__all__ = ["check_search", "search", "search_settings", "supernet_error"]
+__all__ = ["check_search", "search", "search_settings"]
 
 
 def search_settings(
@@ -54,11 +53,14 @@ def search_settings(
     if not known.exists():
         asked = override(run.config, given)
         changed = differences(run.config, asked)
-        foreign = [key for key in changed if key != "limits" and not key.startswith("search.")]
+        foreign = [
+            key for key in changed if key != "limits" and key.partition(".")[0] not in OF_SEARCH
+        ]
         if foreign:
+            tables = ", ".join(f"{table}.*" for table in OF_SEARCH)
             raise InputError(
-                f"a search of a trained supernet can change search.* only, not {foreign[0]}; "
-                "begin another run for that"
+                f"a search can change limits and {tables} only, not {foreign[0]}; begin another "
+                "run for that"
             )
         return asked
     if not resume:
@@ -92,6 +94,7 @@ def check_search(shop: Workshop) -> FeasibleSet:
     if can_plan(shop.run):
         # One proposal shows whether several limits can be met at once.
         plan_search(shop, feasible, costs).searcher.ask()
+    check_evaluation(shop)
     return feasible
 
 
@@ -138,7 +141,7 @@ def _costs(shop: Workshop) -> dict[str, Table]:
 
 
 def search(shop: Workshop, name: str) -> None:
-    """Search the trained supernet with the run's settings, unless that is done.
+    """Search with the run's settings, unless that is done.
 
     Raises:
         InputError: no trained supernet, see also `check_search`; or a search of that name was
@@ -153,21 +156,27 @@ def search(shop: Workshop, name: str) -> None:
         return
     feasible = check_search(shop)
     costs = _costs(shop)
-    error = supernet_error(shop, trained_supernet(shop))
-    if not known.exists():
-        write_json(known, {"limits": list(config.limits), "search": attrs.asdict(config.search)})
-    begun = time.monotonic()
     event = {"event": "stage", "stage": f"search/{name}"}
-    run.event({**event, "status": "begun"})
-    plan = plan_search(shop, feasible, costs)
-    found = _run_search(shop, folder, "history", plan, feasible.space, error, costs)
+    with evaluated_by(shop, folder) as evaluation:
+        if not known.exists():
+            tables = {table: attrs.asdict(config)[table] for table in OF_SEARCH}
+            write_json(known, {"limits": list(config.limits), **tables})
+        begun = time.monotonic()
+        run.event({**event, "status": "begun"})
+        plan = plan_search(shop, feasible, costs)
+        found = _run_search(shop, folder, "history", plan, feasible.space, evaluation, costs)
+        judged_by = evaluation.conclude()
     history = found.history
     winner = plan.conclude(folder, history)
     baseline = len(history) if plan.baseline is None else plan.baseline
     random = None
-    if baseline:
+    # Architectures that are trained alone cost as much beside the search as in it.
+    if baseline and config.search.evaluation == "supernet":
         beside = attrs.evolve(random_search(shop, feasible, baseline), told=plan.told)
-        random = _run_search(shop, folder, "random", beside, feasible.space, error, costs).history
+        with evaluated_by(shop, folder) as evaluation:
+            random = _run_search(
+                shop, folder, "random", beside, feasible.space, evaluation, costs
+            ).history
     if name == MAIN_SEARCH:
         replace_file(run.path / "history.csv", history.to_csv())
     values = {key: float(cost(winner.row[None])[0]) for key, cost in costs.items()}
@@ -177,17 +186,18 @@ def search(shop: Workshop, name: str) -> None:
         "winner": winner.row.tolist(),
         "values": {ERROR: _measured(shop, history, winner.row), **values},
         "evaluated": len(history),
+        "evaluation": config.search.evaluation,
         "stopped": found.stopped,
         "random_best_error": None if random is None else float(random.column(ERROR).min()),
         "space_size": shop.space.size,
         "feasible": _count(feasible),
-        "recalibration_images": sum(len(images) for images in error.recalibration),
-        "evaluation_images": sum(len(labels) for _, labels in error.batches),
+        **judged_by,
         **winner.record,
     }
     seconds = round(time.monotonic() - begun, 3)
     run.event({**event, "status": "finished", "seconds": seconds})
     write_json(result, record)
+    shutil.rmtree(candidates_folder(folder), ignore_errors=True)
 
 
 def _measured(shop: Workshop, history: History, row: NDArray[np.int64]) -> float:
@@ -204,66 +214,44 @@ def _count(feasible: FeasibleSet) -> int | None:
         return None
 
 
-def supernet_error(shop: Workshop, supernet: Supernet) -> SupernetError:
-    """Return the metric: fixed training and held-out images, the same for every architecture."""
-    config, train, held_out = shop.run.config.search, shop.data.train, shop.data.held_out
-    recalibration: list[torch.Tensor] = []
-    wanted = min(config.recalibration_images, len(train))
-    if wanted:
-        size = min(config.recalibration_batch, wanted)
-        batches = train.fixed_batches(size, count=wanted // size, seed=shop.seed(RECALIBRATION))
-        recalibration = [images for images, _ in batches]
-    size = min(config.evaluation_batch, len(held_out))
-    if 0 < config.evaluation_images < len(held_out):
-        size = min(size, config.evaluation_images)
-        judged = held_out.fixed_batches(
-            size, count=config.evaluation_images // size, seed=shop.seed(RECALIBRATION, 1)
-        )
-    else:
-        judged = held_out.fixed_batches(size)
-    return SupernetError(
-        supernet,
-        recalibration,
-        list(judged),
-        fold=config.fold,
-        channels_last=shop.run.config.train.channels_last,
-    )
-
-
 def _run_search(
     shop: Workshop,
     folder: Path,
     label: str,
     plan: Plan,
     space: SearchSpace,
-    error: SupernetError,
+    evaluation: Evaluation,
     costs: dict[str, Table],
 ) -> nas_search.SearchResult:
     """Run one search of ``space``; its state is saved after every generation."""
     title = f"search {folder.name}" + (", random" if label == "random" else "")
     saved = folder / f"{label}.json"
     state = read_json(saved) if saved.exists() else None
-    done, note = 0, ""
+    if state is not None:
+        # Searches that were begun before evaluations had a state have none of it.
+        evaluation.load_state_dict(from_jsonable(state.pop("evaluation", None)))
+    done, note = 0.0, ""
     unit = "architecture" if plan.budget == 1 else "architectures"
     with stage(shop.console, title, plan.budget, unit) as update:
 
-        def on_progress(finished: int) -> None:
+        def on_progress(finished: float) -> None:
             nonlocal done
             done += finished
-            update(done, note)
+            update(int(done), note)
 
-        metrics: dict[str, Metric] = {ERROR: attrs.evolve(error, on_progress=on_progress)}
+        metrics: dict[str, Metric] = {ERROR: evaluation.metric(on_progress)}
         metrics |= costs
         objectives = [metrics.pop(name) for name in plan.told]
         record = list(metrics.values())
 
         def keep(state: dict[str, Any]) -> None:
             nonlocal done, note
-            write_json(saved, state)
+            judged = to_jsonable(evaluation.state_dict(), "the evaluation")
+            write_json(saved, {**state, "evaluation": judged})
             rows = History.from_csv(state["history"])
             done = len(rows)
             note = f"best top-1 {100 * (1 - rows.column('error').min()):.1f} %"
-            update(done, note)
+            update(len(rows), note)
 
         result = nas_search.search(
             plan.searcher,

@@ -21,7 +21,7 @@ def check_train(shop: Workshop) -> None:
         InputError: what is wrong, before anything is written.
     """
     config = shop.run.config
-    if (shop.run.train / "summary.json").exists():
+    if config.search.evaluation == "standalone" or (shop.run.train / "summary.json").exists():
         return
     plan_training(shop, lambda _: None)
     if config.weights is not None and not _begun(shop):
@@ -46,8 +46,10 @@ def _begun(shop: Workshop) -> bool:
 
 
 def train_supernet(shop: Workshop) -> None:
-    """Train the supernet, unless that is done."""
+    """Train the supernet, unless that is done or there is none."""
     run, config, images = shop.run, shop.run.config, shop.data.train
+    if config.search.evaluation == "standalone":
+        return
     result = run.train / "summary.json"
     if result.exists():
         shop.say("supernet: trained already")
@@ -104,6 +106,11 @@ def trained_supernet(shop: Workshop) -> Supernet:
     Raises:
         InputError: it has not been trained, or its file is damaged.
     """
+    if shop.run.config.search.evaluation == "standalone":
+        raise InputError(
+            f"{shop.run.path} has no supernet: by search.evaluation=standalone each architecture "
+            "is trained alone"
+        )
     again = f"`nas train --resume --out {shop.run.path}`"
     if not (shop.run.train / "summary.json").exists():
         raise InputError(f"{shop.run.path} holds no trained supernet; {again} trains it")

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 import nas_hw
 from nas_spaces import InputError, SearchSpace, nearest
 
-__all__ = ["LEAST", "Named", "Truth", "read_truth"]
+__all__ = ["LEAST", "Costs", "Named", "Truth", "read_costs", "read_truth"]
 
 LEAST = 10
 """Fewer architectures than this are not ranked: chance alone orders them well too often."""
@@ -101,15 +101,9 @@ def read_truth(path: Path, space: SearchSpace, column: str | None = None) -> Tru
         InputError: a file that is missing, no table, or of another space; several columns of
             which none is named; a value that is no percentage; fewer than 10 architectures.
     """
-    if not path.is_file():
-        raise InputError(f"truth: there is no file {path}")
-    data = path.read_bytes()
+    data, text = _read(path)
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"truth: {path} is no text: {error}") from error
-    try:
-        sheet = _of_json(text) if text.lstrip()[:1] in ("{", "[") else _of_csv(text)
+        sheet = _sheet(text)
         column = _choose(sheet, column)
         found, unknown, reason = _known(sheet, space)
         _refuse_other_space(sheet, space, len(found), reason)
@@ -135,6 +129,73 @@ def read_truth(path: Path, space: SearchSpace, column: str | None = None) -> Tru
         _missing(space, set(accuracy)),
         repeated,
     )
+
+
+@frozen(eq=False)
+class Costs:
+    """What the architectures of a table cost, by one of its columns.
+
+    ``column``: what was read. ``unit``: as the table names it, ``""`` where it does not. ``archs``:
+    int64 ``[n, d]``, every architecture once. ``values``: float64 ``[n]``, at least 0.
+    """
+
+    column: str
+    unit: str
+    archs: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+
+def read_costs(path: Path, space: SearchSpace, column: str) -> Costs:
+    """Read what training the architectures of a table took, in seconds say.
+
+    Lines that name an architecture again are averaged; empty cells are no values.
+
+    Args:
+        path: the table, one that `read_truth` reads.
+        space: whose architectures it holds.
+        column: which numbers.
+
+    Raises:
+        InputError: a file that is missing or no table, an unknown column, or a value that is no
+            number of at least 0.
+    """
+    _, text = _read(path)
+    try:
+        sheet = _sheet(text)
+        if column not in sheet.columns:
+            raise InputError(f"it has no column {column!r}: {nearest(column, sheet.columns)}")
+        found, _, _ = _known(sheet, space)
+        listed: dict[tuple[int, ...], list[float]] = {}
+        for row, entry in found:
+            value = entry.values.get(column)
+            if value is None or value == "":
+                continue
+            number = math.nan if isinstance(value, bool) else _number(value)
+            if not (math.isfinite(number) and number >= 0):
+                raise InputError(
+                    f"{entry.where}: {column} is {value!r}; what a training costs is a number of "
+                    "at least 0, or empty where it is not known"
+                )
+            listed.setdefault(row, []).append(number)
+    except InputError as error:
+        raise InputError(f"truth: {path}: {error}") from error
+    archs = np.array(list(listed), dtype=np.int64).reshape(-1, space.num_choices)
+    values = np.array([sum(own) / len(own) for own in listed.values()])
+    return Costs(column, sheet.units.get(column, ""), archs, values)
+
+
+def _read(path: Path) -> tuple[bytes, str]:
+    if not path.is_file():
+        raise InputError(f"truth: there is no file {path}")
+    data = path.read_bytes()
+    try:
+        return data, data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"truth: {path} is no text: {error}") from error
+
+
+def _sheet(text: str) -> _Sheet:
+    return _of_json(text) if text.lstrip()[:1] in ("{", "[") else _of_csv(text)
 
 
 def _of_csv(text: str) -> _Sheet:

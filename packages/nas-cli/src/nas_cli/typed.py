@@ -17,19 +17,24 @@ from cattrs.v import format_exception
 
 from nas_spaces import InputError, nearest
 
-__all__ = ["check_keys", "flatten", "structure"]
+__all__ = ["check_keys", "flatten", "merge", "structure"]
 
 Record = TypeVar("Record")
 
 
-def check_keys(values: Mapping[str, Any], cls: type) -> None:
+def check_keys(values: Mapping[str, Any], cls: type, *, stand: str = "a run's config.toml") -> None:
     """Refuse keys, at any depth, that a record does not have.
+
+    Args:
+        values: nested settings.
+        cls: of the record.
+        stand: where a person can read which settings there are.
 
     Raises:
         InputError: an unknown key, with the nearest valid one; a table where a value belongs, or
             a value where a table does.
     """
-    _check_keys(values, cls, cls, "")
+    _check_keys(values, cls, cls, "", stand)
 
 
 def structure(values: Mapping[str, Any], cls: type[Record]) -> Record:
@@ -60,7 +65,22 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _check_keys(values: Mapping[str, Any], cls: type, root: type, prefix: str) -> None:
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested values with others over them; only tables are merged, key by key.
+
+    >>> merge({"seed": 0, "train": {"epochs": 3, "lr": 0.1}}, {"train": {"epochs": 4}})
+    {'seed': 0, 'train': {'epochs': 4, 'lr': 0.1}}
+    """
+    merged = dict(base)
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _check_keys(values: Mapping[str, Any], cls: type, root: type, prefix: str, stand: str) -> None:
     hints = get_type_hints(cls)
     for key, value in values.items():
         name = f"{prefix}{key}"
@@ -70,9 +90,7 @@ def _check_keys(values: Mapping[str, Any], cls: type, root: type, prefix: str) -
             keys = (*_all_keys(cls, prefix), *_all_keys(root, ""))
             close = difflib.get_close_matches(name, keys, n=1, cutoff=0.5)
             hint = f"did you mean {close[0]!r}? " if close else ""
-            raise InputError(
-                f"setting {name!r} is unknown: {hint}every setting stands in a run's config.toml"
-            )
+            raise InputError(f"setting {name!r} is unknown: {hint}every setting stands in {stand}")
         table = _table(hints[key])
         if table is not None and value is None and hints[key] != table:
             continue
@@ -85,7 +103,7 @@ def _check_keys(values: Mapping[str, Any], cls: type, root: type, prefix: str) -
         if isinstance(value, Mapping):
             if table is None:
                 raise InputError(f"setting {name!r} is no table; received {value!r}")
-            _check_keys(value, table, root, f"{name}.")
+            _check_keys(value, table, root, f"{name}.", stand)
 
 
 def _table(hint: Any) -> type | None:
@@ -95,10 +113,14 @@ def _table(hint: Any) -> type | None:
 
 
 def _all_keys(cls: type, prefix: str) -> list[str]:
-    """Return the names of all settings, apart from those of tables that most runs lack."""
-    keys = []
+    """Return the names of all settings, apart from those of tables that default to none."""
+    keys: list[str] = []
     for key, hint in get_type_hints(cls).items():
-        keys += _all_keys(hint, f"{prefix}{key}.") if attrs.has(hint) else [f"{prefix}{key}"]
+        table, default = _table(hint), attrs.fields_dict(cls)[key].default
+        if table is not None and default is not None:
+            keys += _all_keys(table, f"{prefix}{key}.")
+        else:
+            keys.append(f"{prefix}{key}")
     return keys
 
 

@@ -41,6 +41,7 @@ __all__ = [
     "ALONE",
     "ALPHAS",
     "BASELINES",
+    "CANDIDATES",
     "DIVERGED",
     "GATES",
     "INITIAL",
@@ -52,6 +53,7 @@ __all__ = [
     "SEARCH",
     "Workshop",
     "fit",
+    "optimiser_of",
     "phase",
     "precision_of",
     "steps_of",
@@ -60,6 +62,7 @@ __all__ = [
 # One stream of randomness for each use; a number never changes its meaning.
 INITIAL, PATHS, ORDER, SEARCH, RANDOM, RECALIBRATION, BASELINES, ALONE, ALPHAS, GATES = range(10)
 RANK = 16
+CANDIDATES = 18  # 17 is of comparisons
 
 # Stands beside the checkpoint of a training whose loss became no number.
 DIVERGED = "diverged"
@@ -221,6 +224,23 @@ def steps_of(config: TrainConfig, images: Images) -> int:
     return max(round(config.epochs * len(images) / config.batch_size), 1)
 
 
+def optimiser_of(config: TrainConfig) -> Optimiser:
+    """Return the optimiser that settings describe.
+
+    Raises:
+        InputError: a number out of range.
+    """
+    return Optimiser(
+        kind=config.optimiser,
+        lr=config.lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        schedule=config.schedule,
+        warmup=config.warmup,
+        clip=config.clip,
+    )
+
+
 def phase(name: str, config: TrainConfig, sampler: Sampler, images: Images) -> Phase:
     """Return the training that settings describe.
 
@@ -231,15 +251,7 @@ def phase(name: str, config: TrainConfig, sampler: Sampler, images: Images) -> P
         name,
         sampler,
         steps=steps_of(config, images),
-        optimiser=Optimiser(
-            kind=config.optimiser,
-            lr=config.lr,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            schedule=config.schedule,
-            warmup=config.warmup,
-            clip=config.clip,
-        ),
+        optimiser=optimiser_of(config),
         batch_size=config.batch_size,
         micro_batch=config.micro_batch,
         label_smoothing=config.label_smoothing,

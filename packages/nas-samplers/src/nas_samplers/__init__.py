@@ -13,6 +13,7 @@ torch.Size([2, 10])
 from nas_samplers.alphas import Alphas, zero_options
 from nas_samplers.balanced import Balanced
 from nas_samplers.binary_gates import BinaryGates
+from nas_samplers.candidate import Candidate
 from nas_samplers.checkpoint import load_weights
 from nas_samplers.constrained import Constrained, cost_ranges
 from nas_samplers.cost_terms import AddedCost, CostTerm, MultipliedCost
@@ -24,15 +25,26 @@ from nas_samplers.fixed import Fixed
 from nas_samplers.optimiser import Optimiser
 from nas_samplers.path_dropout import PathDropout
 from nas_samplers.phase import Phase, mean_rows, sum_rows
+from nas_samplers.pool import HitCount, Inheritance, InheritedBlock, KnowledgePool
+from nas_samplers.pool_guard import PoolGuard, PoolVerdict
+from nas_samplers.ray_workers import RayWorkers
 from nas_samplers.relaxed import Cooling, Gumbel, Mixture
 from nas_samplers.relaxed_learner import RelaxedLearner
 from nas_samplers.similarity import Similarity, candidate_similarity
-from nas_samplers.standalone import run_network, top1_error, wrong_answers
+from nas_samplers.standalone import (
+    Training,
+    run_network,
+    top1_error,
+    train_network,
+    wrong_answers,
+)
+from nas_samplers.standalone_error import StandaloneError
 from nas_samplers.train import DivergedError, train
 from nas_samplers.training_state import Summary
 from nas_samplers.uniform import Uniform
 from nas_samplers.weighted import Weighted
 from nas_samplers.within_limits import WithinLimits
+from nas_samplers.workers import WorkerProcesses, run_here
 
 __all__ = [
     "AddedCost",
@@ -41,6 +53,7 @@ __all__ = [
     "BelowMean",
     "BelowShare",
     "BinaryGates",
+    "Candidate",
     "Constrained",
     "Cooling",
     "CostTerm",
@@ -49,30 +62,42 @@ __all__ = [
     "ExpectationFair",
     "Fixed",
     "Gumbel",
+    "HitCount",
     "ImageData",
+    "Inheritance",
+    "InheritedBlock",
+    "KnowledgePool",
     "Mixture",
     "MultipliedCost",
     "Optimiser",
     "PathDropout",
     "Phase",
+    "PoolGuard",
+    "PoolVerdict",
+    "RayWorkers",
     "RelaxedLearner",
     "Similarity",
+    "StandaloneError",
     "StrictFair",
     "Summary",
     "SupernetError",
+    "Training",
     "Uniform",
     "Weighted",
     "WithinLimits",
+    "WorkerProcesses",
     "candidate_similarity",
     "cost_ranges",
     "evaluate",
     "load_data",
     "load_weights",
     "mean_rows",
+    "run_here",
     "run_network",
     "sum_rows",
     "top1_error",
     "train",
+    "train_network",
     "wrong_answers",
     "zero_options",
 ]

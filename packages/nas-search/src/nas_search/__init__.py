@@ -20,6 +20,18 @@ A searcher proposes rows and is told their values; `search` is the loop around i
 
 from nas_search.candidate_table import CandidateTable
 from nas_search.compare import Difference, difference
+from nas_search.efficiency import (
+    Median,
+    Ratio,
+    best_so_far,
+    censored_median,
+    evaluations_differ,
+    evaluations_to,
+    holm,
+    median_ratio,
+    regrets_differ,
+    simple_regret,
+)
 from nas_search.evolution import Evolution
 from nas_search.most_probable import MostProbable
 from nas_search.nsga2 import NSGA2, Mutator
@@ -38,6 +50,7 @@ from nas_search.regularized import RegularizedEvolution
 from nas_search.repair import Repair
 from nas_search.search import SearchResult, best, search
 from nas_search.specialise import Replacement, Specialised, specialise
+from nas_search.tabular import Tabular, TrainingCost, measured_rows
 
 __all__ = [
     "NSGA2",
@@ -45,25 +58,38 @@ __all__ = [
     "Difference",
     "Evolution",
     "Kendall",
+    "Median",
     "MostProbable",
     "Mutator",
     "Progressive",
     "Random",
+    "Ratio",
     "RegularizedEvolution",
     "Repair",
     "Replacement",
     "SearchResult",
     "Specialised",
+    "Tabular",
     "TauDifference",
+    "TrainingCost",
     "best",
+    "best_so_far",
+    "censored_median",
     "crowding",
     "difference",
+    "evaluations_differ",
+    "evaluations_to",
     "fronts",
+    "holm",
     "kendall",
     "largest",
+    "measured_rows",
+    "median_ratio",
     "non_dominated",
+    "regrets_differ",
     "repeatability",
     "search",
+    "simple_regret",
     "specialise",
     "tau_difference",
     "top_k_regret",

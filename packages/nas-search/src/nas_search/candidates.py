@@ -10,6 +10,7 @@ from nas_spaces import FeasibleSet, InputError, SearchSpace
 from nas_spaces.protocols import State
 
 __all__ = [
+    "all_rows",
     "check_feasible",
     "check_told",
     "first_told",
@@ -174,7 +175,7 @@ def fresh(
         found.append(take_new(feasible, archs, missing, visited))
         missing -= len(found[-1])
     if missing and listed:
-        found.append(take_new(feasible, rng.permutation(_all_rows(space)), missing, visited))
+        found.append(take_new(feasible, rng.permutation(all_rows(space)), missing, visited))
     if failure is not None and not visited:
         raise failure
     return np.concatenate(found)
@@ -188,7 +189,7 @@ def _draws(feasible: FeasibleSet, n: int) -> int:
     return max(DRAWS_PER_ROW * n, LEAST_DRAWS)
 
 
-def _all_rows(space: SearchSpace) -> NDArray[np.int64]:
+def all_rows(space: SearchSpace) -> NDArray[np.int64]:
     """Return every row over live options, int64 ``[size, d]``."""
     rows = np.zeros((1, 0), dtype=np.int64)
     for live in space.mask:

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from nas_search import Random, search
-from nas_search.rl import PPO, Critic, ExperienceBuffer, Policy
+from nas_search.rl import PPO, Critic, ExperienceBuffer, Policy, WeightedProduct
 from nas_spaces import FeasibleSet, InputError, Limit, published
 from nas_spaces.testing import check_searcher
 
 
-def fnas(space, *, rng, **settings):
-    critic = Critic(space, rng=rng, steps=3, hidden=32, least=5)
+def fnas(space, *, rng, least=5, **settings):
+    critic = Critic(space, rng=rng, steps=3, hidden=32, least=least)
     return PPO(
         space,
         rng=rng,
@@ -50,10 +50,11 @@ def test_it_finds_better_ones_than_chance_does(macro, additive_error, kind):
     assert np.mean(gains) > 0.01
 
 
-def test_a_search_that_was_killed_ends_with_the_same_bits(macro, additive_error):
+@pytest.mark.parametrize("baseline", ["moving", "critic"])
+def test_a_search_that_was_killed_ends_with_the_same_bits(macro, additive_error, baseline):
     error, states = additive_error(macro, 0), []
     whole = search(
-        fnas(macro, rng=np.random.default_rng(0)),
+        fnas(macro, rng=np.random.default_rng(0), baseline=baseline),
         [error],
         space=macro,
         budget=60,
@@ -61,7 +62,7 @@ def test_a_search_that_was_killed_ends_with_the_same_bits(macro, additive_error)
     )
     for state in states[::3]:
         resumed = search(
-            fnas(macro, rng=np.random.default_rng(7)),
+            fnas(macro, rng=np.random.default_rng(7), baseline=baseline),
             [error],
             space=macro,
             budget=60,
@@ -215,8 +216,29 @@ def test_it_learns_from_rows_that_it_did_not_propose(macro):
     assert searcher.counts.measured == 11
 
 
-def test_bad_input_is_refused(macro):
+def test_the_critic_can_be_the_baseline(macro, additive_error):
     rng = np.random.default_rng(0)
+    searcher = fnas(macro, rng=rng, least=30, baseline="critic")
+    told = []
+
+    def keep(_):
+        told.append((len(searcher.critic) >= searcher.critic.least, searcher.policy.baseline))
+
+    search(searcher, [additive_error(macro, 0)], space=macro, budget=80, checkpoint=keep)
+    moving = [mean for trusted, mean in told if not trusted]
+    assert len(set(moving)) == len(moving) > 1
+    # From then on the policy's own mean does not move.
+    assert {mean for trusted, mean in told if trusted} == {moving[-1]}
+
+
+def test_bad_input_is_refused(macro, macs):
+    rng = np.random.default_rng(0)
+    with pytest.raises(InputError, match="baseline='value'"):
+        PPO(macro, rng=rng, baseline="value")
+    with pytest.raises(InputError, match="baseline='critic' needs a critic"):
+        PPO(macro, rng=rng, baseline="critic")
+    with pytest.raises(InputError, match="target=1 "):
+        PPO(macro, rng=rng, reward=WeightedProduct(macs(macro), target=1))
     with pytest.raises(InputError, match="batch=0"):
         PPO(macro, rng=rng, batch=0)
     with pytest.raises(InputError, match="pick='best'"):

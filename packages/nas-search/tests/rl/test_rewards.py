@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from nas_search.rl import Accuracy, WeightedProduct
-from nas_spaces import InputError
+from nas_spaces import FeasibleSet, InputError
 
 
 class Latency:
@@ -44,3 +44,16 @@ def test_bad_settings_are_refused():
         WeightedProduct(Latency(), target=1, exponent=0.07)
     with pytest.raises(InputError, match=r"latency_ms of architecture \[0\] is not above 0"):
         WeightedProduct(Latency(), target=1)(*told(0.5, 0))
+
+
+def test_targets_that_nothing_attains_are_refused(macro, macs):
+    cost = macs(macro)
+    feasible = FeasibleSet(macro, [])
+    least, most = feasible.attainable(cost)
+    for target in (least, most):
+        WeightedProduct(cost, target=target).check_target(feasible)
+    for target in (least - 1, most + 1):
+        with pytest.raises(InputError, match=f"macs can be: {least:,} to {most:,};"):
+            WeightedProduct(cost, target=target).check_target(feasible)
+    # What a measurement attains is not known.
+    WeightedProduct(Latency(), target=1e9).check_target(feasible)

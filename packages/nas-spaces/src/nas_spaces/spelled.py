@@ -3,6 +3,7 @@
 `docs/json-format.md` of this package says what a reader has to know.
 """
 
+from functools import cache
 from typing import Any, get_args
 
 import cattrs
@@ -150,7 +151,7 @@ def read_variant(record: Any) -> tuple[Shape, Graph]:
         InputError: an unknown operation, or sizes that do not belong together.
         cattrs.BaseValidationError, TypeError, KeyError: what is no variant at all.
     """
-    converter = cattrs.Converter()
+    converter = _converter()
     shape = converter.structure(record["in_shape"], tuple[int, int, int])
     build = GraphBuilder(shape)
     for values in record["primitives"]:
@@ -166,6 +167,12 @@ def read_variant(record: Any) -> tuple[Shape, Graph]:
                 f"{build.nodes[-1]}"
             )
     return shape, build.graph
+
+
+@cache
+def _converter() -> cattrs.Converter:
+    # It works out how to read a class when it first meets one, which takes milliseconds.
+    return cattrs.Converter()
 
 
 def _append(build: GraphBuilder, node: Primitive) -> None:

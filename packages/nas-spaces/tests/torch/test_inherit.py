@@ -7,6 +7,7 @@ from nas_spaces import Block, Choice, InputError, SearchSpace, published
 from nas_spaces.layers import Classifier, Conv, Identity, MBConv
 from nas_spaces.published.ponas import SQUEEZE_EXCITE
 from nas_spaces.torch import Inherited, Network, Supernet, inherit_candidates
+from nas_spaces.torch.inherit import corresponding_part
 
 SIZES = {
     "nas-bench-macro": {"resolution": 16},
@@ -232,6 +233,31 @@ def test_an_identity_has_nothing_to_give():
     inherited = inherit_candidates(supernet, [0])
     assert inherited.copied == 0
     assert set(inherited.kept) == {key for key in before if key.startswith("blocks.block.1.")}
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5, 7])
+def test_a_part_with_kernels_padded(kernel):
+    trained, module = nn.Conv2d(4, 6, 5, bias=True), nn.Conv2d(3, 2, kernel, bias=True)
+    tensors = trained.state_dict()
+    part = corresponding_part(tensors, trained, module, "weight", pad_kernels=True)
+    assert part.shape == module.weight.shape
+    border = abs(kernel - 5) // 2
+    inner = (slice(2), slice(3), *[slice(border, max(kernel, 5) - border)] * 2)
+    if kernel > 5:
+        assert corresponding_part(tensors, trained, module, "weight") is None
+        assert torch.equal(part[inner], trained.weight[:2, :3])
+        assert part.count_nonzero() == part[inner].count_nonzero()
+    else:
+        assert torch.equal(part, trained.weight[inner])
+    assert torch.equal(corresponding_part(tensors, trained, module, "bias"), trained.bias[:2])
+
+
+def test_channels_are_never_padded():
+    trained, module = nn.Conv2d(4, 6, 3), nn.Conv2d(4, 7, 3)
+    tensors = trained.state_dict()
+    assert corresponding_part(tensors, trained, module, "weight", pad_kernels=True) is None
+    assert corresponding_part({}, trained, trained, "weight") is None
+    assert corresponding_part(tensors, trained, nn.Linear(4, 6), "weight") is None
 
 
 def test_rows_of_another_space_are_refused():

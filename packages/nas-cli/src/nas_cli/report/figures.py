@@ -13,7 +13,7 @@ from nas_cli.report.views import AlphasView, RankView, SearchView
 from nas_cli.report.words import bounds, within
 from nas_search import non_dominated
 
-__all__ = ["Drawn", "draw_figures"]
+__all__ = ["Drawn", "draw_figures", "drawn_figure"]
 
 
 @frozen
@@ -44,16 +44,18 @@ def draw_figures(
     for index, rank in enumerate(ranks):
         if rank.rank.values is not None and len(rank.rank.values):
             figures[f"truth-{index}"] = plots.agreement(rank.rank.values, rank.axis)
-    drawn = {
-        name: Drawn(_script_json(figure.to_json()), int(figure.layout.height))
-        for name, figure in figures.items()
-    }
+    drawn = {name: drawn_figure(figure) for name, figure in figures.items()}
     if alphas is not None:
         cards = plots.probabilities(alphas.alphas, data.space.choices, counted=alphas.counted)
         for index, card in enumerate(cards):
             text = json.dumps(card, separators=(",", ":"))
             drawn[f"alphas-{index}"] = Drawn(_script_json(text), card["layout"]["height"])
     return drawn
+
+
+def drawn_figure(figure: go.Figure) -> Drawn:
+    """Return a figure as a page holds it."""
+    return Drawn(_script_json(figure.to_json()), int(figure.layout.height))
 
 
 def _search(view: SearchView, data: RunData) -> dict[str, go.Figure]:
@@ -70,8 +72,11 @@ def _search(view: SearchView, data: RunData) -> dict[str, go.Figure]:
             winner=(view.error, result.macs),
             predicted=view.predicted,
             limit=bounds(result.limits).get("macs", (None, None)),
+            judged="search" if data.alone else "supernet",
         )
-        figures["progress"] = plots.progress(history, inside, search.random)
+        figures["progress"] = plots.progress(
+            history, inside, search.random, judged="search" if data.alone else "supernet"
+        )
     if search.table is not None:
         figures["table"] = plots.candidate_losses(
             search.table.losses, search.table.start.tolist(), result.winner, data.space.choices

@@ -19,7 +19,7 @@ from nas_cli.report.views import (
 )
 from nas_spaces import replace_file
 
-__all__ = ["write_report"]
+__all__ = ["environment", "write_report"]
 
 
 def write_report(run: Path) -> Path:
@@ -34,14 +34,38 @@ def write_report(run: Path) -> Path:
     searches = view_searches(data, rng=np.random.default_rng(0))
     ranks = [view_rank(rank) for rank in data.ranks]
     alphas = view_alphas(data)
-    environment = Environment(
+    html = (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            run=data,
+            judged="search" if data.alone else "supernet",
+            headline=view_headline(data),
+            searches=searches,
+            ranks=ranks,
+            verdicts=largest_first(ranks),
+            alphas=alphas,
+            sampling=words.SAMPLING.get(data.config.supernet.sampler or ""),
+            joint=data.config.supernet.sampler in words.JOINT,
+            plots=draw_figures(data, searches, ranks, alphas),
+            plotlyjs=plotly.offline.get_plotlyjs(),
+        )
+    )
+    path = Path(run) / "report.html"
+    replace_file(path, html)
+    return path
+
+
+def environment() -> Environment:
+    """Return what turns the templates into pages."""
+    made = Environment(
         loader=PackageLoader("nas_cli", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    made.filters |= {
         "si": words.si,
         "top1": words.top1,
         "duration": words.duration,
@@ -52,18 +76,4 @@ def write_report(run: Path) -> Path:
         "cosine_colour": cosine_colour,
         "grey_images": grey_images,
     }
-    html = environment.get_template("report.html.j2").render(
-        run=data,
-        headline=view_headline(data),
-        searches=searches,
-        ranks=ranks,
-        verdicts=largest_first(ranks),
-        alphas=alphas,
-        sampling=words.SAMPLING.get(data.config.supernet.sampler or ""),
-        joint=data.config.supernet.sampler in words.JOINT,
-        plots=draw_figures(data, searches, ranks, alphas),
-        plotlyjs=plotly.offline.get_plotlyjs(),
-    )
-    path = Path(run) / "report.html"
-    replace_file(path, html)
-    return path
+    return made

@@ -18,9 +18,12 @@ __all__ = [
     "Config",
     "Curve",
     "Drop",
+    "Failure",
+    "Finalist",
     "Inherited",
     "LeftOut",
     "PhaseSteps",
+    "PoolUse",
     "Rank",
     "RankResult",
     "Replacement",
@@ -28,6 +31,7 @@ __all__ = [
     "RunData",
     "Search",
     "SearchResult",
+    "SearchSettings",
     "Similarity",
     "SimilarityBlock",
     "Supernet",
@@ -45,6 +49,13 @@ class Supernet:
 
 
 @frozen
+class SearchSettings:
+    """What the report names of how a run searches. ``evaluation``: what judges architectures."""
+
+    evaluation: str = "supernet"
+
+
+@frozen
 class Config:
     """What the report names of ``config.toml``."""
 
@@ -53,6 +64,7 @@ class Config:
     data: str
     limits: tuple[str, ...] = ()
     supernet: Supernet = Supernet()
+    search: SearchSettings = SearchSettings()
     seed: int | None = None
     device: str | None = None
 
@@ -141,6 +153,39 @@ class Replacement:
 
 
 @frozen
+class PoolUse:
+    """What candidates had of the pool of trained blocks.
+
+    ``blocks``: in the pool at the end. ``hits``: blocks that began from it, of ``looked_up``.
+    ``verdict``: whether that helped, None where it was not asked. ``used``: to the end.
+    """
+
+    blocks: int
+    hits: int
+    looked_up: int
+    verdict: str | None = None
+    used: bool = True
+
+
+@frozen
+class Finalist:
+    """One of the best by reward, trained as long as a winner is. Errors in [0, 1]."""
+
+    architecture: tuple[int, ...]
+    error_in_search: float
+    reward: float
+    error: float
+
+
+@frozen
+class Failure:
+    """An architecture that could not be trained."""
+
+    architecture: tuple[int, ...]
+    why: str
+
+
+@frozen
 class SearchResult:
     """``searches/NAME/result.json``.
 
@@ -148,6 +193,10 @@ class SearchResult:
     the ``path`` of replacements to it, its ``predicted_error``, the measured ``start_error`` of
     where the path begins, and the ``method``. Where nothing was evaluated there is no error, and
     ``table`` names the search whose table it was.
+
+    Where architectures were trained alone (``evaluation``), for so many ``epochs``: the ``pool``,
+    the ``finalists``, and what ``failed``. ``counts``: where the rewards of a learning search came
+    from, see `nas_search.rl.Counts`.
     """
 
     name: str
@@ -164,6 +213,12 @@ class SearchResult:
     start_error: float | None = None
     method: str | None = None
     table: str | None = None
+    evaluation: str = "supernet"
+    epochs: float | None = None
+    counts: dict[str, int] = field(factory=dict)
+    pool: PoolUse | None = None
+    finalists: tuple[Finalist, ...] = ()
+    failed: tuple[Failure, ...] = ()
 
     @property
     def error(self) -> float | None:
@@ -365,3 +420,8 @@ class RunData:
     unfinished: tuple[str, ...]
     ranks: tuple[Rank, ...]
     unfinished_ranks: tuple[str, ...]
+
+    @property
+    def alone(self) -> bool:
+        """Whether architectures are trained alone, so that there is no supernet."""
+        return self.config.search.evaluation == "standalone"

@@ -47,7 +47,7 @@ JOINT = ("path-dropout", "gumbel", "mixture")
 def si(value: float) -> str:
     """Return a count for a person: 1042368 -> '1.04 M', with a space that does not break."""
     rounded = float(f"{value:.3g}")
-    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for factor, prefix in zip((1e18, 1e15, 1e12, 1e9, 1e6, 1e3), "EPTGMk", strict=True):
         if abs(rounded) >= factor:
             return f"{rounded / factor:g}\N{NO-BREAK SPACE}{prefix}"
     return f"{rounded:g}"

@@ -15,15 +15,15 @@ from nas_search.repair import Repair
 from nas_search.rl.critic import Critic
 from nas_search.rl.policy import Experience, Policy
 from nas_search.rl.replay import ExperienceBuffer
-from nas_search.rl.rewards import Accuracy, Reward
+from nas_search.rl.rewards import Accuracy, Reward, WeightedProduct
 from nas_spaces import FeasibleSet, InputError, SearchSpace
 from nas_spaces.protocols import State
 
 __all__ = ["PPO", "Counts"]
 
 FIELDS = ("rng", "policy", "critic", "buffer", "told", "told_rewards", "counts", "pending")
-# Roll-outs that fill one batch at most.
-TRIES = 10
+# Rows of the policy whose mean value is the critic's baseline.
+EXPECTED = 200
 # Rows drawn in search of one that was not measured, for each row of a batch.
 SEARCHED = 20
 
@@ -108,10 +108,10 @@ class PPO:
     With ``critic`` and ``buffer`` this is FNAS:
 
     - A new row of which the critic is certain is answered by its value. At most half of a batch's
-      new rows are; further ones that it is certain of are set aside and others are drawn, until
-      the batch is full of rows that it is not certain of, or 10 roll-outs were made. What is then
-      missing comes from the rows set aside and is measured. ``pick`` says which: the paper says
-      nothing about it. ``"promising"`` takes the largest V + U, ``"uncertain"`` the largest U.
+      new rows are; further ones that it is certain of are set aside, and others are drawn in their
+      place that it is not certain of, from ``resampled`` rows for each that is missing. What is
+      then missing comes from the rows set aside and is measured. ``pick`` says which: the paper
+      says nothing about it. ``"promising"`` takes the largest V + U, ``"uncertain"`` the largest U.
     - Part of a batch is replayed from the buffer, in the place of rows that would be drawn.
     - The critic and the buffer only learn from what was measured.
 
@@ -131,7 +131,12 @@ class PPO:
         buffer: FNAS's experience buffer; None replays nothing.
         budget: measured architectures after which the importance weights of the buffer are whole
             (beta = 1).
+        baseline: what rewards are compared with: ``"moving"``, the policy's moving mean;
+            ``"critic"``, the mean value of rows that the policy draws now, from as soon as the
+            critic is trusted. A value of the row itself would be no baseline: it depends on what
+            was drawn.
         pick: see above.
+        resampled: see above; the paper resamples without a bound.
 
     Raises:
         InputError: an argument out of range, or parts that are of another space.
@@ -146,7 +151,9 @@ class PPO:
     critic: Critic | None = field(default=None, kw_only=True)
     buffer: ExperienceBuffer | None = field(default=None, kw_only=True)
     budget: int = field(default=1000, kw_only=True)
+    baseline: Literal["moving", "critic"] = field(default="moving", kw_only=True)
     pick: Literal["promising", "uncertain"] = field(default="promising", kw_only=True)
+    resampled: int = field(default=20, kw_only=True)
     counts: Counts = field(factory=Counts, init=False)
     _allowed: FeasibleSet = field(init=False, repr=False)
     _repair: Repair = field(init=False, repr=False)
@@ -159,12 +166,18 @@ class PPO:
         return Policy(self.space, rng=self.rng)
 
     def __attrs_post_init__(self) -> None:
-        for name in ("batch", "budget"):
+        for name in ("batch", "budget", "resampled"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)} must be at least 1")
         if self.pick not in ("promising", "uncertain"):
             raise InputError(f"pick={self.pick!r} is unknown; valid: promising, uncertain")
+        if self.baseline not in ("moving", "critic"):
+            raise InputError(f"baseline={self.baseline!r} is unknown; valid: critic, moving")
+        if self.baseline == "critic" and self.critic is None:
+            raise InputError("baseline='critic' needs a critic; give one, or choose 'moving'")
         self._allowed = candidates.check_feasible(self.space, self.feasible)
+        if isinstance(self.reward, WeightedProduct):
+            self.reward.check_target(self._allowed)
         self._repair = Repair(self._allowed)
         parts = {"policy": self.policy.controller, "critic": self.critic, "buffer": self.buffer}
         for name, part in parts.items():
@@ -205,26 +218,29 @@ class PPO:
 
     def _assemble(self, size: int) -> tuple[_Batch, _Batch]:
         """Return up to ``size`` rows of the policy, and certain ones that were too many."""
-        batch = aside = self._nothing()
-        for _ in range(TRIES):
-            if len(batch) == size:
-                break
-            drawn = self._draw(size - len(batch))
-            new = np.isnan(drawn.rewards)
-            if self.critic is not None and new.any():
-                value, uncertainty = self.critic.predict(drawn.archs[new])
-                certain = np.zeros(len(drawn), dtype=np.bool_)
-                certain[new] = self.critic.trusts(uncertainty)
-                rewards = drawn.rewards.copy()
-                rewards[new] = value
-                rewards[~certain & new] = np.nan
-                answered = evolve(drawn, rewards=rewards, trusted=certain)
-                room = max(size // 2 - int(batch.trusted.sum()), 0)
-                surplus = np.flatnonzero(certain)[room:]
-                aside = aside.join(answered.take(surplus))
-                drawn = answered.take(np.setdiff1d(np.arange(len(drawn)), surplus))
-            batch = batch.join(drawn)
+        drawn = self._answered(self._draw(size))
+        # Surplus rows that the critic is certain of make room for others.
+        surplus = np.flatnonzero(drawn.trusted)[size // 2 :]
+        aside = drawn.take(surplus)
+        batch = drawn.take(np.setdiff1d(np.arange(len(drawn)), surplus))
+        missing = size - len(batch)
+        if missing:
+            more = self._answered(self._draw(self.resampled * missing))
+            aside = aside.join(more.take(np.flatnonzero(more.trusted)))
+            # Rows that are known already would bring nothing to measure.
+            batch = batch.join(more.take(more.open[:missing]))
         return batch, aside
+
+    def _answered(self, drawn: _Batch) -> _Batch:
+        """Return rows with the critic's values where it is certain of new ones."""
+        new = drawn.open
+        if self.critic is None or not len(new):
+            return drawn
+        value, uncertainty = self.critic.predict(drawn.archs[new])
+        certain = self.critic.trusts(uncertainty)
+        rewards, trusted = drawn.rewards.copy(), drawn.trusted.copy()
+        rewards[new[certain]], trusted[new[certain]] = value[certain], True
+        return evolve(drawn, rewards=rewards, trusted=trusted)
 
     def _draw(self, n: int) -> _Batch:
         """Return ``n`` feasible rows of the policy (fewer where some cannot be repaired)."""
@@ -357,12 +373,20 @@ class PPO:
                 np.concatenate([learned.weights, weights]),
             )
             self.counts = evolve(self.counts, replayed=self.counts.replayed + len(again))
-        self.policy.update(learned)
+        self.policy.update(learned, baseline=self._expected())
         if self.buffer is not None:
             for row in _first(batch.keys, np.flatnonzero(measured)):
                 self.buffer.add(
                     batch.archs[row], float(batch.log_probabilities[row]), float(batch.rewards[row])
                 )
+
+    def _expected(self) -> float | None:
+        """Return the reward that the critic expects of the policy, None for the moving mean."""
+        if self.baseline == "moving" or self.critic is None or len(self.critic) < self.critic.least:
+            return None
+        drawn, _ = self.policy.controller.sample(EXPECTED, rng=self.rng)
+        value, _ = self.critic.predict(drawn)
+        return float(value.mean())
 
     def state_dict(self) -> dict[str, Any]:
         """Return the whole state.

@@ -6,7 +6,7 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-from nas_spaces import InputError, Metric
+from nas_spaces import FeasibleSet, InputError, Metric, Table
 
 __all__ = ["Accuracy", "Reward", "WeightedProduct"]
 
@@ -74,6 +74,23 @@ class WeightedProduct:
             raise InputError(
                 f"exponent={self.exponent} must be a finite number, at most 0: above it the reward "
                 "would grow with the cost"
+            )
+
+    def check_target(self, feasible: FeasibleSet) -> None:
+        """Refuse a target that no architecture can be near to.
+
+        What a metric attains that is no `nas_spaces.Table` is not known; it is not checked.
+
+        Raises:
+            InputError: a target outside the attainable range of the cost.
+        """
+        if not isinstance(self.cost, Table):
+            return
+        low, high = feasible.attainable(self.cost)
+        if not low <= self.target <= high:
+            raise InputError(
+                f"target={self.target:,} {self.cost.unit} is outside what {self.cost.name} can be: "
+                f"{low:,} to {high:,}; choose one inside"
             )
 
     def __call__(

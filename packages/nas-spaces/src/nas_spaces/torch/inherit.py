@@ -5,15 +5,18 @@ The source does not say how a smaller candidate takes part of a larger one's wei
 the first channels and the centre of a kernel.
 """
 
+from collections.abc import Mapping
+
 import torch
 from attrs import frozen
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 (the usual name)
 
 from nas_spaces.torch.modules import LayerModule
 from nas_spaces.torch.supernet import Supernet
 
-__all__ = ["Inherited", "inherit_candidates"]
+__all__ = ["Inherited", "corresponding_part", "inherit_candidates"]
 
 
 @frozen
@@ -94,22 +97,54 @@ def _counterpart(
     """
     if name not in dict(used.named_children()):
         return None
-    sizes = used.weighted(name)
-    if not _correspond(sizes, module):
-        return None
     tensors: dict[str, Tensor] = source.weighted(name).state_dict()
-    if key not in tensors:
+    return corresponding_part(tensors, used.weighted(name), module, key)
+
+
+def corresponding_part(
+    tensors: Mapping[str, Tensor],
+    sizes: nn.Module,
+    module: nn.Module,
+    key: str,
+    *,
+    pad_kernels: bool = False,
+) -> Tensor | None:
+    """Return what a tensor of one module starts from, of the trained ones of another.
+
+    The first output and input channels, and the centre of a kernel.
+
+    Args:
+        tensors: the trained module's, by name; they may be larger than ``sizes``.
+        sizes: a module with the sizes that the trained one uses of them (it may be on the meta
+            device).
+        module: what starts.
+        key: name of the tensor in both.
+        pad_kernels: whether a larger kernel gets a border of zeros, which leaves a convolution
+            what it was; channels are never padded.
+
+    Returns:
+        Values of the shape of ``module``'s tensor, a view where nothing is padded; None where
+        there are none: modules of other kinds, no such tensor, one that is too small, or channels
+        that do not correspond (depthwise and dense, or grouped otherwise).
+    """
+    trained: dict[str, Tensor] = sizes.state_dict()
+    if not _correspond(sizes, module) or key not in trained or key not in tensors:
         return None
-    part = []
+    part: list[slice] = []
+    padding: list[int] = []
     for axis, (size, wanted) in enumerate(
-        zip(sizes.state_dict()[key].shape, module.state_dict()[key].shape, strict=True)
+        zip(trained[key].shape, module.state_dict()[key].shape, strict=True)
     ):
-        if wanted > size:
-            return None
         # The third and the fourth axis are a kernel's, odd on both sides.
-        start = (size - wanted) // 2 if axis >= 2 else 0
-        part.append(slice(start, start + wanted))
-    return tensors[key][tuple(part)]
+        kernel = axis >= 2
+        if wanted > size and not (kernel and pad_kernels):
+            return None
+        start = max(size - wanted, 0) // 2 if kernel else 0
+        part.append(slice(start, start + min(size, wanted)))
+        padding += [max(wanted - size, 0) // 2] * 2
+    values = tensors[key][tuple(part)]
+    # Torch names the last axis first.
+    return F.pad(values, padding[::-1]) if any(padding) else values
 
 
 def _correspond(one: nn.Module, other: nn.Module) -> bool:

@@ -4,6 +4,7 @@ Errors come in as [0, 1] and are drawn in percent.
 """
 
 from nas_cli.report.plots.alphas import live_candidates, option_looks, probabilities
+from nas_cli.report.plots.compare import best_curves, mark_reached
 from nas_cli.report.plots.options import candidate_losses, path_counts
 from nas_cli.report.plots.search import candidates, progress
 from nas_cli.report.plots.table import predicted, replacements
@@ -12,9 +13,11 @@ from nas_cli.report.plots.trust import agreement
 
 __all__ = [
     "agreement",
+    "best_curves",
     "candidate_losses",
     "candidates",
     "live_candidates",
+    "mark_reached",
     "option_looks",
     "path_counts",
     "predicted",

@@ -30,6 +30,7 @@ def candidates(
     winner: tuple[float, float],
     predicted: bool,
     limit: Limits,
+    judged: str,
 ) -> go.Figure:
     """Draw error against MACs.
 
@@ -41,10 +42,11 @@ def candidates(
         winner: its error and MACs.
         predicted: whether the winner's error is a prediction, not a measurement.
         limit: lower and upper end of the limit on MACs, None where open.
+        judged: by what, ``supernet`` or ``search``.
     """
     figure = new_figure(470)
     hover = (
-        "%{customdata[0]}<br>supernet top-1 %{customdata[1]:.1f} %, error %{y:.1f} %"
+        "%{customdata[0]}<br>" + judged + " top-1 %{customdata[1]:.1f} %, error %{y:.1f} %"
         "<br>%{x:,} MACs<br>generation %{customdata[2]}<extra>%{fullData.name}</extra>"
     )
 
@@ -108,7 +110,7 @@ def candidates(
     )
     limit_lines(figure, limit)
     figure.update_xaxes(title_text="MACs (multiply-adds)", tickformat="~s")
-    figure.update_yaxes(title_text="supernet error [%]")
+    figure.update_yaxes(title_text=f"{judged} error [%]")
     return figure
 
 
@@ -129,13 +131,16 @@ def limit_lines(figure: go.Figure, limit: Limits) -> None:
             )
 
 
-def progress(history: History, inside: NDArray[np.bool_], random: History | None) -> go.Figure:
+def progress(
+    history: History, inside: NDArray[np.bool_], random: History | None, *, judged: str
+) -> go.Figure:
     """Draw the best error so far and each generation's mean, by evaluated architectures.
 
     Args:
         history: what the search evaluated, in order; columns error and generation.
         inside: bool ``[n]``, which rows of it are within the limits; only these can be the best.
         random: the same for the baseline; its generations are batches of equal size.
+        judged: by what, ``supernet`` or ``search``.
     """
     figure = new_figure(400)
     sources = [("search", BLUE, "circle", history, inside)]
@@ -166,5 +171,5 @@ def progress(history: History, inside: NDArray[np.bool_], random: History | None
                 "<br>error %{y:.2f} %<extra></extra>",
             )
     figure.update_xaxes(title_text="evaluated architectures", rangemode="tozero")
-    figure.update_yaxes(title_text="supernet error [%]")
+    figure.update_yaxes(title_text=f"{judged} error [%]")
     return figure

@@ -1,0 +1,343 @@
+"""What a search judges architectures by: the supernet, or each trained alone.
+
+An `Evaluation` is one search's: what it has seen so far is saved with the search.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import attrs
+import numpy as np
+import torch
+from attrs import define, field
+from numpy.typing import ArrayLike, NDArray
+from rich.console import Console
+
+from nas_cli.alone import default_workers, training_of
+from nas_cli.config import Config
+from nas_cli.run import Run
+from nas_cli.stage_train import trained_supernet
+from nas_cli.warm_start import POOL, warm_pool
+from nas_cli.workshop import CANDIDATES, RECALIBRATION, Workshop
+from nas_samplers import (
+    Candidate,
+    ImageData,
+    KnowledgePool,
+    PoolGuard,
+    RayWorkers,
+    StandaloneError,
+    SupernetError,
+    Training,
+    WorkerProcesses,
+)
+from nas_samplers.workers import Executor, run_here
+from nas_spaces import InputError, Metric, SearchSpace
+from nas_spaces.torch import Supernet
+
+__all__ = [
+    "Evaluation",
+    "candidates_folder",
+    "check_evaluation",
+    "evaluated_by",
+    "supernet_error",
+    "train_candidates",
+]
+
+OnProgress = Callable[[float], None]
+"""Told how many more architectures are evaluated."""
+
+
+class Evaluation(Protocol):
+    """What one search judges architectures by."""
+
+    def metric(self, on_progress: OnProgress) -> Metric:
+        """Return the error, which tells how far it is."""
+        ...
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """Return what it has learned from the architectures so far; None where nothing."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any] | None) -> None:
+        """Take that back."""
+        ...
+
+    def conclude(self) -> dict[str, Any]:
+        """Keep what outlives the search; return what its result says of the evaluation."""
+        ...
+
+
+@contextlib.contextmanager
+def evaluated_by(shop: Workshop, folder: Path) -> Iterator[Evaluation]:
+    """Provide what the run's settings judge architectures by.
+
+    Args:
+        shop: the run, with the settings of this search.
+        folder: of the search.
+
+    Raises:
+        InputError: no trained supernet.
+    """
+    if shop.run.config.search.evaluation == "supernet":
+        yield _BySupernet(supernet_error(shop, trained_supernet(shop)))
+        return
+    with _executor(shop) as run:
+        yield _Alone(shop, folder, run)
+
+
+def check_evaluation(shop: Workshop) -> None:
+    """Refuse settings that the evaluation could not begin with.
+
+    Raises:
+        InputError: what is wrong.
+    """
+    config = shop.run.config
+    if config.search.evaluation == "supernet":
+        return
+    if config.weights is not None:
+        raise InputError(
+            f"--weights {config.weights}: they are for a supernet; search.evaluation=standalone "
+            "has none, leave them out"
+        )
+    training_of(config.retrain, shop.device)
+    training, pool = training_of(config.train, shop.device), _first_pool(shop)
+    steps = training.steps_on(shop.data.train)
+    if pool is not None and pool.iterations not in (None, steps):
+        raise InputError(
+            f"--warm-start {config.warm_start}: the networks of its pool were trained for "
+            f"{pool.iterations:,} steps, this run's candidates are to be for {steps:,}; set "
+            "train.epochs and train.batch_size to the same, or --set candidates.pool=false"
+        )
+    with _executor(shop):
+        pass
+
+
+def candidates_folder(folder: Path) -> Path:
+    """Return where the candidates of a search leave what it needs until it has finished."""
+    return folder / "candidates"
+
+
+def supernet_error(shop: Workshop, supernet: Supernet) -> SupernetError:
+    """Return the metric: fixed training and held-out images, the same for every architecture."""
+    config, train, held_out = shop.run.config.search, shop.data.train, shop.data.held_out
+    recalibration: list[torch.Tensor] = []
+    wanted = min(config.recalibration_images, len(train))
+    if wanted:
+        size = min(config.recalibration_batch, wanted)
+        batches = train.fixed_batches(size, count=wanted // size, seed=shop.seed(RECALIBRATION))
+        recalibration = [images for images, _ in batches]
+    size = min(config.evaluation_batch, len(held_out))
+    if 0 < config.evaluation_images < len(held_out):
+        size = min(size, config.evaluation_images)
+        judged = held_out.fixed_batches(
+            size, count=config.evaluation_images // size, seed=shop.seed(RECALIBRATION, 1)
+        )
+    else:
+        judged = held_out.fixed_batches(size)
+    return SupernetError(
+        supernet,
+        recalibration,
+        list(judged),
+        fold=config.fold,
+        channels_last=shop.run.config.train.channels_last,
+    )
+
+
+@define(eq=False)
+class _BySupernet:
+    """The supernet's error, which learns nothing from what it judges."""
+
+    error: SupernetError
+
+    def metric(self, on_progress: OnProgress) -> Metric:
+        return attrs.evolve(self.error, on_progress=on_progress)
+
+    def state_dict(self) -> None:
+        return None
+
+    def load_state_dict(self, state: dict[str, Any] | None) -> None:
+        pass
+
+    def conclude(self) -> dict[str, Any]:
+        return {
+            "recalibration_images": sum(len(images) for images in self.error.recalibration),
+            "evaluation_images": sum(len(labels) for _, labels in self.error.batches),
+        }
+
+
+@define(eq=False)
+class _Alone:
+    """The errors of architectures that are trained alone, from a pool that grows with them."""
+
+    shop: Workshop
+    folder: Path
+    run: Executor
+    error: StandaloneError = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        config, space = self.shop.run.config, self.shop.space
+        pool = _first_pool(self.shop)
+        if pool is None and config.candidates.pool:
+            pool = KnowledgePool(least_similarity=config.candidates.least_similarity)
+        pairs = config.candidates.pairs
+        self.error = _standalone_error(
+            self.shop,
+            space,
+            training_of(config.train, self.shop.device),
+            candidates_folder(self.folder),
+            0,
+            self.run,
+            pool=pool,
+            guard=None if pool is None or not pairs else PoolGuard(pairs=pairs),
+        )
+        self.error.on_candidate = self._record
+        self.error.on_failure = self._say_failure
+
+    def metric(self, on_progress: OnProgress) -> Metric:
+        self.error.on_progress = _increments(on_progress)
+        return self.error
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.error.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any] | None) -> None:
+        if state is not None:
+            self.error.load_state_dict(state)
+
+    def conclude(self) -> dict[str, Any]:
+        error, config = self.error, self.shop.run.config
+        found: dict[str, Any] = {
+            "evaluation_images": len(self.shop.data.held_out),
+            "epochs": config.train.epochs,
+            "failed": [
+                {"architecture": list(one.arch), "why": one.failed} for one in error.failures
+            ],
+        }
+        if error.pool is not None:
+            error.pool.save(self.folder / POOL)
+            verdict = None if error.guard is None else error.guard.verdict
+            found["pool"] = {
+                "blocks": len(error.pool),
+                "hits": error.hits,
+                "looked_up": error.blocks,
+                "verdict": None if verdict is None else str(verdict),
+                "used": error.guard is None or error.guard.uses_pool,
+            }
+        return found
+
+    def _record(self, one: Candidate) -> None:
+        self.shop.run.event(
+            {
+                "event": "candidate",
+                "search": self.folder.name,
+                **attrs.asdict(one),
+            }
+        )
+
+    def _say_failure(self, one: Candidate) -> None:
+        self.shop.say(
+            f"candidate {one.number} failed, it counts as an error of 100 %: {one.failed}"
+        )
+
+
+def train_candidates(
+    shop: Workshop, archs: NDArray[np.int64], folder: Path, on_progress: OnProgress
+) -> NDArray[np.float64]:
+    """Return the errors ``[n]`` of rows trained from scratch by the settings of ``retrain``.
+
+    On the training images alone, and judged on the held-out ones: test images stay unseen. What is
+    finished is kept in ``folder``.
+    """
+    with _executor(shop) as run:
+        error = _standalone_error(
+            shop,
+            shop.space,
+            training_of(shop.run.config.retrain, shop.device),
+            folder,
+            1,
+            run,
+        )
+        error.on_progress = _increments(on_progress)
+        return error(archs)
+
+
+def _standalone_error(
+    shop: Workshop,
+    space: SearchSpace,
+    training: Training,
+    folder: Path,
+    stream: int,
+    run: Executor,
+    *,
+    pool: KnowledgePool | None = None,
+    guard: PoolGuard | None = None,
+) -> StandaloneError:
+    config, path = shop.run.config, shop.run.path
+    # Workers are daemons, which cannot start processes that read images.
+    config = attrs.evolve(config, threads=1, images=attrs.evolve(config.images, workers=0))
+    return StandaloneError(
+        space=space,
+        images=partial(_images, path, config),
+        training=training,
+        folder=folder,
+        seed=shop.seed(CANDIDATES, stream),
+        executor=run,
+        pool=pool,
+        guard=guard,
+        task=f"{config.data} {shop.data.digest[:12]}",
+        scheme=config.supernet.scheme,
+        device=str(shop.device),
+        checkpoint_every=config.train.checkpoint_every,
+        fix=partial(_fix, path, config),
+    )
+
+
+def _first_pool(shop: Workshop) -> KnowledgePool | None:
+    """Return the pool of a warm start, None where there is none or none is used."""
+    return warm_pool(shop) if shop.run.config.candidates.pool else None
+
+
+@contextlib.contextmanager
+def _executor(shop: Workshop) -> Iterator[Executor]:
+    config = shop.run.config.candidates
+    if config.executor == "ray":
+        gpus = 0.0 if shop.device.type == "cpu" else 1 / default_workers(shop)
+        with RayWorkers(config.address, config.workers, gpus=gpus) as cluster:
+            yield cluster
+        return
+    workers = config.workers or default_workers(shop)
+    if workers == 1:
+        yield run_here
+        return
+    with WorkerProcesses(workers) as processes:
+        yield processes
+
+
+def _increments(on_progress: OnProgress) -> Callable[[float, int], None]:
+    """Return what takes the share of a batch that is done, and tells what is new of it."""
+    before = 0.0
+
+    def tell(done: float, total: int) -> None:
+        nonlocal before
+        on_progress(done - before)
+        before = 0.0 if done >= total else done
+
+    return tell
+
+
+@lru_cache(maxsize=1)
+def _workshop(path: Path, config: Config) -> Workshop:
+    """Return the run as a worker sees it, which writes nothing that concerns it as a whole."""
+    nowhere = Path("/dev/null").open("w")  # noqa: SIM115  (open as long as the process lives)
+    return Workshop(Run(path, config, nowhere), Console(file=nowhere))
+
+
+def _images(path: Path, config: Config) -> ImageData:
+    return _workshop(path, config).data
+
+
+def _fix(path: Path, config: Config, row: ArrayLike) -> SearchSpace:
+    return _workshop(path, config).space.fix(row)

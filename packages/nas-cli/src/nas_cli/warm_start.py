@@ -1,0 +1,117 @@
+"""What a search that learns takes over from an earlier run: its critic and its pool.
+
+It is copied into the run when that begins, which then needs the earlier one no more.
+"""
+
+import shutil
+from pathlib import Path
+
+import attrs
+
+from nas_cli.config import read_config
+from nas_cli.folder import CONFIG, check_run
+from nas_cli.learned import CriticConfig
+from nas_cli.run import MAIN_SEARCH, read_json, write_json
+from nas_cli.spaces import stored_space
+from nas_cli.typed import structure
+from nas_cli.workshop import Workshop
+from nas_samplers import KnowledgePool
+from nas_search.rl import Critic
+from nas_spaces import InputError
+from nas_spaces.jsonable import from_jsonable
+
+__all__ = ["POOL", "keep_warm_start", "warm_critic", "warm_pool"]
+
+POOL = "pool.safetensors"
+"""In a search's folder: what its candidates have left."""
+
+CRITIC = "critic.json"
+# What `stored_space` reads a space from.
+SPACE = ("space.json", "data.json")
+
+
+def keep_warm_start(shop: Workshop) -> None:
+    """Copy what the run begins with into it, unless that is done."""
+    folder = _kept(shop)
+    if shop.run.config.warm_start is None or (folder / CRITIC).exists():
+        return
+    source = _earlier(shop)
+    folder.mkdir(parents=True, exist_ok=True)
+    copied = [*(source / name for name in SPACE), _search(source) / POOL]
+    for path in copied:
+        if path.exists():
+            shutil.copyfile(path, folder / path.name)
+    # Last: it says that all is there.
+    write_json(folder / CRITIC, _record(source))
+
+
+def warm_critic(shop: Workshop) -> Critic | None:
+    """Return the critic of the earlier run, None where there is no such run.
+
+    Raises:
+        InputError: a run that has no finished search with a critic.
+    """
+    if shop.run.config.warm_start is None:
+        return None
+    folder = _kept(shop)
+    if (folder / CRITIC).exists():
+        record = read_json(folder / CRITIC, "space", "settings", "state")
+    else:
+        folder = _earlier(shop)
+        record = _record(folder)
+    settings = structure(record["settings"], CriticConfig)
+    space = stored_space(folder, record["space"])
+    # All that it draws is replaced by the state.
+    critic = Critic(space, rng=shop.rng(), **attrs.asdict(settings))
+    critic.load_state_dict(from_jsonable(record["state"]))
+    return critic
+
+
+def warm_pool(shop: Workshop) -> KnowledgePool | None:
+    """Return the pool of the earlier run, None where there is no such run, or it had none.
+
+    Raises:
+        InputError: a damaged pool, or a run that has no finished search with a critic.
+    """
+    if shop.run.config.warm_start is None:
+        return None
+    folder = _kept(shop)
+    path = folder / POOL if (folder / CRITIC).exists() else _search(_earlier(shop)) / POOL
+    return KnowledgePool.load(path) if path.exists() else None
+
+
+def _kept(shop: Workshop) -> Path:
+    return shop.run.path / "warm"
+
+
+def _search(run: Path) -> Path:
+    return run / "searches" / MAIN_SEARCH
+
+
+def _earlier(shop: Workshop) -> Path:
+    """Return the earlier run.
+
+    Raises:
+        InputError: no run, or one whose search has not finished or has no critic.
+    """
+    assert shop.run.config.warm_start is not None
+    path = Path(shop.run.config.warm_start)
+    check_run(path)
+    if not (_search(path) / "result.json").exists():
+        raise InputError(f"--warm-start {path} holds no finished search; go on with that run first")
+    return path
+
+
+def _record(run: Path) -> dict[str, object]:
+    """Return space, settings and state of the critic of a run.
+
+    Raises:
+        InputError: it has none.
+    """
+    settings = read_json(_search(run) / "search.json").get("critic")
+    state = read_json(_search(run) / "history.json", "state")["state"].get("critic")
+    if settings is None or state is None:
+        raise InputError(
+            f"--warm-start {run}: its search has no critic; name a run of --method fnas"
+        )
+    return {"space": read_config(run / CONFIG).space, "settings": settings, "state": state}

@@ -1,0 +1,212 @@
+"""Search of architectures that are trained alone: FNAS in all its parts, with a tiny budget."""
+
+import json
+import shutil
+
+import pytest
+
+from nas_cli.config import read_config
+from nas_cli.report.reading import load_run
+
+FILES = (
+    "history.csv",
+    "searches/main/history.csv",
+    "searches/main/history.json",
+    "searches/main/pool.safetensors",
+    "searches/main/result.json",
+    "searches/main/retrain/result.json",
+    "best/model.safetensors",
+    "config.toml",
+)
+
+
+def contents(run):
+    return {name: (run / name).read_bytes() for name in FILES}
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="session")
+def settings(tiny):
+    """Options of a tiny run by fnas, in this process."""
+
+    def options(**changes):
+        small = {
+            "baselines": 0,
+            "train__epochs": 0.3,
+            "train__batch_size": 16,
+            "search__population": 4,
+            "search__generations": 4,
+            "policy__batch": 4,
+            "critic__least": 4,
+            "critic__steps": 2,
+            "candidates__workers": 1,
+            "candidates__pairs": 2,
+            "candidates__finalists": 2,
+        }
+        return ["--method", "fnas", *tiny(**(small | changes))]
+
+    return options
+
+
+@pytest.fixture(scope="module")
+def run(nas, settings, tmp_path_factory):
+    """A finished run by fnas: its folder; copy it to change it."""
+    out = tmp_path_factory.mktemp("runs") / "fnas"
+    result = nas("pipeline", "--out", out, *settings())
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def test_what_a_run_by_fnas_records(run):
+    found = read(run / "searches/main/result.json")
+    assert (found["evaluation"], found["evaluated"], found["failed"]) == ("standalone", 16, [])
+    assert found["random_best_error"] is None
+    assert found["counts"]["measured"] == 16
+    assert found["counts"]["trusted"] > 0
+    assert found["counts"]["replayed"] > 0
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    trained = [one for one in events if one["event"] == "candidate"]
+    assert [one["number"] for one in trained] == list(range(16))
+    pairs = [one for one in trained if one["pool_error"] is not None]
+    assert len(pairs) >= 2
+    assert found["pool"]["hits"] == sum(one["hits"] for one in trained) > 0
+    assert "in 2 pairs" in found["pool"]["verdict"]
+    # What it needs no more is gone.
+    assert not (run / "searches/main/candidates").exists()
+    assert not (run / "searches/main/finalists").exists()
+
+
+def test_the_best_finalist_wins(run):
+    found = read(run / "searches/main/result.json")
+    assert len(found["finalists"]) == 2
+    best = min(found["finalists"], key=lambda one: one["error"])
+    assert found["winner"] == best["architecture"]
+    rewards = [one["reward"] for one in found["finalists"]]
+    assert rewards == sorted(rewards, reverse=True)
+    # The limit is the target: macs of at most it are worth at least the accuracy.
+    for one in found["finalists"]:
+        assert one["reward"] >= 1 - one["error_in_search"]
+
+
+def test_the_report_of_a_run_by_fnas(run, nas):
+    data = load_run(run)
+    assert data.alone
+    assert len(data.searches[0].result.finalists) == 2
+    page = (run / "report.html").read_text()
+    for words in ("What the policy learned from", "The pool of trained blocks", "Finalists"):
+        assert words in page
+    assert "supernet's weights" not in page
+    assert "Supernet training" not in page
+
+
+@pytest.mark.parametrize(
+    "kill",
+    [
+        {"replace": 2, "file": ".safetensors"},
+        {"replace": 9, "file": ".safetensors"},
+        {"replace": 2, "file": "main/history.json"},
+        {"replace": 3, "file": "pool.safetensors"},
+        {"replace": 1, "file": "finalists.json"},
+        {"replace": 1, "file": "main/result.json"},
+    ],
+)
+def test_killed_and_gone_on_with_it_ends_the_same(forked, settings, run, tmp_path, kill):
+    out = tmp_path / "run"
+    status, said = forked("pipeline", "--out", out, *settings(), kill=kill)
+    assert status == -9, said
+    status, said = forked("pipeline", "--out", out, "--resume")
+    assert status == 0, said
+    assert contents(out) == contents(run)
+
+
+def test_processes_give_what_one_process_gives(nas, settings, run, tmp_path):
+    out = tmp_path / "run"
+    options = settings(candidates__workers=2)
+    result = nas("pipeline", "--out", out, *options)
+    assert result.exit_code == 0, result.output
+    found, alone = (contents(one) for one in (out, run))
+    assert all(found[name] == alone[name] for name in FILES if name != "config.toml")
+
+
+def test_another_search_of_the_run(nas, run, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    options = ["--limit", "macs<=40%", "--set", "policy.entropy=0.5", "--set", "critic=none"]
+    result = nas("search", out, "--name", "smaller", *options)
+    assert result.exit_code == 0, result.output
+    found = read(out / "searches/smaller/result.json")
+    assert found["values"]["macs"] <= 0.4 * 1_212_288
+    assert found["counts"]["trusted"] == 0
+    # What one search may not change: how candidates are trained is the run's.
+    refused = nas("search", out, "--name", "other", "--set", "train.epochs=3")
+    assert refused.exit_code == 2
+    assert "a search can change limits and search.*" in refused.output
+
+
+def test_a_warm_start_takes_critic_and_pool(nas, settings, run, tmp_path):
+    earlier, out = tmp_path / "earlier", tmp_path / "run"
+    shutil.copytree(run, earlier)
+    options = settings(search__generations=1)
+    result = nas("pipeline", "--out", out, "--warm-start", earlier, *options)
+    assert result.exit_code == 0, result.output
+    found = read(out / "searches/main/result.json")
+    assert found["pool"]["blocks"] >= read(run / "searches/main/result.json")["pool"]["blocks"]
+    lines = map(json.loads, (out / "events.jsonl").read_text().splitlines())
+    first = next(line for line in lines if line["event"] == "candidate")
+    # The first candidate has blocks to begin with already.
+    assert (first["number"], first["hits"] > 0) == (0, True)
+    assert read_config(out / "config.toml").warm_start == str(earlier)
+    # All that is needed was copied.
+    shutil.rmtree(earlier)
+    shutil.rmtree(out / "searches")
+    again = nas("pipeline", "--out", out, "--resume")
+    assert again.exit_code == 0, again.output
+    assert read(out / "searches/main/result.json")["pool"] == found["pool"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--set", "reward.target=300X"], "reward.target='300X' cannot be read"),
+        (["--set", "reward.target=300M"], "target=300,000,000"),
+        (["--set", "reward.cost=latency"], "reward.cost='latency' is unknown"),
+        (["--set", "reward.exponent=0.1"], "reward.exponent must be <= 0"),
+        (["--set", "candidates.pairs=1"], "candidates.pairs must be 0 or >= 2"),
+        (["--set", "candidates.least_similarity=2"], "least_similarity must be <= 1"),
+        (["--set", "policy.baseline=critic", "--set", "critic=none"], "needs a critic"),
+        (["--warm-start", "nowhere"], "nowhere"),
+        (["--weights", "some.safetensors"], "they are for a supernet"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(nas, settings, tmp_path, options, says):
+    out = tmp_path / "run"
+    result = nas("pipeline", "--out", out, *settings(), *options)
+    assert result.exit_code == 2
+    assert says in result.output
+    assert not out.exists()
+
+
+def test_warm_starts_that_cannot_be_are_refused(nas, settings, run, trained, tmp_path):
+    def begin(earlier, **changes):
+        options = ["--out", tmp_path / "run", "--warm-start", earlier]
+        result = nas("pipeline", *options, *settings(**changes))
+        assert result.exit_code == 2
+        assert not (tmp_path / "run").exists()
+        return result.output
+
+    assert "holds no finished search" in begin(trained)
+    assert "were trained for" in begin(run, train__epochs=1)
+    assert "hidden=100 here and 200" in begin(run, critic__hidden=100)
+    assert "critic=none has no use for --warm-start" in begin(run, critic="none")
+
+
+def test_what_needs_a_supernet_says_that_there_is_none(nas, settings, run, tmp_path):
+    refused = nas("train", "--out", tmp_path / "run", *settings())
+    assert refused.exit_code == 2
+    assert "method fnas has no supernet to train" in refused.output
+    refused = nas("rank", run, "--standalone", 10)
+    assert refused.exit_code == 2
+    assert "has no supernet: by search.evaluation=standalone" in refused.output
