@@ -122,13 +122,16 @@ def test_killed_and_gone_on_with_it_ends_the_same(forked, settings, run, tmp_pat
     assert contents(out) == contents(run)
 
 
-def test_processes_give_what_one_process_gives(nas, settings, run, tmp_path):
-    out = tmp_path / "run"
-    options = settings(candidates__workers=2)
-    result = nas("pipeline", "--out", out, *options)
-    assert result.exit_code == 0, result.output
-    found, alone = (contents(one) for one in (out, run))
-    assert all(found[name] == alone[name] for name in FILES if name != "config.toml")
+def test_processes_give_what_one_process_gives(nas, settings, tmp_path):
+    found = []
+    for workers in (1, 2):
+        out = tmp_path / str(workers)
+        options = settings(candidates__workers=workers, search__generations=2)
+        result = nas("pipeline", "--out", out, *options)
+        assert result.exit_code == 0, result.output
+        found.append(contents(out))
+    one, two = found
+    assert all(one[name] == two[name] for name in FILES if name != "config.toml")
 
 
 def test_another_search_of_the_run(nas, run, tmp_path):

@@ -39,11 +39,11 @@ from nas_spaces.torch import Supernet
 
 __all__ = [
     "Evaluation",
+    "Standalone",
     "candidates_folder",
     "check_evaluation",
     "evaluated_by",
     "supernet_error",
-    "train_candidates",
 ]
 
 OnProgress = Callable[[float], None]
@@ -85,7 +85,7 @@ def evaluated_by(shop: Workshop, folder: Path) -> Iterator[Evaluation]:
         yield _BySupernet(supernet_error(shop, trained_supernet(shop)))
         return
     with _executor(shop) as run:
-        yield _Alone(shop, folder, run)
+        yield Standalone(shop, folder, run)
 
 
 def check_evaluation(shop: Workshop) -> None:
@@ -169,7 +169,7 @@ class _BySupernet:
 
 
 @define(eq=False)
-class _Alone:
+class Standalone:
     """The errors of architectures that are trained alone, from a pool that grows with them."""
 
     shop: Workshop
@@ -228,6 +228,19 @@ class _Alone:
             }
         return found
 
+    def train_longer(
+        self, archs: NDArray[np.int64], folder: Path, on_progress: OnProgress
+    ) -> NDArray[np.float64]:
+        """Return the errors ``[n]`` of rows trained from scratch by the settings of ``retrain``.
+
+        On the training images alone, and judged on the held-out ones, as in the search. What is
+        finished is kept in ``folder``.
+        """
+        training = training_of(self.shop.run.config.retrain, self.shop.device)
+        error = _standalone_error(self.shop, self.shop.space, training, folder, 1, self.run)
+        error.on_progress = _increments(on_progress)
+        return error(archs)
+
     def _record(self, one: Candidate) -> None:
         self.shop.run.event(
             {
@@ -241,27 +254,6 @@ class _Alone:
         self.shop.say(
             f"candidate {one.number} failed, it counts as an error of 100 %: {one.failed}"
         )
-
-
-def train_candidates(
-    shop: Workshop, archs: NDArray[np.int64], folder: Path, on_progress: OnProgress
-) -> NDArray[np.float64]:
-    """Return the errors ``[n]`` of rows trained from scratch by the settings of ``retrain``.
-
-    On the training images alone, and judged on the held-out ones: test images stay unseen. What is
-    finished is kept in ``folder``.
-    """
-    with _executor(shop) as run:
-        error = _standalone_error(
-            shop,
-            shop.space,
-            training_of(shop.run.config.retrain, shop.device),
-            folder,
-            1,
-            run,
-        )
-        error.on_progress = _increments(on_progress)
-        return error(archs)
 
 
 def _standalone_error(

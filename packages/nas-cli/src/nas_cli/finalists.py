@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_cli.evaluation import train_candidates
+from nas_cli.evaluation import Standalone
 from nas_cli.progress import stage
 from nas_cli.run import read_json, write_json
 from nas_cli.workshop import Workshop
@@ -25,6 +25,7 @@ def choose_finalist(
     history: History,
     best: NDArray[np.int64],
     rewards: NDArray[np.float64],
+    evaluation: Standalone,
 ) -> tuple[NDArray[np.int64], list[dict[str, Any]]]:
     """Train architectures as long as a winner is, and choose the one of the least error.
 
@@ -34,6 +35,7 @@ def choose_finalist(
         history: what the search measured.
         best: rows of it ``[k]``, the best first, which wins where errors are equal.
         rewards: of all rows of it ``[n]``.
+        evaluation: what trained them for the search.
 
     Returns:
         The row ``[d]`` that wins, and what is known of each.
@@ -50,7 +52,7 @@ def choose_finalist(
                 done += more
                 update(int(done), "")
 
-            errors = train_candidates(shop, archs, folder / "finalists", on_progress)
+            errors = evaluation.train_longer(archs, folder / "finalists", on_progress)
         record = [
             {
                 "architecture": arch,

@@ -11,6 +11,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 import nas_search
+from nas_cli.evaluation import Evaluation, Standalone
 from nas_cli.finalists import choose_finalist
 from nas_cli.learned import build_ppo
 from nas_cli.phases import LEARNING
@@ -50,15 +51,16 @@ class Plan:
 
     ``searcher``: proposes. ``budget``: distinct architectures. ``feasible``: what the proposals
     stay within, None for the whole space. ``told``: the objectives that it is told, in order.
-    ``conclude``: of the search's folder and its history, who wins. ``baseline``: architectures of
-    the random search beside it; None for as many as it evaluated, 0 for no random search.
+    ``conclude``: of the search's folder, its history and what it was judged by, who wins.
+    ``baseline``: architectures of the random search beside it; None for as many as it evaluated, 0
+    for no random search.
     """
 
     searcher: Searcher
     budget: int
     feasible: FeasibleSet | None
     told: tuple[str, ...]
-    conclude: Callable[[Path, History], Winner]
+    conclude: Callable[[Path, History, Evaluation], Winner]
     baseline: int | None
 
 
@@ -87,7 +89,7 @@ def _ordered(
 ) -> Plan:
     """Return a search whose best row wins, by error and then by multiply-adds."""
 
-    def conclude(_: Path, history: History) -> Winner:
+    def conclude(_: Path, history: History, __: Evaluation) -> Winner:
         return Winner(history.archs[nas_search.best(history, [ERROR, "macs"])], {})
 
     objectives = shop.run.config.search.objectives
@@ -146,7 +148,7 @@ def _progressive(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
         feasible.space, cost=costs["macs"], suffix=suffix, then=lambda table: answer(table).row
     )
 
-    def conclude(folder: Path, _: History) -> Winner:
+    def conclude(folder: Path, _: History, __: Evaluation) -> Winner:
         table = searcher.table()
         replace_file(folder / TABLE, table.to_json())
         found = answer(table)
@@ -169,7 +171,7 @@ def _most_probable(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
             f"{error}; widen the limits, or search by --set search.searcher=evolution"
         ) from error
 
-    def conclude(_: Path, __: History) -> Winner:
+    def conclude(_: Path, __: History, ___: Evaluation) -> Winner:
         return Winner(searcher.row, {"stopped": "complete"})
 
     return Plan(searcher, 1, feasible, (ERROR,), conclude, _whole_budget(shop))
@@ -193,13 +195,13 @@ def _ppo(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
             raise InputError("critic=none has no use for --warm-start; leave one of them out")
         searcher.critic.inherit(earlier)
 
-    def conclude(folder: Path, history: History) -> Winner:
+    def conclude(folder: Path, history: History, evaluation: Evaluation) -> Winner:
         rewards = reward(history.archs, history.column(ERROR)[:, None])
         counts = {"counts": attrs.asdict(searcher.counts)}
-        if config.search.evaluation == "supernet" or config.candidates.finalists == 1:
+        if not isinstance(evaluation, Standalone) or config.candidates.finalists == 1:
             return Winner(history.archs[int(rewards.argmax())], counts)
         best = np.argsort(-rewards, kind="stable")[: config.candidates.finalists]
-        row, finalists = choose_finalist(shop, folder, history, best, rewards)
+        row, finalists = choose_finalist(shop, folder, history, best, rewards, evaluation)
         return Winner(row, {"finalists": finalists, **counts})
 
     return Plan(searcher, budget, feasible, (ERROR,), conclude, budget)

@@ -165,9 +165,9 @@ def search(shop: Workshop, name: str) -> None:
         run.event({**event, "status": "begun"})
         plan = plan_search(shop, feasible, costs)
         found = _run_search(shop, folder, "history", plan, feasible.space, evaluation, costs)
+        history = found.history
         judged_by = evaluation.conclude()
-    history = found.history
-    winner = plan.conclude(folder, history)
+        winner = plan.conclude(folder, history, evaluation)
     baseline = len(history) if plan.baseline is None else plan.baseline
     random = None
     # Architectures that are trained alone cost as much beside the search as in it.
