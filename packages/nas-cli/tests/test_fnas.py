@@ -3,10 +3,12 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from nas_cli.config import read_config
 from nas_cli.report.reading import load_run
+from nas_spaces import History
 
 FILES = (
     "history.csv",
@@ -82,13 +84,38 @@ def test_what_a_run_by_fnas_records(run):
 def test_the_best_finalist_wins(run):
     found = read(run / "searches/main/result.json")
     assert len(found["finalists"]) == 2
-    best = min(found["finalists"], key=lambda one: one["error"])
+    best = max(found["finalists"], key=lambda one: one["reward"])
     assert found["winner"] == best["architecture"]
-    rewards = [one["reward"] for one in found["finalists"]]
+    rewards = [one["reward_in_search"] for one in found["finalists"]]
     assert rewards == sorted(rewards, reverse=True)
-    # The limit is the target: macs of at most it are worth at least the accuracy.
+    # The limit is the target, and what is below it worth no more: the reward is the accuracy.
     for one in found["finalists"]:
-        assert one["reward"] >= 1 - one["error_in_search"]
+        assert one["reward"] == pytest.approx(1 - one["error"])
+
+
+def test_finalists_that_cannot_be_trained(nas, settings, tmp_path):
+    out = tmp_path / "run"
+    options = settings(search__generations=1, retrain__lr=1e9)
+    result = nas("pipeline", "--out", out, *options)
+    assert result.exit_code == 2
+    assert "go on by `nas retrain` with --set retrain.lr=VALUE" in result.output
+    found = read(out / "searches/main/result.json")
+    # The best of the search wins, and can be trained by other settings.
+    assert [one["reward"] for one in found["finalists"]] == [0, 0]
+    assert found["winner"] == found["finalists"][0]["architecture"]
+    assert nas("retrain", out, "--set", "retrain.lr=0.1").exit_code == 0
+
+
+def test_finalists_are_near_a_target_that_is_set(nas, settings, tmp_path):
+    out = tmp_path / "run"
+    given = ["--set", "limits=[]", "--set", "reward.target=50%"]
+    options = [*settings(search__generations=2), *given]
+    assert nas("pipeline", "--out", out, *options).exit_code == 0
+    history = History.from_csv((out / "history.csv").read_text())
+    near = np.abs(history.column("macs") / 606_144 - 1) <= 0.1
+    finalists = read(out / "searches/main/result.json")["finalists"]
+    rows = [history.archs.tolist().index(one["architecture"]) for one in finalists]
+    assert near[rows].sum() == min(near.sum(), len(rows))
 
 
 def test_the_report_of_a_run_by_fnas(run, nas):
@@ -182,6 +209,10 @@ def test_a_warm_start_takes_critic_and_pool(nas, settings, run, tmp_path):
         (["--set", "policy.baseline=critic", "--set", "critic=none"], "needs a critic"),
         (["--warm-start", "nowhere"], "nowhere"),
         (["--weights", "some.safetensors"], "they are for a supernet"),
+        (
+            ["--set", "search.searcher=most-probable"],
+            "by search.evaluation=standalone there is none",
+        ),
     ],
 )
 def test_settings_that_cannot_be_are_refused(nas, settings, tmp_path, options, says):
@@ -203,7 +234,22 @@ def test_warm_starts_that_cannot_be_are_refused(nas, settings, run, trained, tmp
     assert "holds no finished search" in begin(trained)
     assert "were trained for" in begin(run, train__epochs=1)
     assert "hidden=100 here and 200" in begin(run, critic__hidden=100)
-    assert "critic=none has no use for --warm-start" in begin(run, critic="none")
+    says = begin(run, critic="none", candidates__pool="false")
+    assert "has neither a critic nor a pool to begin with" in says
+
+
+def test_a_warm_start_without_a_use_is_refused(nas, tiny, run, tmp_path):
+    out = tmp_path / "run"
+    refused = nas("pipeline", "--warm-start", run, "--out", out, *tiny())
+    assert refused.exit_code == 2
+    assert "method spos with these settings has neither a critic nor a pool" in refused.output
+    assert not out.exists()
+
+
+def test_a_limit_that_binds_nothing_is_no_target_out_of_reach(nas, settings, tmp_path):
+    options = settings(search__generations=1)
+    result = nas("pipeline", "--out", tmp_path / "run", "--limit", "macs<=5M", *options)
+    assert result.exit_code == 0, result.output
 
 
 def test_what_needs_a_supernet_says_that_there_is_none(nas, settings, run, tmp_path):

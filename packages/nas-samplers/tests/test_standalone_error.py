@@ -91,6 +91,46 @@ def test_neither_batches_nor_threads_matter(metric):
         torch.set_num_threads(before)
 
 
+def one_thread_images(like):
+    torch.set_num_threads(1)
+    return like()
+
+
+def test_images_may_set_the_number_of_threads(metric):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        values = metric("a", images=partial(one_thread_images, IMAGES), threads=2)(ROWS[:2])
+        assert torch.get_num_threads() == 2
+        assert values.tolist() == metric("b", threads=2)(ROWS[:2]).tolist()
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_trainings_that_a_pool_makes_diverge_count(metric, space):
+    pool = KnowledgePool()
+    network = Network(space.fix(ROWS[0]), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(1e30)
+    pool.add(network, iterations=16, task="task")
+    seen = []
+    guard = PoolGuard(pairs=2)
+    error = metric(pool=pool, guard=guard, task="task", on_candidate=seen.append)
+    assert (error([ROWS[0]] * 2) < 1).all()
+    assert [one.pool_error for one in seen] == [1, 1]
+    assert guard.verdict.pairs == 2
+    assert not guard.wants_pair
+
+
+def test_a_first_batch_may_fail_where_that_is_no_reason_to_stop(metric):
+    wild = Training(optimiser=Optimiser(lr=1e9), batch_size=32, steps=4)
+    assert metric("one", training=wild)(ROWS[:1]).tolist() == [1]
+    error = metric("two", training=wild, refuses=False)
+    assert error(ROWS[:2]).tolist() == [1, 1]
+    assert len(error.failures) == 2
+
+
 def test_progress_and_candidates(metric):
     told, candidates = [], []
     error = metric(

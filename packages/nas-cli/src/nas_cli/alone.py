@@ -26,7 +26,16 @@ from nas_samplers.workers import Outcome, Report, run_tasks
 from nas_spaces import History, SearchSpace, replace_file
 from nas_spaces.torch import Network
 
-__all__ = ["ACCURACY", "Alone", "check_alone", "default_workers", "train_alone", "training_of"]
+__all__ = [
+    "ACCURACY",
+    "Alone",
+    "check_alone",
+    "config_of_worker",
+    "default_workers",
+    "shop_of_worker",
+    "train_alone",
+    "training_of",
+]
 
 ACCURACY = "top1"
 """Column of ``standalone.csv``, which `read_truth` reads."""
@@ -113,10 +122,7 @@ def train_alone(
         title: of the stage for a person.
     """
     steps = check_alone(shop).steps_on(shop.data.train)
-    asked = shop.run.config
-    # The processes are daemons, which cannot start others to read images.
-    images = attrs.evolve(asked.images, workers=0)
-    config = attrs.evolve(asked, threads=1, images=images)
+    config = config_of_worker(shop.run.config)
     if workers is None:
         workers = default_workers(shop)
     jobs = [
@@ -173,8 +179,14 @@ def _collect(
     return Alone(rows, top1, len(failed), next(iter(failed.values()), None))
 
 
+def config_of_worker(config: Config) -> Config:
+    """Return the settings of a run for a process that trains one of its networks at a time."""
+    # The processes are daemons, which cannot start others to read images.
+    return attrs.evolve(config, threads=1, images=attrs.evolve(config.images, workers=0))
+
+
 @lru_cache(maxsize=1)
-def _workshop(path: Path, config: Config) -> Workshop:
+def shop_of_worker(path: Path, config: Config) -> Workshop:
     """Return the run as a process sees it that trains several of its networks.
 
     The process that asked for it holds the lock, and writes what concerns the run as a whole.
@@ -185,7 +197,7 @@ def _workshop(path: Path, config: Config) -> Workshop:
 
 def _train_one(job: _Job, report: Report) -> None:
     """Train and judge one network in a process of its own."""
-    shop = _workshop(job.run, job.config)
+    shop = shop_of_worker(job.run, job.config)
     config = job.config.retrain
     device = shop.device
     network = Network(

@@ -231,7 +231,10 @@ def _verdict(record: Mapping[str, Any]) -> str:
         return f"{ends}, not measurably closer than {second} ({p})"
     ratio, p = pair["ratio"], p_text(pair["p_evaluations"])
     within = f"95 % interval {interval_text(ratio)}"
-    if pair["p_evaluations"] >= SIGNIFICANT:
+    # Where curves cross, the test may speak for the other method than the medians do.
+    if pair["p_evaluations"] >= SIGNIFICANT or (
+        best["evaluations"]["median"] is not None and ratio["low"] is not None and ratio["low"] <= 1
+    ):
         known = f"{ratio_text(ratio)} times as many for {second}, {within}"
         if best["evaluations"]["median"] is None:
             known = f"both medians are above {budget:,}"

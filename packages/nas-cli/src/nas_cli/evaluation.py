@@ -5,7 +5,7 @@ An `Evaluation` is one search's: what it has seen so far is saved with the searc
 
 import contextlib
 from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,11 +14,9 @@ import numpy as np
 import torch
 from attrs import define, field
 from numpy.typing import ArrayLike, NDArray
-from rich.console import Console
 
-from nas_cli.alone import default_workers, training_of
-from nas_cli.config import Config
-from nas_cli.run import Run
+from nas_cli.alone import config_of_worker, default_workers, shop_of_worker, training_of
+from nas_cli.config import Config, TrainConfig
 from nas_cli.stage_train import trained_supernet
 from nas_cli.warm_start import POOL, warm_pool
 from nas_cli.workshop import CANDIDATES, RECALIBRATION, Workshop
@@ -30,7 +28,6 @@ from nas_samplers import (
     RayWorkers,
     StandaloneError,
     SupernetError,
-    Training,
     WorkerProcesses,
 )
 from nas_samplers.workers import Executor, run_here
@@ -178,15 +175,14 @@ class Standalone:
     error: StandaloneError = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        config, space = self.shop.run.config, self.shop.space
+        config = self.shop.run.config
         pool = _first_pool(self.shop)
         if pool is None and config.candidates.pool:
             pool = KnowledgePool(least_similarity=config.candidates.least_similarity)
         pairs = config.candidates.pairs
         self.error = _standalone_error(
             self.shop,
-            space,
-            training_of(config.train, self.shop.device),
+            config.train,
             candidates_folder(self.folder),
             0,
             self.run,
@@ -236,9 +232,11 @@ class Standalone:
         On the training images alone, and judged on the held-out ones, as in the search. What is
         finished is kept in ``folder``.
         """
-        training = training_of(self.shop.run.config.retrain, self.shop.device)
-        error = _standalone_error(self.shop, self.shop.space, training, folder, 1, self.run)
+        config = self.shop.run.config.retrain
+        error = _standalone_error(self.shop, config, folder, 1, self.run)
+        error.refuses = False
         error.on_progress = _increments(on_progress)
+        error.on_failure = self._say_failure
         return error(archs)
 
     def _record(self, one: Candidate) -> None:
@@ -258,8 +256,7 @@ class Standalone:
 
 def _standalone_error(
     shop: Workshop,
-    space: SearchSpace,
-    training: Training,
+    how: TrainConfig,
     folder: Path,
     stream: int,
     run: Executor,
@@ -267,13 +264,11 @@ def _standalone_error(
     pool: KnowledgePool | None = None,
     guard: PoolGuard | None = None,
 ) -> StandaloneError:
-    config, path = shop.run.config, shop.run.path
-    # Workers are daemons, which cannot start processes that read images.
-    config = attrs.evolve(config, threads=1, images=attrs.evolve(config.images, workers=0))
+    config, path = config_of_worker(shop.run.config), shop.run.path
     return StandaloneError(
-        space=space,
+        space=shop.space,
         images=partial(_images, path, config),
-        training=training,
+        training=training_of(how, shop.device),
         folder=folder,
         seed=shop.seed(CANDIDATES, stream),
         executor=run,
@@ -282,14 +277,18 @@ def _standalone_error(
         task=f"{config.data} {shop.data.digest[:12]}",
         scheme=config.supernet.scheme,
         device=str(shop.device),
-        checkpoint_every=config.train.checkpoint_every,
+        checkpoint_every=how.checkpoint_every,
         fix=partial(_fix, path, config),
     )
 
 
 def _first_pool(shop: Workshop) -> KnowledgePool | None:
     """Return the pool of a warm start, None where there is none or none is used."""
-    return warm_pool(shop) if shop.run.config.candidates.pool else None
+    config = shop.run.config.candidates
+    pool = warm_pool(shop) if config.pool else None
+    if pool is not None:
+        pool.least_similarity = config.least_similarity
+    return pool
 
 
 @contextlib.contextmanager
@@ -320,16 +319,9 @@ def _increments(on_progress: OnProgress) -> Callable[[float, int], None]:
     return tell
 
 
-@lru_cache(maxsize=1)
-def _workshop(path: Path, config: Config) -> Workshop:
-    """Return the run as a worker sees it, which writes nothing that concerns it as a whole."""
-    nowhere = Path("/dev/null").open("w")  # noqa: SIM115  (open as long as the process lives)
-    return Workshop(Run(path, config, nowhere), Console(file=nowhere))
-
-
 def _images(path: Path, config: Config) -> ImageData:
-    return _workshop(path, config).data
+    return shop_of_worker(path, config).data
 
 
 def _fix(path: Path, config: Config, row: ArrayLike) -> SearchSpace:
-    return _workshop(path, config).space.fix(row)
+    return shop_of_worker(path, config).space.fix(row)

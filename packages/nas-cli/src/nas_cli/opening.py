@@ -90,6 +90,7 @@ def _introduce(shop: "Workshop") -> None:
     from nas_cli.stage_retrain import check_retrain
     from nas_cli.stage_search import check_search
     from nas_cli.stage_train import check_train
+    from nas_cli.warm_start import check_warm_start
 
     config = shop.run.config
     shop.say(f"method:   {config.method} on {shop.device}, seed {config.seed}")
@@ -107,3 +108,4 @@ def _introduce(shop: "Workshop") -> None:
         shop.say(f"limit:    {limit}")
     check_train(shop)
     check_retrain(shop)
+    check_warm_start(shop)

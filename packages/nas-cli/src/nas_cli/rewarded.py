@@ -3,7 +3,7 @@
 from nas_cli.limits import METRICS, merge_limits, parse_limit
 from nas_cli.workshop import Workshop
 from nas_search.rl import Accuracy, Reward, WeightedProduct
-from nas_spaces import FeasibleSet, InputError, nearest
+from nas_spaces import FeasibleSet, InputError, Table, nearest
 
 __all__ = ["reward_of"]
 
@@ -12,7 +12,7 @@ def reward_of(shop: Workshop, feasible: FeasibleSet) -> Reward:
     """Return the reward that the run's settings describe.
 
     Raises:
-        InputError: an unknown cost, or a target that cannot be read or is not attainable.
+        InputError: an unknown cost, or a target that cannot be read.
     """
     config = shop.run.config.reward
     if config.cost not in METRICS:
@@ -20,21 +20,19 @@ def reward_of(shop: Workshop, feasible: FeasibleSet) -> Reward:
     target = _target(shop, feasible)
     if target is None:
         return Accuracy()
-    try:
-        reward = WeightedProduct(
-            METRICS[config.cost](shop.space), target, exponent=config.exponent, hard=config.hard
-        )
-        reward.check_target(feasible)
-    except InputError as error:
-        raise InputError(f"reward: {error}") from error
-    return reward
+    cost = METRICS[config.cost](shop.space)
+    return WeightedProduct(cost, target, exponent=config.exponent, hard=config.hard)
 
 
 def _target(shop: Workshop, feasible: FeasibleSet) -> float | None:
     config = shop.run.config.reward
     if config.target is None:
-        own = [limit.upper for limit in feasible.limits if limit.metric.name == config.cost]
-        return own[0] if own else None
+        for limit in feasible.limits:
+            if limit.metric.name == config.cost and limit.upper is not None:
+                assert isinstance(limit.metric, Table)
+                # A limit may be larger than what anything costs.
+                return min(limit.upper, feasible.attainable(limit.metric)[1])
+        return None
     text = f"{config.cost}<={config.target}"
     try:
         parse_limit(text)

@@ -190,9 +190,7 @@ def _ppo(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
         reward=reward,
     )
     earlier = warm_critic(shop)
-    if earlier is not None:
-        if searcher.critic is None:
-            raise InputError("critic=none has no use for --warm-start; leave one of them out")
+    if earlier is not None and searcher.critic is not None:
         searcher.critic.inherit(earlier)
 
     def conclude(folder: Path, history: History, evaluation: Evaluation) -> Winner:
@@ -200,8 +198,7 @@ def _ppo(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
         counts = {"counts": attrs.asdict(searcher.counts)}
         if not isinstance(evaluation, Standalone) or config.candidates.finalists == 1:
             return Winner(history.archs[int(rewards.argmax())], counts)
-        best = np.argsort(-rewards, kind="stable")[: config.candidates.finalists]
-        row, finalists = choose_finalist(shop, folder, history, best, rewards, evaluation)
+        row, finalists = choose_finalist(shop, folder, history, reward, evaluation)
         return Winner(row, {"finalists": finalists, **counts})
 
     return Plan(searcher, budget, feasible, (ERROR,), conclude, budget)
@@ -244,6 +241,12 @@ def can_plan(run: Run) -> bool:
     Raises:
         InputError: it is of architecture parameters that are not learned, and never will be.
     """
+    asked = run.config.search
+    if asked.searcher == MOST_PROBABLE and asked.evaluation == "standalone":
+        raise InputError(
+            "search.searcher=most-probable is for supernets with architecture parameters, and by "
+            "search.evaluation=standalone there is none; take another searcher"
+        )
     if run.config.search.searcher != MOST_PROBABLE or (run.train / ALPHAS).exists():
         return True
     sampler = run.config.supernet.sampler

@@ -20,7 +20,7 @@ from rich.console import Console
 
 import nas_search
 from nas_cli.compare_methods import OBJECTIVES, TORCH, build_searcher, rng_of
-from nas_cli.compare_question import SETTINGS, Question, ask_compare, question_from
+from nas_cli.compare_question import SETTINGS, Question, ask_compare, question_from, stored_question
 from nas_cli.compare_result import Setting, describe, write_curves
 from nas_cli.config import cores
 from nas_cli.limits import METRICS, build_limits
@@ -234,7 +234,10 @@ def _introduce(console: Console, question: Question, bench: Bench) -> None:
     for limit in bench.feasible.limits:
         _say(console, f"limit:    {limit}")
     if bench.error.by == "network":
-        _say(console, "          the table lists one of several equal rows; it stands for them all")
+        _say(
+            console,
+            "          rows that the table lacks: the mean of equal ones stands for them all",
+        )
     _say(
         console,
         f"mark:     {100 * (1 - bench.mark):.2f} %, {question.mark:g} % of the best, "
@@ -276,6 +279,10 @@ def _opened(out: Path | None, question: Question, bench: Bench) -> Iterator[Path
                 "digest": bench.truth.digest,
             }
             write_json(known, record)
+        elif stored_question(folder) != question:
+            raise InputError(
+                f"{folder} was begun with another question by another process; choose another --out"
+            )
         elif read_json(known, "digest")["digest"] != bench.truth.digest:
             raise InputError(
                 f"{question.truth} has changed since {folder} was begun; restore it, or begin "

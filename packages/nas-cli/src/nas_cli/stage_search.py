@@ -153,6 +153,7 @@ def search(shop: Workshop, name: str) -> None:
         _refuse_changes(run, name, override(config, [read_json(known, "limits", "search")]), config)
     if result.exists():
         shop.say(f"search {name}: finished already")
+        shutil.rmtree(candidates_folder(folder), ignore_errors=True)
         return
     feasible = check_search(shop)
     costs = _costs(shop)

@@ -20,7 +20,7 @@ from nas_search.rl import Critic
 from nas_spaces import InputError
 from nas_spaces.jsonable import from_jsonable
 
-__all__ = ["POOL", "keep_warm_start", "warm_critic", "warm_pool"]
+__all__ = ["POOL", "check_warm_start", "keep_warm_start", "warm_critic", "warm_pool"]
 
 POOL = "pool.safetensors"
 """In a search's folder: what its candidates have left."""
@@ -28,6 +28,24 @@ POOL = "pool.safetensors"
 CRITIC = "critic.json"
 # What `stored_space` reads a space from.
 SPACE = ("space.json", "data.json")
+
+
+def check_warm_start(shop: Workshop) -> None:
+    """Refuse a warm start that the run has no use for, or that is none.
+
+    Raises:
+        InputError: what is wrong.
+    """
+    config = shop.run.config
+    if config.warm_start is None:
+        return
+    pool = config.search.evaluation == "standalone" and config.candidates.pool
+    if not pool and (config.search.searcher != "ppo" or config.critic is None):
+        raise InputError(
+            f"--warm-start {config.warm_start}: method {config.method} with these settings has "
+            "neither a critic nor a pool to begin with; leave it out, or take --method fnas"
+        )
+    warm_critic(shop)
 
 
 def keep_warm_start(shop: Workshop) -> None:

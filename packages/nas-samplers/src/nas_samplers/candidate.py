@@ -46,7 +46,7 @@ class Candidate:
     answers, 1 where it failed. ``failed``: why. ``steps``: optimiser steps that made its weights.
     ``hits``: blocks that began with weights from the pool, of ``blocks`` that were looked up there.
     ``scratch_error``, ``pool_error``: where it was trained both ways to compare them, the errors of
-    both, and neither where one of them diverged.
+    both; neither where it diverged from scratch.
     """
 
     number: int
@@ -105,8 +105,10 @@ def train_candidate(job: Job, report: Report) -> Candidate:
     Reports the share of its steps that is done. A candidate that diverges has failed: another
     attempt would end the same. Any other error is raised.
     """
-    splits = _splits(job.images)
     with _threads(job.threads):
+        # What makes the images may set the number of threads itself.
+        splits = _splits(job.images)
+        torch.set_num_threads(job.threads)
         network = _new(job)
         hits = blocks = 0
         if job.pool is not None:
@@ -119,7 +121,8 @@ def train_candidate(job: Job, report: Report) -> Candidate:
             by_pool = _train(job, "pool", network, splits, lambda share: report(share / 2))
             network = _new(job)
             end = _train(job, "scratch", network, splits, lambda share: report((1 + share) / 2))
-            if by_pool.failed is None and end.failed is None:
+            if end.failed is None:
+                # Diverging from the pool is an error of 1: the worst that the pool can do.
                 scratch_error, pool_error = end.error, by_pool.error
         else:
             end = _train(job, "alone", network, splits, report)

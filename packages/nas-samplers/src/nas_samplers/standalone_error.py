@@ -70,6 +70,8 @@ class StandaloneError:
             killed training goes on; None begins it anew.
         fix: row -> the space of that one network, as a function that can be pickled; None for
             ``space.fix``. Needed where the workers cannot import the layers of ``space``.
+        refuses: whether a first batch of several candidates, none of which could be trained, is
+            refused: the settings are wrong then.
         on_progress: called with what is done of a batch, in candidates, and their number; a
             candidate that is tried again takes back what it had done.
         on_candidate: called with each candidate of a finished batch, in the order of the rows.
@@ -107,6 +109,7 @@ class StandaloneError:
     threads: int = field(default=1, validator=number(least=1, whole=True))
     checkpoint_every: int | None = None
     fix: Callable[[ArrayLike], SearchSpace] | None = None
+    refuses: bool = True
     on_progress: Callable[[float, int], None] | None = None
     on_candidate: Callable[[Candidate], None] | None = None
     on_failure: Callable[[Candidate], None] | None = None
@@ -148,8 +151,8 @@ class StandaloneError:
         """Return errors ``[n]`` of architectures ``[n, d]``.
 
         Raises:
-            InputError: rows that are not of the space, no candidate of the first batch that could
-                be trained, or a folder of another search.
+            InputError: rows that are not of the space, a folder of another search, or see
+                ``refuses``.
         """
         rows = self.space.check(archs)
         if not len(rows):
@@ -157,7 +160,8 @@ class StandaloneError:
         self._clear()
         jobs = self._jobs(rows)
         candidates = self._train(jobs)
-        if self.trained == 0 and all(one.failed for one in candidates):
+        wrong = self.trained == 0 and len(candidates) > 1 and all(one.failed for one in candidates)
+        if self.refuses and wrong:
             # Kept, they would fail whoever has mended the reason and begins again.
             shutil.rmtree(self._batch(0))
             raise InputError(

@@ -275,12 +275,14 @@ class WorkerProcesses:
                 worker.process.join()
 
     def _bury(self) -> None:
-        """Forget who died since the last call, which is not the fault of a task."""
-        for worker in [one for one in self._crew if not one.process.is_alive()]:
+        """Forget who died without a task, which is no task's fault."""
+        dead = [one for one in self._crew if one.task is None and not one.process.is_alive()]
+        for worker in dead:
             self._crew.remove(worker)
             worker.pipe.close()
 
     def _assign(self, work: Work, tasks: Sequence[Any], state: Attempts) -> None:
+        self._bury()
         idle = deque(worker for worker in self._crew if worker.task is None)
         while state.waiting and (idle or len(self._crew) < self.workers):
             if not idle:

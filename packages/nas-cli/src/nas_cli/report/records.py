@@ -173,8 +173,9 @@ class Finalist:
 
     architecture: tuple[int, ...]
     error_in_search: float
-    reward: float
+    reward_in_search: float
     error: float
+    reward: float
 
 
 @frozen

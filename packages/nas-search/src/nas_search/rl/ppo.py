@@ -384,8 +384,10 @@ class PPO:
         """Return the reward that the critic expects of the policy, None for the moving mean."""
         if self.baseline == "moving" or self.critic is None or len(self.critic) < self.critic.least:
             return None
-        drawn, _ = self.policy.controller.sample(EXPECTED, rng=self.rng)
-        value, _ = self.critic.predict(drawn)
+        drawn = self._draw(EXPECTED)
+        if not len(drawn):
+            return None
+        value, _ = self.critic.predict(drawn.archs)
         return float(value.mean())
 
     def state_dict(self) -> dict[str, Any]:
