@@ -123,6 +123,11 @@ def keep(folder: Path, records: Iterable[Record], key: Sequence[str]) -> list[Re
     return ordered
 
 
+def log_of(out: Path) -> Path:
+    """Return the file for what the commands of a run say."""
+    return out.parent / f"{out.name}.log"
+
+
 def plain(name: str) -> str:
     """Return a name that a folder can have."""
     return "".join(c for c in name.replace(" ", "-") if c.isalnum() or c in "-.")

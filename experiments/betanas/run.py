@@ -35,7 +35,7 @@ def run(given: Any, variant: str, seed: int) -> None:
     """Train one supernet and take its answer, as far as that is not done."""
     method, own = VARIANTS[variant]
     out = given.work / f"{common.plain(variant)}-{seed}"
-    log = out.with_suffix(".log")
+    log = common.log_of(out)
     if not (out / "train" / "summary.json").exists():
         begin = ("--method", method, "--config", HERE / "config.toml", "--seed", str(seed))
         own = {**own, **common.size(given), "train.epochs": common.epochs(given)}
@@ -64,8 +64,23 @@ def run(given: Any, variant: str, seed: int) -> None:
     }
     alphas = out / "train" / "alphas.json"
     if alphas.exists():
-        record["alphas"] = common.read(alphas)
+        record["alphas"] = thin(common.read(alphas))
     common.keep(HERE, [record], ("size", "variant", "seed"))
+
+
+def thin(alphas: common.Record, most: int = 50) -> common.Record:
+    """Return the past of architecture parameters at so many moments, the last one included."""
+    last = len(alphas["steps"]) - 1
+    kept = (
+        np.unique(np.linspace(0, last, most).round().astype(int))
+        if last >= most
+        else range(last + 1)
+    )
+    over_time = ("steps", "alphas", "counts", "alive")
+    return {
+        key: [value[i] for i in kept] if key in over_time else value
+        for key, value in alphas.items()
+    }
 
 
 def imbalance(record: common.Record) -> float:

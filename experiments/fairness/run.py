@@ -87,7 +87,7 @@ def run(given: Any, variant: str, seed: int) -> None:
     own = dict(VARIANTS[variant])
     own["train.epochs"] = round(common.epochs(given) * own.pop("share"), 6)
     out = given.work / f"{common.plain(variant)}-{seed}"
-    log = out.with_suffix(".log")
+    log = common.log_of(out)
     if not (out / "train" / "summary.json").exists():
         options = common.settings({**common.size(given), **own})
         source = f"imagefolder:{given.data}"

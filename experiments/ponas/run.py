@@ -41,7 +41,7 @@ KINDS = ("table", "evolution", "random search")
 def run(given: Any, seed: int) -> None:
     """Do everything of one seed, as far as that is not done."""
     out = given.work / f"ponas-{seed}"
-    log = out.with_suffix(".log")
+    log = common.log_of(out)
     if not (out / "train" / "summary.json").exists():
         begin = ("--method", "ponas", "--config", HERE / "config.toml", "--seed", str(seed))
         meta = common.epochs(given) / 4
