@@ -248,7 +248,6 @@ class WorkerProcesses:
         """
         state = Attempts(len(tasks), attempts=self.attempts, on_outcome=on_outcome)
         try:
-            self._bury()
             while state.open:
                 self._assign(work, tasks, state)
                 busy = {worker.pipe: worker for worker in self._crew if worker.task is not None}
