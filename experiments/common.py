@@ -7,6 +7,7 @@ so that seeds can be spread over days and machines: ``results.json`` is merged b
 import argparse
 import datetime
 import json
+import math
 import platform
 import subprocess
 import sys
@@ -27,26 +28,30 @@ from matplotlib.figure import Figure
 
 Record = dict[str, Any]
 
-BEGIN, END = "<!-- results -->", "<!-- end of results -->"
+
+def parser(about: str | None) -> argparse.ArgumentParser:
+    """Return a parser of what all experiments are told."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--work", type=Path, default=Path("runs"), help="folder for the runs")
+    parser.add_argument("--only", action="append", help="run these variants only")
+    parser.add_argument("--collect", action="store_true", help="run nothing; redo table and plot")
+    return parser
 
 
 def arguments(about: str | None) -> argparse.Namespace:
-    """Return the command line that all experiments take."""
-    parser = argparse.ArgumentParser(description=about)
-    parser.add_argument(
+    """Return the command line of an experiment that trains supernets."""
+    told = parser(about)
+    told.add_argument(
         "--data", type=Path, required=True, help="CIFAR-10 as folders: train/CLASS, test/CLASS"
     )
-    parser.add_argument("--truth", type=Path, required=True, help="NAS-Bench-Macro's JSON file")
-    parser.add_argument("--work", type=Path, default=Path("runs"), help="folder for the runs")
-    parser.add_argument(
+    told.add_argument("--truth", type=Path, required=True, help="NAS-Bench-Macro's JSON file")
+    told.add_argument(
         "--seed", type=int, action="append", help="a seed; may be given several times [0, 1, 2]"
     )
-    parser.add_argument("--only", action="append", help="run these variants only")
-    parser.add_argument(
+    told.add_argument(
         "--full", action="store_true", help="for a GPU: 32 pixels, all images, 50 epochs of paths"
     )
-    parser.add_argument("--collect", action="store_true", help="run nothing; redo table and plot")
-    given = parser.parse_args()
+    given = told.parse_args()
     given.seed = given.seed or [0, 1, 2]
     return given
 
@@ -99,6 +104,11 @@ def read(path: Path) -> Record:
     return value
 
 
+def write(path: Path, value: Record) -> None:
+    """Write an object as a JSON file."""
+    path.write_text(json.dumps(value, indent=1) + "\n")
+
+
 def device() -> str:
     """Return what the runs are computed on, in words."""
     cpu = f"{platform.machine()} CPU"
@@ -119,7 +129,7 @@ def keep(folder: Path, records: Iterable[Record], key: Sequence[str]) -> list[Re
             stamp = {name: before[name] for name in stamp}
         runs[_key(record, key)] = {**record, **stamp}
     ordered = [runs[one] for one in sorted(runs)]
-    path.write_text(json.dumps({"runs": ordered}, indent=1) + "\n")
+    write(path, {"runs": ordered})
     return ordered
 
 
@@ -172,18 +182,29 @@ def spread(values: Iterable[float | None], form: str = ".2f") -> str:
     return f"{known.mean():{form}} ({known.min():{form}} to {known.max():{form}})"
 
 
+def uncensored(evaluations: Iterable[float | None]) -> list[float]:
+    """Return what searches needed, inf for None: more than their budget."""
+    return [math.inf if one is None else one for one in evaluations]
+
+
+def within(value: float, budget: int) -> str:
+    """Return a number of evaluations, or that it is above the budget."""
+    return f"{value:g}" if math.isfinite(value) else f"above {budget}"
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a Markdown table."""
     lines = ["| " + " | ".join(row) + " |" for row in (head, *rows)]
     return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
 
 
-def publish(folder: Path, text: str) -> None:
-    """Put ``text`` between the two marks of ``folder/README.md``."""
+def publish(folder: Path, text: str, name: str = "results") -> None:
+    """Put ``text`` between the two marks of a name in ``folder/README.md``."""
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     path = folder / "README.md"
-    before, _, rest = path.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+    before, _, rest = path.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    path.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -10,7 +10,6 @@ in branches.json already is left out.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -130,5 +129,5 @@ if __name__ == "__main__":
         if seed in [run["seed"] for run in runs]:
             continue
         runs.append({"seed": seed, "device": common.device(), "top1": accuracies(given.data, seed)})
-        path.write_text(json.dumps({"runs": runs}, indent=1) + "\n")
+        common.write(path, {"runs": runs})
     print(collect())

@@ -9,7 +9,6 @@ of all weights, gradients and momenta after a step. steps.json is replaced.
 """
 
 import argparse
-import json
 import sys
 import time
 import weakref
@@ -190,7 +189,7 @@ if __name__ == "__main__":
         "space": f"nas-bench-macro, {PIXELS} px, batch {BATCH}",
         "methods": measure(given.rounds),
     }
-    (HERE / "steps.json").write_text(json.dumps(found, indent=1) + "\n")
+    common.write(HERE / "steps.json", found)
     rows = [
         [
             one["method"],

@@ -9,7 +9,10 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from nas_spaces import published
 
 FOLDER = Path(__file__).parents[3] / "experiments"
 COMMANDS = sorted(
@@ -55,6 +58,18 @@ SMALLER = {
         "PIXELS, BATCH, STEPS = 32, 64, 6": "PIXELS, BATCH, STEPS = 32, 2, 1",
         "default=7": "default=1",
     },
+    "fnas/run.py": {
+        "LRS = (3.5e-4, 1e-3, 3e-3)": "LRS = (1e-3,)",
+        "ENTROPIES = (0.01, 0.1, 0.3)": "ENTROPIES = (0.1,)",
+        "TUNING_SEEDS, SEEDS = 16, 50": "TUNING_SEEDS, SEEDS = 2, 2",
+        "BUDGET, OF_PARTS = 500, 300": "BUDGET, OF_PARTS = 30, 25",
+    },
+    "fnas/critic.py": {"SEEDS, BUDGET, BEFORE = 50, 150, 300": "SEEDS, BUDGET, BEFORE = 2, 25, 25"},
+    "fnas/pool.py": {
+        "RESOLUTION, IMAGES = 16, 3000": "RESOLUTION, IMAGES = 8, 15",
+        "NETWORKS, BATCH, STEP = 40, 10, 32": "NETWORKS, BATCH, STEP = 4, 2, 5",
+        "EPOCHS = (1, 2, 4)": "EPOCHS = (1,)",
+    },
 }
 # One of the variants stands for all.
 MORE = {
@@ -63,6 +78,9 @@ MORE = {
     "betanas/run.py": ["--seed", "0", "--only", "betanas"],
     "betanas/branches.py": ["--seed", "0"],
     "betanas/steps.py": [],
+    "fnas/critic.py": [],
+    "fnas/pool.py": ["--seed", "0"],
+    "fnas/run.py": ["--workers", "1"],
 }
 
 
@@ -98,6 +116,15 @@ def copy(tmp_path, monkeypatch, draw_images, nas):
     del sys.modules["common"]
 
 
+def write_cells(path):
+    """Write a table of all of NAS-Bench-201; nothing in it is true."""
+    space = published.load("nas-bench-201")
+    archs = np.unique(space.canonical(np.array([*np.ndindex(*space.num_options)])), axis=0)
+    head = "architecture,cifar10_test_accuracy_200_epochs,cifar100_test_accuracy_200_epochs"
+    lines = [f"{space.notate(row)},{70 + row.sum()},{50 + row.sum()}" for row in archs]
+    path.write_text("\n".join([head, *lines]))
+
+
 def test_every_script_has_its_command():
     scripts = {path.relative_to(FOLDER).as_posix() for path in FOLDER.glob("*/*.py")}
     shown = {shlex.split(command)[0].removeprefix("experiments/") for command in COMMANDS}
@@ -108,15 +135,23 @@ def test_every_script_has_its_command():
 def test_a_command_does_what_it_shows(copy, monkeypatch, command):
     script, *options = shlex.split(command)
     name = script.removeprefix("experiments/")
+    if "nas-bench-201.csv" in options:
+        write_cells(Path("nas-bench-201.csv"))
+    if name == "fnas/critic.py":
+        settings = {"fnas.policy.lr": 0.001, "fnas.policy.entropy": 0.1}
+        before = {"comparison": "NAS-Bench-201, CIFAR-100", "settings": settings}
+        (copy / "fnas" / "results.json").write_text(json.dumps({"runs": [before]}))
     monkeypatch.setattr(sys, "argv", [script, *options, *MORE[name]])
     runpy.run_path(str(copy.parent / script), run_name="__main__")
     folder = (copy / name).parent
+    page = (folder / "README.md").read_text()
     if not name.endswith("run.py"):
         assert json.loads((copy / name).with_suffix(".json").read_text())
+        mark = f"<!-- {Path(name).stem} -->\n"
+        assert mark not in page or f"{mark}| " in page
         return
     runs = json.loads((folder / "results.json").read_text())["runs"]
     assert {one["seed"] for one in runs} == {0}
-    page = (folder / "README.md").read_text()
     assert "No run is recorded yet" not in page
     for picture in re.findall(r"!\[\w+\]\((.*)\)", page):
         assert (folder / picture).read_text().startswith("<?xml")
@@ -124,7 +159,7 @@ def test_a_command_does_what_it_shows(copy, monkeypatch, command):
     before = {
         path: path.read_bytes() for path in folder.iterdir() if path.suffix in (".md", ".svg")
     }
-    assert len(before) == 2
+    assert {path.suffix for path in before} == {".md", ".svg"}
     monkeypatch.setattr(sys, "argv", [script, *options, "--collect"])
     runpy.run_path(str(copy.parent / script), run_name="__main__")
     assert {path: path.read_bytes() for path in before} == before

@@ -1,0 +1,136 @@
+"""A critic taken to another task: from CIFAR-10 to CIFAR-100 on NAS-Bench-201.
+
+    python experiments/fnas/critic.py --truth nas-bench-201.csv
+
+searches CIFAR-10 by FNAS, and CIFAR-100 with a new critic and with the one of that search, and
+rewrites its table in README.md. It can be stopped at any time; the same command goes on. Settings
+are those that run.py has found.
+"""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import common
+
+from nas_cli.compare_methods import Methods, build_searcher, override_methods, rng_of
+from nas_cli.compare_question import question_of
+from nas_cli.config import parse_setting
+from nas_cli.stage_compare import Bench, open_bench
+from nas_search import censored_median, evaluations_to, median_ratio, search
+from nas_search.rl import PPO, Critic
+
+HERE = Path(__file__).parent
+TABLE = "NAS-Bench-201, CIFAR-100"  # of run.py
+SEEDS, BUDGET, BEFORE = 50, 150, 300
+"""Searches of each kind; architectures that each may measure, and those of the search before."""
+KINDS = {
+    "new critic": None,
+    "critic of CIFAR-10": 20,
+    "critic of CIFAR-10, trusted at once": 1,
+}
+"""After how many measured rewards a critic is trusted; None is a new one, trusted after 20."""
+
+
+def open_table(given: argparse.Namespace, task: str, mark: float) -> Bench:
+    """Return the table of one task."""
+    column = f"{task}_test_accuracy_200_epochs"
+    asked = {"space": "nas-bench-201", "truth": given.truth, "column": column, "mark": mark}
+    return open_bench(question_of({**asked, "methods": "fnas"}))
+
+
+def settings_of(words: dict[str, Any]) -> Methods:
+    """Return the settings of FNAS that run.py has found."""
+    own = [f"{key}={value}" for key, value in words.items() if key.startswith("fnas.")]
+    return override_methods(Methods(), ["fnas"], map(parse_setting, own))
+
+
+def run_search(
+    bench: Bench, settings: Methods, index: int, budget: int, critic: Critic | None
+) -> tuple[float, Critic]:
+    """Return the evaluations that one search took to the mark, and what its critic knows."""
+    rng = rng_of(0, "fnas", index)
+    searcher = build_searcher("fnas", settings, bench.feasible, rng=rng, budget=budget)
+    assert isinstance(searcher, PPO)
+    assert searcher.critic is not None
+    if critic is not None:
+        searcher.critic.inherit(critic)
+    found = search(
+        searcher, [bench.error], space=bench.space, budget=budget, feasible=bench.feasible
+    )
+    return evaluations_to(found.history.column("error"), bench.mark), searcher.critic
+
+
+def of_seed(given: argparse.Namespace, settings: Methods, index: int) -> common.Record:
+    """Return what the searches of one seed needed."""
+    # Other draws than those of the search on CIFAR-100.
+    _, earlier = run_search(
+        open_table(given, "cifar10", 99.9), settings, SEEDS + index, BEFORE, None
+    )
+    bench = open_table(given, "cifar100", 99.5)
+    evaluations: dict[str, float | None] = {}
+    for kind, least in KINDS.items():
+        own = settings
+        if least is not None:
+            assert settings.fnas.critic is not None
+            critic = attrs.evolve(settings.fnas.critic, least=least)
+            own = attrs.evolve(settings, fnas=attrs.evolve(settings.fnas, critic=critic))
+        taken, _ = run_search(bench, own, index, BUDGET, None if least is None else earlier)
+        evaluations[kind] = taken if math.isfinite(taken) else None
+    return {"seed": index, "device": common.device(), "evaluations": evaluations}
+
+
+def collect(path: Path) -> str:
+    """Return the table as Markdown."""
+    runs = common.read(path)["runs"]
+    taken = {kind: common.uncensored(one["evaluations"][kind] for one in runs) for kind in KINDS}
+    rows = []
+    for kind, evaluations in taken.items():
+        median = censored_median(evaluations)
+        ratio = median_ratio(
+            taken["new critic"], evaluations, budget=BUDGET, rng=np.random.default_rng(0)
+        )
+        high = f"{ratio.high:.1f}" if math.isfinite(ratio.high) else "open"
+        rows.append(
+            [
+                kind,
+                common.within(median.median, BUDGET),
+                f"{common.within(median.low, BUDGET)} to {common.within(median.high, BUDGET)}",
+                f"{median.reached} of {median.searches}",
+                "-" if kind == "new critic" else f"{ratio.low:.1f} to {high}",
+            ]
+        )
+    head = (
+        "search on CIFAR-100",
+        "median evaluations to 99.5 %",
+        "95 % interval",
+        f"reached within {BUDGET}",
+        "times fewer than with a new one (95 %)",
+    )
+    return common.table(head, rows)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--truth", type=Path, required=True, help="NAS-Bench-201's CSV file")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    path = HERE / "critic.json"
+    tables = common.read(HERE / "results.json")["runs"]
+    found = [one for one in tables if one["comparison"] == TABLE]
+    if not found:
+        raise SystemExit("the settings come from run.py, which has to have run")
+    for index in range(SEEDS):
+        runs = common.read(path)["runs"] if path.exists() else []
+        if index not in [one["seed"] for one in runs]:
+            runs.append(of_seed(given, settings_of(found[0]["settings"]), index))
+            common.write(path, {"runs": runs})
+    common.publish(HERE, collect(path), "critic")

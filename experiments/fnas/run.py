@@ -1,0 +1,353 @@
+"""How many architectures have to be trained: FNAS and its parts, on the tables of two benchmarks.
+
+    python experiments/fnas/run.py --truth nas-bench-201.csv --macro nas-bench-macro_cifar10.json
+
+tunes plain PPO and FNAS over the same grid on CIFAR-10 of NAS-Bench-201, compares them and other
+searches on CIFAR-100 and on NAS-Bench-Macro, and rewrites tables and plots of README.md. It can be
+stopped at any time; the same command goes on.
+"""
+
+import argparse
+import itertools
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from attrs import evolve, frozen
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import common
+from common import Record, pyplot
+
+from nas_search import censored_median, evaluations_differ, holm, median_ratio
+from nas_spaces import History, published
+
+HERE = Path(__file__).parent
+
+LRS = (3.5e-4, 1e-3, 3e-3)
+ENTROPIES = (0.01, 0.1, 0.3)
+TUNED = ("ppo", "fnas")
+TUNING_SEEDS, SEEDS = 16, 50
+BUDGET, OF_PARTS = 500, 300
+"""Distinct architectures of a search: of those that are compared with PPO, and of all others."""
+BEST = 100
+"""Networks whose operators are counted."""
+ALL = ("random", "evolution", "regularized", "nsga2", "ppo", "fnas")
+CIFAR_10, CIFAR_100, MACRO = (
+    "NAS-Bench-201, CIFAR-10",
+    "NAS-Bench-201, CIFAR-100",
+    "NAS-Bench-Macro",
+)
+PARTS = {
+    "critic alone": {"fnas.buffer": "none"},
+    "buffer alone": {"fnas.critic": "none"},
+    "critic that trusts half": {"fnas.critic.threshold": "none"},
+}
+
+
+@frozen(kw_only=True)
+class Comparison:
+    """One ``nas compare``. ``tuned``: whether settings come from the tuning."""
+
+    table: str
+    methods: tuple[str, ...]
+    mark: float
+    budget: int
+    seeds: int = SEEDS
+    settings: dict[str, Any]
+    tuned: bool = True
+
+
+def grid_name(lr: float, entropy: float) -> str:
+    """Return the name of the comparison at a point of the grid."""
+    return f"tuning, lr {lr:g}, entropy {entropy:g}"
+
+
+def at(lr: float, entropy: float, methods: Sequence[str] = TUNED) -> dict[str, Any]:
+    """Return the settings at a point of the grid."""
+    return {
+        f"{method}.policy.{key}": value
+        for method in methods
+        for key, value in (("lr", lr), ("entropy", entropy))
+    }
+
+
+COMPARISONS = {
+    grid_name(lr, entropy): Comparison(
+        table=CIFAR_10,
+        methods=TUNED,
+        mark=99.9,
+        budget=OF_PARTS,
+        seeds=TUNING_SEEDS,
+        settings=at(lr, entropy),
+        tuned=False,
+    )
+    for lr, entropy in itertools.product(LRS, ENTROPIES)
+}
+FINAL = Comparison(table=CIFAR_100, methods=ALL, mark=99.5, budget=BUDGET, settings={})
+ON_MACRO = evolve(FINAL, table=MACRO, mark=99.9)
+for final in (FINAL, ON_MACRO):
+    COMPARISONS[final.table] = final
+    for name, settings in PARTS.items():
+        COMPARISONS[f"{final.table}, {name}"] = evolve(
+            final, methods=("fnas",), budget=OF_PARTS, settings=settings
+        )
+
+
+def run(given: argparse.Namespace, name: str) -> None:
+    """Make one comparison, as far as that is not done, and record it."""
+    comparison = COMPARISONS[name]
+    settings = dict(comparison.settings)
+    if comparison.tuned:
+        for method in set(TUNED) & set(comparison.methods):
+            settings |= at(*tuned(method), (method,))
+    out = given.work / common.plain(name)
+    macro = comparison.table == MACRO
+    of_table: list[str | Path] = ["--space", "nas-bench-macro", "--truth", given.macro]
+    if not macro:
+        column = comparison.table.rpartition(" ")[2].replace("-", "").lower()
+        of_table = ["--space", "nas-bench-201", "--truth", given.truth]
+        of_table += ["--column", f"{column}_test_accuracy_200_epochs"]
+    common.nas(
+        "compare",
+        *of_table,
+        *("--methods", ",".join(comparison.methods), "--mark", str(comparison.mark)),
+        *("--budget", str(comparison.budget), "--seeds", str(comparison.seeds)),
+        *common.settings(settings),
+        *("--workers", str(given.workers), "--out", out, "--resume"),
+        log=common.log_of(out),
+    )
+    found = common.read(out / "comparison.json")
+    record = {
+        "comparison": name,
+        "table": comparison.table,
+        "settings": settings,
+        "seed": found["seed"],
+        "seeds": found["seeds"],
+        "budget": found["budget"],
+        "mark": found["mark"],
+        "architectures": found["architectures"],
+        "methods": {
+            one["name"]: {
+                "evaluations": one["evaluations"]["searches"],
+                "regret": [round(value, 4) for value in one["regret"]["searches"]],
+            }
+            for one in found["methods"]
+        },
+    }
+    if "fnas" in comparison.methods:
+        record["operators"] = operators(out / "searches" / "fnas", macro=macro)
+    common.keep(HERE, [record], ("comparison",))
+
+
+def operators(folder: Path, *, macro: bool) -> dict[str, float]:
+    """Return how often the best networks that searches measured have each option of each choice."""
+    space = published.load("nas-bench-macro" if macro else "nas-bench-201")
+    histories = [History.from_csv(path.read_text()) for path in sorted(folder.glob("*.csv"))]
+    archs = np.concatenate([one.archs for one in histories])
+    errors = np.concatenate([one.column("error") for one in histories])
+    archs, first = np.unique(space.canonical(archs), axis=0, return_index=True)
+    best = archs[np.argsort(errors[first], kind="stable")[:BEST]]
+    return {
+        f"{choice.name}: {option}": float(np.mean(best[:, place] == number))
+        for place, choice in enumerate(space.choices)
+        for number, option in enumerate(choice.options)
+    }
+
+
+def tuned(method: str) -> tuple[float, float]:
+    """Return learning rate and entropy by which a method needs the fewest evaluations.
+
+    Searches that did not reach the mark count with the whole budget.
+
+    Raises:
+        SystemExit: the tuning is not complete.
+    """
+    runs = recorded()
+    missing = [name for name, one in COMPARISONS.items() if not one.tuned and name not in runs]
+    if missing:
+        raise SystemExit(f"the settings have to be tuned first: --only {missing[0]!r} is missing")
+    return min(
+        itertools.product(LRS, ENTROPIES),
+        key=lambda point: spent(runs[grid_name(*point)], method),
+    )
+
+
+def recorded() -> dict[str, Record]:
+    """Return the comparisons in results.json by name."""
+    path = HERE / "results.json"
+    runs = common.read(path)["runs"] if path.exists() else []
+    return {one["comparison"]: one for one in runs}
+
+
+def taken(record: Record, method: str, budget: float = math.inf) -> list[float]:
+    """Return the evaluations that each search needed, inf for more than the budget."""
+    known = common.uncensored(record["methods"][method]["evaluations"])
+    return [one if one <= budget else math.inf for one in known]
+
+
+def spent(record: Record, method: str) -> float:
+    """Return the mean evaluations to the mark, those that did not reach it with their budget."""
+    return float(np.minimum(taken(record, method), record["budget"]).mean())
+
+
+def collect() -> None:
+    """Rewrite tables and plots from results.json."""
+    runs = recorded()
+    if not runs:
+        raise SystemExit(f"{HERE / 'results.json'} is missing: no run is recorded yet")
+    parts = []
+    for table in (CIFAR_100, MACRO):
+        if table in runs:
+            parts.append(final_table(runs, table))
+    tuning = tuning_table(runs)
+    if tuning:
+        parts.append(tuning)
+    parts.append("![searches](searches.svg)")
+    shown = draw_operators(runs)
+    if shown:
+        parts.append(shown)
+    common.publish(HERE, "\n\n".join(parts))
+    draw_searches(runs)
+
+
+def final_table(runs: dict[str, Record], table: str) -> str:
+    """Return who needs how many on one table, as Markdown."""
+    final = runs[table]
+    lines = [(method, final, method) for method in final["methods"]]
+    for part in PARTS:
+        if f"{table}, {part}" in runs:
+            lines.append((f"fnas, {part}", runs[f"{table}, {part}"], "fnas"))
+    plain = ("ppo", final, "ppo")
+    others = [line for line in lines if line != plain]
+    p_values = holm([differ(plain, line) for line in others])
+    rows = []
+    for line in lines:
+        name, record, method = line
+        budget = record["budget"]
+        median = censored_median(taken(record, method))
+        row = [
+            name,
+            common.within(median.median, budget),
+            f"{common.within(median.low, budget)} to {common.within(median.high, budget)}",
+            f"{median.reached} of {median.searches}",
+            f"{np.median(record['methods'][method]['regret']):.2f}",
+        ]
+        if line == plain:
+            rows.append([*row, "1", "-"])
+            continue
+        both = min(budget, final["budget"])
+        ratio = median_ratio(
+            taken(final, "ppo", both),
+            taken(record, method, both),
+            budget=both,
+            rng=np.random.default_rng(0),
+        )
+        times = f"{ratio.at_least:.1f}"
+        if ratio.at_most != ratio.at_least:
+            times = f"above {times}" if math.isinf(ratio.at_most) else f"below {ratio.at_most:.1f}"
+        high = f"{ratio.high:.1f}" if math.isfinite(ratio.high) else "open"
+        p = p_values[others.index(line)]
+        rows.append([*row, f"{times} ({ratio.low:.1f} to {high})", f"{p:.2g}"])
+    head = (
+        "search",
+        "median evaluations",
+        "95 % interval",
+        "reached",
+        "regret at the end [points]",
+        "times fewer than plain PPO (95 %)",
+        "p",
+    )
+    mark = final["mark"]
+    note = (
+        f"**{table}**: distinct architectures measured until one has {mark['accuracy']:.2f} % "
+        f"({mark['percent']:g} % of the best; {mark['architectures']} of "
+        f"{final['architectures']:,} networks have), {final['seeds']} searches of each, at most "
+        f"{final['budget']} architectures each (parts: {OF_PARTS})."
+    )
+    return f"{note}\n\n{common.table(head, rows)}"
+
+
+def differ(plain: tuple[str, Record, str], line: tuple[str, Record, str]) -> float:
+    """Return the p value of a logrank test within the smaller of both budgets."""
+    budget = min(plain[1]["budget"], line[1]["budget"])
+    a, b = (taken(record, method, budget) for _, record, method in (plain, line))
+    return evaluations_differ(a, b, budget=budget)
+
+
+def tuning_table(runs: dict[str, Record]) -> str:
+    """Return what both methods need at each point of the grid, as Markdown; nothing if unknown."""
+    rows = []
+    for lr, entropy in itertools.product(LRS, ENTROPIES):
+        record = runs.get(grid_name(lr, entropy))
+        if record is None:
+            continue
+        row = [f"{lr:g}", f"{entropy:g}"]
+        for method in TUNED:
+            reached = sum(map(math.isfinite, taken(record, method)))
+            row.append(f"{spent(record, method):.0f} ({reached} of {record['seeds']} reached)")
+        rows.append(row)
+    if not rows:
+        return ""
+    note = (
+        "**Tuning** on NAS-Bench-201, CIFAR-10: mean evaluations to 99.9 % of the best, those that "
+        f"did not reach it within {OF_PARTS} counted with the budget."
+    )
+    return f"{note}\n\n{common.table(('lr', 'entropy', 'plain PPO', 'FNAS'), rows)}"
+
+
+def draw_searches(runs: dict[str, Record]) -> None:
+    """Draw how many searches have reached the mark after how many evaluations."""
+    tables = [table for table in (CIFAR_100, MACRO) if table in runs] or [None]
+    figure, all_axes = pyplot.subplots(
+        1, len(tables), figsize=(5.5 * len(tables), 4), layout="constrained", squeeze=False
+    )
+    for table, axes in zip(tables, all_axes[0], strict=True):
+        if table is None:
+            continue
+        record = runs[table]
+        x = np.arange(record["budget"] + 1)
+        for method in record["methods"]:
+            reached = (np.array(taken(record, method))[:, None] <= x).mean(axis=0)
+            axes.step(x, 100 * reached, where="post", label=method)
+        axes.set_title(f"{table}: {record['mark']['accuracy']:.2f} %")
+        axes.set_xlabel("distinct architectures measured")
+        axes.set_ylabel("searches that reached it [%]")
+        axes.legend(fontsize="small")
+    common.save(figure, HERE / "searches.svg")
+
+
+def draw_operators(runs: dict[str, Record]) -> str:
+    """Draw in which options the best networks of two tasks differ; return the Markdown for it."""
+    if CIFAR_100 not in runs:
+        return ""
+    # The point of the grid that was chosen is the same search on the other task.
+    settings = runs[CIFAR_100]["settings"]
+    chosen = grid_name(settings["fnas.policy.lr"], settings["fnas.policy.entropy"])
+    first, second = runs[chosen]["operators"], runs[CIFAR_100]["operators"]
+    ordered = sorted(first, key=lambda key: second[key] - first[key])
+    figure, axes = pyplot.subplots(figsize=(9, 3.6), layout="constrained")
+    x = np.arange(len(ordered))
+    axes.bar(x - 0.2, [100 * first[key] for key in ordered], 0.4, label="CIFAR-10")
+    axes.bar(x + 0.2, [100 * second[key] for key in ordered], 0.4, label="CIFAR-100")
+    axes.set_xticks(x, ordered, rotation=90, fontsize=6)
+    axes.set_ylabel(f"of the {BEST} best networks [%]")
+    axes.legend()
+    common.save(figure, HERE / "operators.svg")
+    return "![operators](operators.svg)"
+
+
+if __name__ == "__main__":
+    parser = common.parser(__doc__)
+    parser.add_argument("--truth", type=Path, required=True, help="NAS-Bench-201's CSV file")
+    parser.add_argument("--macro", type=Path, required=True, help="NAS-Bench-Macro's JSON file")
+    parser.add_argument("--workers", type=int, default=2, help="processes that search [2]")
+    given = parser.parse_args()
+    if not given.collect:
+        for name in given.only or COMPARISONS:
+            run(given, name)
+    collect()
