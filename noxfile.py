@@ -5,6 +5,7 @@ nox -s "tests(nas-search)"      one package
 nox -s "tests(nas-search)" -- -k evolution
 """
 
+import os
 import re
 import shlex
 import shutil
@@ -34,6 +35,9 @@ NO_EXAMPLES = ("nas-samplers[ray]",)
 # Pinned, so that a new release of a tool fails nobody's change.
 RUFF = "ruff==0.17.6"
 MYPY = "mypy==2.4.1"
+
+# Where it is set, each of dozens of processes compiles all of torch again: 10 seconds every time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Beside the environments, one of which is called "wheels" itself.
 WHEELS = ROOT / ".nox" / ".cache" / "wheels"
@@ -207,7 +211,7 @@ def module(package: str) -> str:
 
 def pytest(*arguments: str) -> list[str]:
     """Return a command that runs pytest with this repository's settings."""
-    return ["pytest", "-q", f"--config-file={ROOT / 'pyproject.toml'}", *arguments]
+    return ["pytest", "-q", "--durations=8", f"--config-file={ROOT / 'pyproject.toml'}", *arguments]
 
 
 def readme_commands() -> list[str]:
