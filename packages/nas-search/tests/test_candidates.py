@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from nas_search.candidates import (
+    at_least,
     check_feasible,
     check_told,
     fresh,
@@ -12,6 +13,7 @@ from nas_search.candidates import (
     representatives,
     require,
     restore_rng,
+    stand_ins,
     take_new,
     unpack_keys,
 )
@@ -66,6 +68,24 @@ def test_a_row_stands_for_itself_where_its_canonical_row_was_dropped(macro):
     assert feasible.contains(rows).all()
     assert not feasible.contains(canonical).all()
     np.testing.assert_array_equal(space.canonical(rows), canonical)
+
+
+def test_rows_outside_the_limits_stand_for_themselves(macro, macs):
+    feasible = FeasibleSet(macro, [Limit(macs(macro), upper=50e6)])
+    archs = macro.sample(500, rng=np.random.default_rng(0))
+    rows, canonical, inside = stand_ins(feasible, archs)
+    assert 0 < inside.sum() < 500
+    np.testing.assert_array_equal(inside, feasible.contains(rows))
+    np.testing.assert_array_equal(canonical, macro.canonical(archs))
+    np.testing.assert_array_equal(rows[inside], canonical[inside])
+    np.testing.assert_array_equal(rows[~inside], archs[~inside])
+    assert (canonical[~inside] != archs[~inside]).any()
+
+
+def test_numbers_that_are_too_small_are_named():
+    at_least(1, batch=1, least=2)
+    with pytest.raises(InputError, match="least=0 must be at least 1"):
+        at_least(1, batch=1, least=0)
 
 
 def test_take_new_takes_the_first_of_each_network(macro):

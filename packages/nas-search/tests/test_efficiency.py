@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -12,7 +13,6 @@ from nas_search import (
     holm,
     median_ratio,
     regrets_differ,
-    simple_regret,
 )
 from nas_spaces import InputError
 
@@ -27,7 +27,6 @@ def test_the_best_so_far_never_rises_and_stays_where_a_search_ends():
     assert best_so_far([3, 1, 2]).tolist() == [3, 1, 1]
     assert best_so_far([3, 1, 2], length=2).tolist() == [3, 1]
     assert best_so_far([3, 1, 2], length=5).tolist() == [3, 1, 1, 1, 1]
-    assert simple_regret([3, 1, 2], 0.5, length=4).tolist() == [2.5, 0.5, 0.5, 0.5]
 
 
 def test_the_first_evaluation_that_reaches_the_mark_counts():
@@ -38,7 +37,7 @@ def test_the_first_evaluation_that_reaches_the_mark_counts():
 
 @pytest.mark.parametrize("values", [[], [[1.0]], [np.nan], [1, INF]])
 def test_no_columns(values):
-    for ask in (best_so_far, lambda v: evaluations_to(v, 0), lambda v: simple_regret(v, 0)):
+    for ask in (best_so_far, lambda v: evaluations_to(v, 0)):
         with pytest.raises(InputError, match="values "):
             ask(values)
     with pytest.raises(InputError, match="length=0 must be at least 1"):
@@ -48,9 +47,17 @@ def test_no_columns(values):
 def test_a_median_counts_censored_searches_as_the_slowest():
     found = censored_median([40, 10, INF, 30, 20])
     assert (found.median, found.reached, found.searches) == (30, 4, 5)
-    assert censored_median([10, 20, INF, INF]).median == INF
     assert censored_median([10, 20, 30, INF]).median == 25
     assert censored_median([INF] * 8).low == censored_median([INF] * 8).median == INF
+
+
+def test_a_median_is_beyond_the_budget_where_fewer_than_half_reached_the_mark():
+    found = [censored_median([10] * k + [INF] * (50 - k)) for k in (24, 25, 26)]
+    assert [one.median for one in found] == [INF, 10, 10]
+    # The least of the medians where only that is known, the middle of them where all are.
+    assert censored_median([10, 20, INF, INF]).median == 20
+    assert censored_median([10, 20, 300, INF]).median == 160
+    assert censored_median([10, INF, INF]).median == INF
 
 
 def test_an_interval_needs_six_searches_at_95_percent():
@@ -95,6 +102,28 @@ def test_a_ratio_of_medians_beyond_the_budget_is_a_bound():
     assert (found.at_least, found.at_most, found.low) == (0, 1 / 6, 0)
     found = median_ratio(never, never, budget=300, rng=rng())
     assert (found.at_least, found.at_most, found.low, found.high) == (0, INF, 0, INF)
+
+
+def test_a_ratio_is_open_where_exactly_half_reached_the_mark():
+    half, all_of_them = [10.0] * 25 + [INF] * 25, [10.0] * 50
+    found = median_ratio(half, all_of_them, budget=300, rng=rng())
+    assert (found.at_least, found.at_most, found.low, found.high) == (1, INF, 1, INF)
+    found = median_ratio(all_of_them, half, budget=300, rng=rng())
+    assert (found.at_least, found.at_most, found.low, found.high) == (0, 1, 0, 1)
+    found = median_ratio(half, half, budget=300, rng=rng())
+    assert (found.at_least, found.at_most) == (0, INF)
+
+
+@pytest.mark.parametrize(("a_reached", "b_reached"), list(itertools.product(range(5), repeat=2)))
+def test_a_ratio_holds_however_long_censored_searches_would_have_taken(a_reached, b_reached):
+    budget, taken = 300, np.array([20.0, 70.0, 110.0, 290.0])
+    a, b = (np.where(np.arange(4) < k, taken, INF) for k in (a_reached, b_reached))
+    found = median_ratio(a, b, budget=budget, rng=rng(), resamples=1)
+    ratios = [
+        np.median(np.where(np.isinf(a), longer, a)) / np.median(np.where(np.isinf(b), other, b))
+        for longer, other in itertools.product((budget + 1, 1e4, 1e9), repeat=2)
+    ]
+    assert found.at_least <= min(ratios) <= max(ratios) <= found.at_most
 
 
 def test_draws_beyond_the_budget_open_the_interval_upwards():

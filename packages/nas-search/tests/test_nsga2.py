@@ -105,7 +105,7 @@ def test_dropped_options_stay_dropped(macro, both):
     alive = macro.mask.copy()
     alive[2, 0] = alive[4, 0] = alive[5, 2] = False
     space = macro.restrict(alive)
-    searcher = NSGA2(space, rng=np.random.default_rng(0), mutator=Favourites(macro))
+    searcher = NSGA2(space, rng=np.random.default_rng(0), mutator=Favourites(space))
     rows = np.concatenate(run(searcher, both(macro), 8))
     assert FeasibleSet(space).contains(rows).all()
     assert len(np.unique(space.canonical(rows), axis=0)) == len(rows) == 512

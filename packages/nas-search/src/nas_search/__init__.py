@@ -30,7 +30,6 @@ from nas_search.efficiency import (
     holm,
     median_ratio,
     regrets_differ,
-    simple_regret,
 )
 from nas_search.evolution import Evolution
 from nas_search.most_probable import MostProbable
@@ -89,7 +88,6 @@ __all__ = [
     "regrets_differ",
     "repeatability",
     "search",
-    "simple_regret",
     "specialise",
     "tau_difference",
     "top_k_regret",

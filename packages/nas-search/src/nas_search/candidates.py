@@ -11,7 +11,9 @@ from nas_spaces.protocols import State
 
 __all__ = [
     "all_rows",
+    "at_least",
     "check_feasible",
+    "check_part",
     "check_told",
     "first_told",
     "fresh",
@@ -20,6 +22,7 @@ __all__ = [
     "representatives",
     "require",
     "restore_rng",
+    "stand_ins",
     "take_new",
     "unpack_keys",
 ]
@@ -33,6 +36,17 @@ DRAWS_PER_SMALL_ROW = 30
 # Draws for each row wanted, and at least, where nothing better is known.
 DRAWS_PER_ROW = 100
 LEAST_DRAWS = 5000
+
+
+def at_least(least: int, /, **numbers: int) -> None:
+    """Refuse arguments below ``least``.
+
+    Raises:
+        InputError: one of ``numbers`` is.
+    """
+    for name, value in numbers.items():
+        if value < least:
+            raise InputError(f"{name}={value} must be at least {least}")
 
 
 def check_feasible(space: SearchSpace, feasible: FeasibleSet | None) -> FeasibleSet:
@@ -49,6 +63,30 @@ def check_feasible(space: SearchSpace, feasible: FeasibleSet | None) -> Feasible
             f"{space.name!r} (same choices and live options); build it from the same space"
         )
     return feasible
+
+
+def check_part(name: str, part: SearchSpace, space: SearchSpace, *, live: bool = True) -> None:
+    """Refuse a part of a search, of space ``part``, that was made for another one.
+
+    Args:
+        name: the argument that it was given as.
+        part: its space.
+        space: the space that is searched.
+        live: its live options have to be the same, too.
+
+    Raises:
+        InputError: it was made for another one.
+    """
+    if part.choices != space.choices:
+        raise InputError(
+            f"{name} is of space {part.name!r}, the search of {space.name!r}; make it from the "
+            "same space"
+        )
+    if live and (part.mask != space.mask).any():
+        raise InputError(
+            f"{name} is of space {part.name!r} with other live options; make it from the space "
+            "that is searched"
+        )
 
 
 def check_told(
@@ -104,25 +142,37 @@ def unpack_keys(archs: ArrayLike, space: SearchSpace) -> set[bytes]:
     return {row.tobytes() for row in space.check(archs)}
 
 
-def representatives(
+def stand_ins(
     feasible: FeasibleSet, archs: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return what stands for the feasible ones among rows ``[n, d]``, in their order.
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Return what is measured in the place of each of rows ``[n, d]``.
+
+    Rows that build the same network have the same accuracy, but not always the same cost: an
+    operation that leads nowhere counts in one and not in the other.
 
     Returns:
-        ``[k, d]`` rows to measure: the canonical row, or the row itself where the canonical one
-        uses a dropped option or misses a limit; and ``[k, d]`` their canonical rows, whose bytes
-        are the keys.
+        ``[n, d]`` the canonical rows where they are within the limits, the rows themselves where
+        they are not; ``[n, d]`` the canonical rows, whose bytes are the keys; ``[n]`` whether the
+        first are within the limits.
     """
     canonical = feasible.space.canonical(archs)
     inside = feasible.contains(canonical)
-    rows = canonical
+    rows = np.where(inside[:, None], canonical, archs)
     doubtful = np.flatnonzero(~inside & (canonical != archs).any(axis=1))
     if len(doubtful):
-        kept = doubtful[feasible.contains(archs[doubtful])]
-        rows = canonical.copy()
-        rows[kept] = archs[kept]
-        inside[kept] = True
+        inside[doubtful] = feasible.contains(archs[doubtful])
+    return rows, canonical, inside
+
+
+def representatives(
+    feasible: FeasibleSet, archs: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the `stand_ins` ``[k, d]`` within the limits for rows ``[n, d]``, in their order.
+
+    Returns:
+        them, and ``[k, d]`` their canonical rows, whose bytes are the keys.
+    """
+    rows, canonical, inside = stand_ins(feasible, archs)
     return rows[inside], canonical[inside]
 
 

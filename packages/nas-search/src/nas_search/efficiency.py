@@ -1,8 +1,12 @@
-"""How many evaluations searches need: curves, regret, censored medians, and whether methods differ.
+"""How many evaluations searches need: curves, censored medians, and whether methods differ.
 
 A search that did not reach the mark within its budget is censored: it would have needed more than
 that. Everywhere here ``inf`` stands for its number of evaluations, so that it counts as slower than
 all that did; nothing is dropped.
+
+A median is what half of the searches take at most and half at least. An even number of searches has
+several: it is the middle of them, as usual, where all are known. Where exactly half of the searches
+reached the mark, everything from the last of these upwards is one, and only the least is known.
 """
 
 import math
@@ -24,7 +28,6 @@ __all__ = [
     "holm",
     "median_ratio",
     "regrets_differ",
-    "simple_regret",
 ]
 
 Floats = NDArray[np.float64]
@@ -34,7 +37,9 @@ Floats = NDArray[np.float64]
 class Median:
     """The median of evaluations, some of which may be censored.
 
-    ``median``: inf where half of the searches or more did not reach the mark: beyond the budget.
+    ``median``: half of the searches reached the mark within so many. Where exactly half did, it is
+    the last of these, the least of the medians: had the others taken long, but reached the mark,
+    it would be larger. inf where more than half did not reach the mark: beyond the budget.
     ``low``, ``high``: its interval at ``confidence``, from order statistics; 0 and inf where there
     are too few searches to have one (below 6 at 95 %). ``reached``: how many of the ``searches``
     reached the mark.
@@ -53,8 +58,9 @@ class Ratio:
     """The ratio of two medians, of which either may be beyond the budget.
 
     ``at_least``, ``at_most``: the same number where both medians are known; where one of them is
-    only known to be above the budget, what that leaves open. ``low``, ``high``: percentile
-    interval of the bootstrap at ``confidence``, with what stays open counted against it.
+    only known to be above the budget, or above the last search that reached the mark because
+    exactly half did, what that leaves open. ``low``, ``high``: percentile interval of the bootstrap
+    at ``confidence``, with what stays open counted against it.
     """
 
     at_least: float
@@ -85,23 +91,6 @@ def best_so_far(values: ArrayLike, *, length: int | None = None) -> Floats:
     if length is None:
         return least
     return least[np.minimum(np.arange(length), len(least) - 1)]
-
-
-def simple_regret(values: ArrayLike, least: float, *, length: int | None = None) -> Floats:
-    """Return how much the best so far lacks of the best that is reachable, ``[length]``.
-
-    Args:
-        values: see `best_so_far`.
-        least: the best reachable value, see `nas_search.measured_rows`.
-        length: see `best_so_far`.
-
-    Raises:
-        InputError: see `best_so_far`.
-
-    >>> simple_regret([0.5, 0.25, 0.75], 0.125).tolist()
-    [0.375, 0.125, 0.125]
-    """
-    return best_so_far(values, length=length) - least
 
 
 def evaluations_to(values: ArrayLike, mark: float) -> float:
@@ -147,7 +136,7 @@ def censored_median(evaluations: ArrayLike, *, confidence: float = 0.95) -> Medi
     interval = found.confidence_interval(confidence)
     low, high = float(interval.low), float(interval.high)
     return Median(
-        float(_medians(taken[None])[0]),
+        float(_medians(taken[None])[0][0]),
         0.0 if math.isnan(low) else low,
         math.inf if math.isnan(high) else high,
         confidence,
@@ -167,9 +156,9 @@ def median_ratio(
 ) -> Ratio:
     """Return how many times as many evaluations a takes as b: median(a) / median(b).
 
-    Searches are drawn with replacement, those of a and b independently. A median that is inf is
-    somewhere above the budget, so that the ratio of a draw may be known up to a bound only: the
-    interval reaches from the quantile of the lower bounds to that of the upper ones.
+    Searches are drawn with replacement, those of a and b independently. Of a median that is not
+    known there is a bound (see `Ratio`), so that the ratio of a draw may be known up to a bound
+    only: the interval reaches from the quantile of the lower bounds to that of the upper ones.
 
     Args:
         a: evaluations ``[n]`` of one method, inf where a search did not reach the mark.
@@ -194,10 +183,10 @@ def median_ratio(
     _check(confidence)
     if resamples < 1:
         raise InputError(f"resamples={resamples} must be at least 1")
-    at_least, at_most = _bounds(_medians(first[None]), _medians(second[None]), budget)
+    at_least, at_most = _bounds(first[None], second[None], budget)
     lower, upper = _bounds(
-        _medians(first[rng.integers(len(first), size=(resamples, len(first)))]),
-        _medians(second[rng.integers(len(second), size=(resamples, len(second)))]),
+        first[rng.integers(len(first), size=(resamples, len(first)))],
+        second[rng.integers(len(second), size=(resamples, len(second)))],
         budget,
     )
     tail = (1 - confidence) / 2
@@ -284,18 +273,29 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in corrected]
 
 
-def _medians(samples: Floats) -> Floats:
-    """Return the medians ``[r]`` of samples ``[r, n]``; inf where one of the middle two is."""
+def _medians(samples: Floats) -> tuple[Floats, Floats]:
+    """Return the least and the largest ``[r]`` that is known of the medians of samples ``[r, n]``.
+
+    Both are the same number, or inf, but where only the lower of the middle two is known.
+    """
     # numpy takes the mean of the middle two, which is inf where one of them is.
-    medians: Floats = np.median(samples, axis=1)
-    return medians
+    largest: Floats = np.median(samples, axis=1)
+    lower = (samples.shape[1] - 1) // 2
+    least = np.where(np.isinf(largest), np.partition(samples, lower, axis=1)[:, lower], largest)
+    return least, largest
 
 
 def _bounds(a: Floats, b: Floats, budget: float) -> tuple[Floats, Floats]:
-    """Return the least and the largest that ratios of medians ``[r]`` can be."""
-    # What is beyond the budget lies between it and inf.
-    least = np.minimum(a, budget) / b
-    largest = a / np.minimum(b, budget)
+    """Return the least and the largest ``[r]`` that median(a) / median(b) can be.
+
+    Args:
+        a: samples ``[r, n]``.
+        b: samples ``[r, m]``.
+        budget: medians that are not known lie between it and inf.
+    """
+    (least_a, largest_a), (least_b, largest_b) = _medians(a), _medians(b)
+    least = np.minimum(least_a, budget) / largest_b
+    largest = largest_a / np.minimum(least_b, budget)
     return least, largest
 
 

@@ -108,9 +108,8 @@ class Evolution:
     _survivors: Survivors = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        for name, least in (("population", 1), ("parents", 1), ("crossover", 0), ("mutation", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name}={getattr(self, name)} must be at least {least}")
+        candidates.at_least(1, population=self.population, parents=self.parents)
+        candidates.at_least(0, crossover=self.crossover, mutation=self.mutation)
         if self.crossover + self.mutation > self.population:
             raise InputError(
                 f"crossover={self.crossover} and mutation={self.mutation} make "

@@ -18,7 +18,13 @@ __all__ = ["NSGA2", "Mutator"]
 
 
 class Mutator(Protocol):
-    """What proposes mutants instead of chance: a learned controller, say, as in MoreMNAS."""
+    """What proposes mutants instead of chance: a learned controller, say, as in MoreMNAS.
+
+    ``space``: the space of the search, live options included.
+    """
+
+    @property
+    def space(self) -> SearchSpace: ...
 
     def __call__(
         self, parents: NDArray[np.int64], *, rng: np.random.Generator
@@ -26,7 +32,10 @@ class Mutator(Protocol):
         """Return mutants int64 ``[k, d]`` over live options of parents ``[n, d]``; any ``k``."""
 
     def tell(self, archs: NDArray[np.int64], values: NDArray[np.float64]) -> None:
-        """Take values ``[n, m]`` of rows ``[n, d]``, all that the searcher is told."""
+        """Take values ``[n, m]`` of rows ``[n, d]``: of all that the searcher is told.
+
+        The rows are those that `nas_search.search` measures: they stand for their networks.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """Return the whole state, of JSON values and arrays."""
@@ -77,7 +86,7 @@ class NSGA2:
         random_mutation: share of the mutants that stay random where there is a ``mutator``, 0.2.
 
     Raises:
-        InputError: numbers out of range, or a feasible set of another space.
+        InputError: numbers out of range, or a feasible set or mutator of another space.
 
     >>> from nas_search import non_dominated
     >>> from nas_spaces import published
@@ -108,8 +117,7 @@ class NSGA2:
     _survivors: Survivors = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        if self.population < 1:
-            raise InputError(f"population={self.population} must be at least 1")
+        candidates.at_least(1, population=self.population)
         for name in ("mutation", "random_mutation"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name}={getattr(self, name)} is a share, from 0 to 1")
@@ -119,6 +127,8 @@ class NSGA2:
                 "for no mutants give mutation=0, for 1/d give None"
             )
         self._allowed = candidates.check_feasible(self.space, self.feasible)
+        if self.mutator is not None:
+            candidates.check_part("mutator", self.mutator.space, self.space)
         self._repair = Repair(self._allowed)
         self._survivors = Survivors(self._allowed, self._select, ("rows", "values"))
 
@@ -177,7 +187,8 @@ class NSGA2:
         """
         rows, told = self._survivors.tell(archs, values)
         if self.mutator is not None:
-            self.mutator.tell(rows, told)
+            stand_ins, _, _ = candidates.stand_ins(self._allowed, rows)
+            self.mutator.tell(stand_ins, told)
 
     def _select(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the places ``[k]`` of what survives of values ``[n, m]``, the best first."""

@@ -7,7 +7,7 @@ from attrs import define, field
 from numpy.typing import ArrayLike, NDArray
 
 from nas_search import candidates
-from nas_spaces import FeasibleSet, InputError, SearchSpace
+from nas_spaces import FeasibleSet, SearchSpace
 from nas_spaces.protocols import State
 
 __all__ = ["Random"]
@@ -46,8 +46,7 @@ class Random:
     _visited: set[bytes] = field(factory=set, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        if self.batch < 1:
-            raise InputError(f"batch={self.batch} must be at least 1")
+        candidates.at_least(1, batch=self.batch)
         self._allowed = candidates.check_feasible(self.space, self.feasible)
 
     def ask(self) -> NDArray[np.int64]:

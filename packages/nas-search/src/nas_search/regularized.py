@@ -75,9 +75,7 @@ class RegularizedEvolution:
     _alive: Survivors = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        for name in ("population", "sample", "batch"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}={getattr(self, name)} must be at least 1")
+        candidates.at_least(1, population=self.population, sample=self.sample, batch=self.batch)
         if self.sample > self.population:
             raise InputError(
                 f"sample={self.sample} is more than population={self.population}; give at most "

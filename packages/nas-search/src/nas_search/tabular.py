@@ -156,9 +156,7 @@ class TrainingCost:
     unit: str = field(default="multiply-adds", init=False)
 
     def __attrs_post_init__(self) -> None:
-        for name in ("images", "epochs"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}={getattr(self, name)} must be at least 1")
+        candidates.at_least(1, images=self.images, epochs=self.epochs)
 
     def __call__(self, archs: ArrayLike) -> NDArray[np.float64]:
         """Return multiply-adds ``[n]`` of ``archs [n, d]``."""

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from nas_search import NSGA2, search
-from nas_search.rl import Dominance, LearnedMutation, Policy
-from nas_spaces import FeasibleSet, InputError
+from nas_search.rl import Dominance, LearnedMutation, Policy, WeightedProduct
+from nas_spaces import FeasibleSet, InputError, published
 from nas_spaces.testing import check_searcher
 
 
@@ -44,6 +44,37 @@ def test_dominance_counts_fronts():
     archs = np.zeros((4, 1), dtype=np.int64)
     assert Dominance()(archs, values).tolist() == [1.0, 1.0, 0.5, 0.0]
     assert Dominance()(archs[:1], values[:1]).tolist() == [1.0]
+
+
+def test_rows_of_one_network_have_the_same_reward(macs):
+    space = published.load("nas-bench-201")
+    product, given = WeightedProduct(macs(space), target=50e6), []
+
+    def reward(archs, values):
+        given.append(product(archs, values))
+        return given[-1]
+
+    # Convolutions that no path from the input reaches count in the first only.
+    archs = np.array([[0, 3, 3, 0, 3, 0], [0, 1, 1, 0, 1, 0]])
+    values = np.full((2, 1), 0.25)
+    searcher = make(space, np.random.default_rng(0), reward=reward)
+    searcher.tell(archs, values)
+    assert product(archs, values)[0] < 0.9 * product(archs, values)[1]
+    assert given[0].tolist() == [product(archs, values)[1]] * 2
+
+
+def test_a_policy_of_another_space_is_refused(macro):
+    rng = np.random.default_rng(0)
+    alive = macro.mask.copy()
+    alive[0, 0] = False
+    one, other = macro, macro.restrict(alive)
+    for searched, of in ((one, other), (other, one)):
+        mutator = LearnedMutation(Policy(of, rng=rng, hidden=4))
+        with pytest.raises(InputError, match="mutator is of space 'nas-bench-macro' with other li"):
+            NSGA2(searched, rng=rng, mutator=mutator)
+    cells = published.load("nas-bench-201")
+    with pytest.raises(InputError, match="mutator is of space 'nas-bench-201', the search of 'na"):
+        NSGA2(macro, rng=rng, mutator=LearnedMutation(Policy(cells, rng=rng, hidden=4)))
 
 
 def test_a_probability_out_of_range_is_refused(macro):

@@ -48,6 +48,19 @@ def test_one_step_is_the_policy_gradient(space):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-6)
 
 
+def test_rows_count_by_their_weights(space):
+    policy = Policy(space, rng=np.random.default_rng(0), entropy=0.0, epochs=1, standardise=False)
+    archs, log_p = policy.controller.sample(2, rng=np.random.default_rng(1))
+    rows = torch.as_tensor(archs)
+    logs = policy.controller.log_probabilities(rows).gather(2, rows[..., None]).sum(dim=(1, 2))
+    # Mean over two rows of weight x advantage x log p: (2 x 0.5 x first + 0 x -0.5 x second) / 2.
+    (-0.5 * logs[0]).backward()
+    wanted = [p.grad.clone() for p in policy.controller.parameters()]
+    policy.update(Experience(archs, log_p, np.array([1.0, 0.0]), np.array([2.0, 0.0])))
+    for parameter, gradient in zip(policy.controller.parameters(), wanted, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-6)
+
+
 def test_beyond_the_clip_nothing_is_learned(space):
     policy = Policy(space, rng=np.random.default_rng(0), entropy=0.0, epochs=1, standardise=False)
     archs, log_p = policy.controller.sample(4, rng=np.random.default_rng(1))

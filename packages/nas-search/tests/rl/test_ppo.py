@@ -155,6 +155,101 @@ def test_uncertain_rows_are_measured_first_where_asked_for(macro, additive_error
     assert uncertain["uncertain"].mean() > uncertain["promising"].mean()
 
 
+def test_no_more_is_drawn_than_resampled_allows(macro):
+    for resampled in (1, 7):
+        rng = np.random.default_rng(0)
+        critic = Critic(macro, rng=rng, steps=3, hidden=32, least=5, threshold=1e9)
+        searcher = plain(macro, rng=rng, critic=critic, resampled=resampled)
+        archs = macro.sample(10, rng=np.random.default_rng(1))
+        searcher.tell(archs, np.linspace(0, 1, 10)[:, None])
+        sample, asked = searcher.policy.controller.sample, []
+
+        def counted(n, *, rng, asked=asked, sample=sample):
+            asked.append(n)
+            return sample(n, rng=rng)
+
+        searcher.policy.controller.sample = counted
+        # The critic is certain of every row, so that it never finds the 5 that it is not.
+        assert len(searcher.ask()) == 5
+        assert asked == [10, 5 * resampled]
+
+
+def test_rows_of_one_network_have_the_reward_of_the_one_measured(macs):
+    space = published.load("nas-bench-201")
+    reward = WeightedProduct(macs(space), target=50e6)
+    # Convolutions that no path from the input reaches count in the first only.
+    archs = np.array([[0, 3, 3, 0, 3, 0], [0, 1, 1, 0, 1, 0]])
+    assert (space.canonical(archs) == archs[1]).all()
+    own = reward(archs, np.full((2, 1), 0.25))
+    assert own[0] < 0.9 * own[1]
+
+    def told(space, arch):
+        searcher = plain(space, rng=np.random.default_rng(0), reward=reward)
+        searcher.tell(arch[None], [[0.25]])
+        return searcher.state_dict()["told_rewards"].tolist()
+
+    assert told(space, archs[0]) == told(space, archs[1]) == [own[1]]
+    alive = space.mask.copy()
+    alive[1, 1] = False  # the second row is not there to be measured
+    assert told(space.restrict(alive), archs[0]) == [own[0]]
+
+
+def test_the_reward_is_that_of_what_the_search_measured(macs, additive_error):
+    space = published.load("nas-bench-201")
+    alive = space.mask.copy()
+    alive[1, 1] = False  # some canonical rows are dropped, others are not
+    cost = macs(space)
+    feasible = FeasibleSet(space.restrict(alive), [Limit(cost, upper=100e6)])
+    reward, error = WeightedProduct(cost, target=50e6), additive_error(space, 0)
+    searcher = plain(feasible.space, rng=np.random.default_rng(0), feasible=feasible, reward=reward)
+    history = search(searcher, [error], space=feasible.space, feasible=feasible, budget=60).history
+    state = searcher.state_dict()
+    rewards = {
+        row.tobytes(): reward
+        for row, reward in zip(state["told"], state["told_rewards"], strict=True)
+    }
+    canonical = space.canonical(history.archs)
+    assert (canonical != history.archs).any()
+    np.testing.assert_array_equal(
+        [rewards[row.tobytes()] for row in canonical],
+        reward(history.archs, history.column("error")[:, None]),
+    )
+
+
+def test_importance_weights_reach_the_policy_and_rise_to_whole(macro, additive_error, monkeypatch):
+    error = additive_error(macro, 0)
+    searcher = fnas(macro, rng=np.random.default_rng(0), budget=40)
+    draw, update = ExperienceBuffer.draw, searcher.policy.update
+    betas, measured = [], []
+    weights, learned = [], []
+
+    def drawn(buffer, n, beta, *, rng):
+        chosen, importance = draw(buffer, n, beta, rng=rng)
+        priorities = buffer.probabilities()[chosen] if n else np.zeros(0)
+        np.testing.assert_array_equal(importance, (len(buffer) * priorities) ** -beta)
+        betas.append(beta)
+        weights.append(importance)
+        return chosen, importance
+
+    def updated(experience, *, baseline):
+        learned.append(experience.weights)
+        return update(experience, baseline=baseline)
+
+    monkeypatch.setattr(ExperienceBuffer, "draw", drawn)
+    searcher.policy.update = updated
+    while len(measured) < 12:
+        archs = searcher.ask()
+        measured.append(len(archs))
+        searcher.tell(archs, error(archs)[:, None])
+    spent = np.cumsum(measured)
+    assert spent[-1] > 40
+    assert betas == np.minimum(spent / 40, 1).tolist()
+    assert sum(len(one) for one in weights) == searcher.counts.replayed > 0
+    for importance, all_of_them in zip(weights, learned, strict=True):
+        own = np.ones(len(all_of_them) - len(importance))
+        np.testing.assert_array_equal(all_of_them, np.concatenate([own, importance]))
+
+
 def test_replayed_rows_keep_to_their_share_of_short_batches(macro):
     searcher = fnas(macro, rng=np.random.default_rng(0))
     archs = macro.sample(30, rng=np.random.default_rng(1))

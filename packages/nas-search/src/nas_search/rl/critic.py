@@ -106,15 +106,7 @@ class Critic:
         window: int = 100,
         least: int = 20,
     ) -> None:
-        for name, value in (
-            ("hidden", hidden),
-            ("steps", steps),
-            ("batch", batch),
-            ("window", window),
-            ("least", least),
-        ):
-            if value < 1:
-                raise InputError(f"{name}={value} must be at least 1")
+        candidates.at_least(1, hidden=hidden, steps=steps, batch=batch, window=window, least=least)
         if not lr > 0 or not np.isfinite(lr):
             raise InputError(f"lr={lr} must be a finite number above 0")
         if residuals not in ("first", "current"):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from nas_search.pareto import fronts
 from nas_search.rl.policy import Experience, Policy
 from nas_search.rl.rewards import Reward
-from nas_spaces import InputError
+from nas_spaces import InputError, SearchSpace
 from nas_spaces.protocols import State
 
 __all__ = ["Dominance", "LearnedMutation"]
@@ -41,8 +41,9 @@ class LearnedMutation:
     weights of their own; here `Dominance` needs none, and any `Reward` will do.
 
     Args:
-        policy: of the same space as the search.
-        reward: of the values that the searcher is told.
+        policy: of the same space as the search, live options included; `NSGA2` checks it.
+        reward: of the values that the searcher is told, and of the rows that stand for their
+            networks.
         probability: of a gene to be drawn again, above 0 and at most 1; None for 1/d.
 
     Raises:
@@ -68,6 +69,11 @@ class LearnedMutation:
         self.policy = policy
         self.reward = Dominance() if reward is None else reward
         self.probability = probability
+
+    @property
+    def space(self) -> SearchSpace:
+        """The space of the policy."""
+        return self.policy.controller.space
 
     def __call__(
         self, parents: NDArray[np.int64], *, rng: np.random.Generator

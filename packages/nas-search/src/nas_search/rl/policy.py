@@ -93,8 +93,7 @@ class Policy:
             raise InputError(f"entropy={entropy} must be a finite number, at least 0")
         if not 0 <= decay < 1:
             raise InputError(f"decay={decay} must be at least 0 and below 1")
-        if epochs < 1:
-            raise InputError(f"epochs={epochs} must be at least 1")
+        candidates.at_least(1, epochs=epochs)
         self.clip, self.entropy, self.decay = clip, entropy, decay
         self.epochs, self.standardise = epochs, standardise
         self.controller = Controller(space, rng=rng, hidden=hidden)

@@ -112,6 +112,13 @@ class PPO:
       place that it is not certain of, from ``resampled`` rows for each that is missing. What is
       then missing comes from the rows set aside and is measured. ``pick`` says which: the paper
       says nothing about it. ``"promising"`` takes the largest V + U, ``"uncertain"`` the largest U.
+    - Rows picked so, out of ``resampled`` draws for each that was missing, are learned from as if
+      the policy had simply drawn them: with its log-probability, so that their ratio is 1 at the
+      first step, although a row is picked more often the more the critic promises of it. That
+      departs from equation 7 of PPO, whose ratios are of what was sampled. The chance of being
+      picked has no closed form (a maximum over draws, by a critic that changes), so that there is
+      nothing to weigh by. What it costs: the gradient is that of a policy that leans to where the
+      critic promises most; the rewards in it were measured.
     - Part of a batch is replayed from the buffer, in the place of rows that would be drawn.
     - The critic and the buffer only learn from what was measured.
 
@@ -123,7 +130,8 @@ class PPO:
         space: the search space, with at least one choice.
         rng: the generator that everything is drawn from, first weights included.
         feasible: the limits; None for the whole space.
-        reward: of what is told; accuracy by default.
+        reward: of what is told, and of the rows that `search` measures (those that stand for
+            their networks, within the limits); accuracy by default.
         batch: rows of an update; the paper gives no number.
         policy: of the same space, live options included; made with default settings where it is
             not given.
@@ -166,9 +174,7 @@ class PPO:
         return Policy(self.space, rng=self.rng)
 
     def __attrs_post_init__(self) -> None:
-        for name in ("batch", "budget", "resampled"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}={getattr(self, name)} must be at least 1")
+        candidates.at_least(1, batch=self.batch, budget=self.budget, resampled=self.resampled)
         if self.pick not in ("promising", "uncertain"):
             raise InputError(f"pick={self.pick!r} is unknown; valid: promising, uncertain")
         if self.baseline not in ("moving", "critic"):
@@ -179,18 +185,10 @@ class PPO:
         if isinstance(self.reward, WeightedProduct):
             self.reward.check_target(self._allowed)
         self._repair = Repair(self._allowed)
-        parts = {"policy": self.policy.controller, "critic": self.critic, "buffer": self.buffer}
-        for name, part in parts.items():
-            if part is not None and part.space.choices != self.space.choices:
-                raise InputError(
-                    f"{name} is of space {part.space.name!r}, the search of {self.space.name!r}; "
-                    "make it from the same space"
-                )
-        if (self.policy.controller.space.mask != self.space.mask).any():
-            raise InputError(
-                f"policy is of space {self.space.name!r} with other live options; make it from "
-                "the space that is searched"
-            )
+        candidates.check_part("policy", self.policy.controller.space, self.space)
+        for name, part in (("critic", self.critic), ("buffer", self.buffer)):
+            if part is not None:
+                candidates.check_part(name, part.space, self.space, live=False)
         self._pending = self._nothing()
 
     def ask(self) -> NDArray[np.int64]:
@@ -317,13 +315,15 @@ class PPO:
                 finite, a reward that is not finite.
         """
         rows, told = candidates.check_told(self.space, archs, values)
-        rewards = np.asarray(self.reward(rows, told), dtype=np.float64)
+        # Of the rows that `search` measures: others of the same network may cost more.
+        stand_ins, canonical, _ = candidates.stand_ins(self._allowed, rows)
+        rewards = np.asarray(self.reward(stand_ins, told), dtype=np.float64)
         if rewards.shape != (len(rows),) or not np.isfinite(rewards).all():
             raise InputError(
                 f"reward returned {rewards} for {len(rows)} architectures; expected one finite "
                 "number for each"
             )
-        keys = candidates.keys(self.space, rows)
+        keys = [row.tobytes() for row in canonical]
         new = [row for row in _first(keys, range(len(keys))) if keys[row] not in self._told]
         for index in new:
             self._told[keys[index]] = float(rewards[index])

@@ -61,8 +61,7 @@ class ExperienceBuffer:
     rewards: NDArray[np.float64] = field(factory=lambda: np.zeros(0), init=False)
 
     def __attrs_post_init__(self) -> None:
-        if self.capacity < 1:
-            raise InputError(f"capacity={self.capacity} must be at least 1")
+        candidates.at_least(1, capacity=self.capacity)
         if not 0 <= self.share < 1:
             raise InputError(f"share={self.share} must be at least 0 and below 1")
         if not self.temperature > 0:
