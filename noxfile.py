@@ -20,7 +20,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 ROOT = Path(__file__).parent
 PACKAGES = ("nas-spaces", "nas-hw", "nas-samplers", "nas-search", "nas-cli")
 # Extras with code of their own: tests/EXTRA and src/MODULE/EXTRA need them, the rest does not.
-EXTRAS = {"nas-spaces": "torch", "nas-samplers": "ray", "nas-search": "rl"}
+EXTRAS = {"nas-spaces": "torch", "nas-samplers": "ray", "nas-search": "rl", "nas-cli": "ray"}
 VARIANTS = tuple(
     variant
     for package in PACKAGES
@@ -28,10 +28,10 @@ VARIANTS = tuple(
 )
 # One takes seconds, and one would start a cluster in each process; the others run in a process for
 # each core.
-ONE_PROCESS = ("nas-search", "nas-samplers[ray]")
+ONE_PROCESS = ("nas-search", "nas-samplers[ray]", "nas-cli[ray]")
 PARALLEL = tuple(variant for variant in VARIANTS if variant not in ONE_PROCESS)
 # No example, of a README or a docstring, needs what these install: nothing of them runs twice.
-NO_EXAMPLES = ("nas-samplers[ray]",)
+NO_EXAMPLES = ("nas-samplers[ray]", "nas-cli[ray]")
 # Pinned, so that a new release of a tool fails nobody's change.
 RUFF = "ruff==0.17.6"
 MYPY = "mypy==2.4.1"

@@ -14,7 +14,7 @@ from PIL import Image
 
 from nas_cli.config import resolve, to_toml
 from nas_cli.main import main
-from nas_spaces import published, to_json
+from nas_spaces import History, published, to_json
 
 # A whole pipeline in a few seconds; nothing that it finds is worth anything.
 TINY = {
@@ -169,3 +169,56 @@ def make_run(tmp_path):
         return run
 
     return make
+
+
+class Compared:
+    """Comparisons of made-up searches: at most 40 evaluations, the best 75 %, the mark 70 %."""
+
+    budget, best, mark = 40, 0.25, 0.3
+
+    def setting(self, methods, seeds=8):
+        from nas_cli.compare_question import question_of
+        from nas_cli.compare_result import Setting  # with scipy, for few of the tests
+        from nas_cli.truth import Named, Truth
+
+        asked = {"space": "nas-bench-201", "truth": "t.csv", "budget": self.budget, "seeds": seeds}
+        none = Named(0, ())
+        rows, accuracy = np.zeros((1, 6), dtype=np.int64), np.array([75.0])
+        return Setting(
+            question=question_of({**asked, "methods": ",".join(methods)}),
+            truth=Truth("t.csv", "0" * 64, "top1", rows, accuracy, None, none, none, 0),
+            architectures=100,
+            by="row",
+            best=self.best,
+            mark=self.mark,
+            at_mark=3,
+            limits=(),
+            cost="training",
+            cost_unit="multiply-adds",
+        )
+
+    def searched(self, reached, budget=budget, cost=2.0):
+        """Return a history that reaches the mark with evaluation ``reached``, None for never."""
+        error = np.full(budget, 0.5)
+        if reached is not None:
+            error[reached - 1 :] = [0.28] + [self.best] * (budget - reached)
+        values = np.stack([error, np.full(budget, cost)], axis=1)
+        archs = np.zeros((budget, 6), dtype=np.int64)
+        return History(("error", "training"), ("1", "multiply-adds"), archs, values)
+
+    def record(self, **methods):
+        """Return the record of searches that reach the mark with these evaluations."""
+        seeds = len(next(iter(methods.values())))
+        found = {name: [self.searched(one) for one in taken] for name, taken in methods.items()}
+        return self.describe(found, seeds)
+
+    def describe(self, found, seeds=8):
+        """Return the record of histories by method."""
+        from nas_cli.compare_result import describe
+
+        return describe(self.setting(found, seeds), found)
+
+
+@pytest.fixture(scope="session")
+def compared():
+    return Compared()

@@ -3,18 +3,15 @@
 Reads jobs from standard input, one JSON object a line: ``args``; ``output``, a file for what the
 run says; ``kill``, null or when to kill it with SIGKILL: before the n-th replacement of a file
 (``{"replace": n}``; of one file: ``{"replace": n, "file": "history.json"}``), before the n-th line
-of events is written (``{"event": n}``), after so many seconds (``{"seconds": s}``), or when other
-processes of it have written so many files (``{"files": n, "like": "/a/*/b.json"}``). Writes the
-exit status of each, negative for a signal.
+of events is written (``{"event": n}``; or of another file: ``{"event": n, "file": "log.jsonl"}``),
+or after so many seconds (``{"seconds": s}``). Writes the exit status of each, negative for a
+signal.
 """
 
-import glob
 import json
 import os
 import signal
 import sys
-import threading
-import time
 
 
 def kill_at(moment):
@@ -23,13 +20,11 @@ def kill_at(moment):
         # Nothing catches SIGALRM: like SIGKILL it ends the process on the spot.
         signal.setitimer(signal.ITIMER_REAL, moment["seconds"])
         return
-    if "files" in moment:
-        threading.Thread(target=kill_with_files, kwargs=moment, daemon=True).start()
-        return
     if "replace" in moment:
         left, kind, place, name = moment["replace"], "os.rename", 1, moment.get("file", "")
     else:
-        left, kind, place, name = moment["event"], "open", 0, "events.jsonl"
+        left, kind, place = moment["event"], "open", 0
+        name = moment.get("file", "events.jsonl")
 
     def hook(event, args):
         nonlocal left
@@ -39,12 +34,6 @@ def kill_at(moment):
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
-
-
-def kill_with_files(files, like):
-    while len(glob.glob(like)) < files:  # noqa: PTH207  (the pattern is a whole path)
-        time.sleep(0.01)
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 # Processes that a run starts import this file too, and need none of it.

@@ -19,7 +19,7 @@ from nas_cli.compare_methods import (
     override_methods,
     rng_of,
 )
-from nas_cli.learned import BufferConfig, CriticConfig, PolicyConfig
+from nas_cli.ppo_settings import BufferConfig, CriticConfig, PolicyConfig
 from nas_spaces import FeasibleSet, InputError, published
 
 SPACE = published.load("nas-bench-201-reduce-3")

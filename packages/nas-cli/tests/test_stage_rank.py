@@ -1,16 +1,14 @@
 import json
-import re
+import pickle
 import shutil
-from pathlib import Path
 
-import attrs
 import numpy as np
 import pytest
 
-from nas_cli.alone import _Job, _train_one
 from nas_cli.config import read_config
 from nas_cli.limits import build_limits, cost_tables
-from nas_samplers import Alphas
+from nas_samplers import Alphas, train_network
+from nas_samplers.workers import run_here
 from nas_search import kendall, top_k_regret
 from nas_spaces import History, InputError, from_json
 
@@ -233,24 +231,46 @@ def test_killed_and_gone_on(forked, run, write_truth, tmp_path):
     assert contents(run) == contents(whole)
 
 
+class Workers:
+    """In place of processes: ``train(tasks)`` in this one, or the tasks themselves."""
+
+    def __init__(self, number):
+        assert number > 0
+
+    def __enter__(self):
+        return run_here
+
+    def __exit__(self, *error):
+        pass
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The tasks of the processes that train, which do nothing."""
+    tasks = []
+
+    def note(_, all_tasks, **told):
+        tasks.extend(all_tasks)
+        raise InputError("enough is seen")
+
+    monkeypatch.setattr(Workers, "__enter__", lambda self: note)
+    monkeypatch.setattr("nas_cli.rank_trainings.WorkerProcesses", Workers)
+    return tasks
+
+
 def test_killed_while_networks_are_trained(nas, forked, run, tmp_path, monkeypatch):
     options = ["--standalone", 10, "--workers", 1, "--set", "retrain.epochs=1"]
     whole = shutil.copytree(run, tmp_path / "whole")
-
-    def run_tasks(work, tasks, **_):
-        for task in tasks:
-            work(task, lambda step: None)
-
     with monkeypatch.context() as patch:
-        patch.setattr("nas_cli.alone.run_tasks", run_tasks)  # one after the other, without a stop
+        patch.setattr("nas_cli.rank_trainings.WorkerProcesses", Workers)
         assert nas("rank", whole, *options).exit_code == 0
-    trained = {"files": 4, "like": str(run / "ranks/main/standalone/*/result.json")}
-    status, said = forked("rank", run, *options, kill=trained)
+    # Four lines are written: they are opened to be appended to.
+    status, said = forked("rank", run, *options, kill={"event": 5, "file": "candidates.jsonl"})
     assert status == -9, said
     assert not (run / "ranks/main/standalone.csv").exists()
     status, said = forked("rank", run, "--resume", "--workers", 1)
     assert status == 0, said
-    assert re.search(r"[4-9] of 10 networks are finished", said)
+    assert "4 of 10 networks are finished" in said
     assert contents(run) == contents(whole)
     table = "ranks/main/standalone.csv"
     assert (run / table).read_bytes() == (whole / table).read_bytes()
@@ -335,19 +355,12 @@ def test_candidates_that_the_training_dropped_are_not_ranked(nas, run, write_tru
     assert (found["architectures"], found["unknown"]["count"]) == (left, 200 - left)
 
 
-def test_dropped_candidates_do_not_move_the_limits(nas, run, monkeypatch):
+def test_dropped_candidates_do_not_move_the_limits(nas, run, asked):
     alphas = Alphas(space_of(run))
     for choice in range(alphas.space.num_choices):
         for option in (1, 2, 3):
             alphas.drop(choice, option)
     (run / "train/alphas.json").write_text(json.dumps(alphas.to_record()))
-    asked = []
-
-    def run_tasks(work, tasks, **_):
-        asked.extend(tasks)
-        raise InputError("enough is seen")
-
-    monkeypatch.setattr("nas_cli.alone.run_tasks", run_tasks)
     refused(nas, "rank", run, "--standalone", 32)
     # All that is left, 2 x 3 x 3 networks, is within half of the largest that there was.
     assert len(asked) == 18
@@ -381,7 +394,7 @@ def test_only_another_supernet_of_the_same_space_is_compared(nas, run, tmp_path)
 def test_trainings_from_scratch(nas, run):
     folder = run / "ranks/main/standalone"
     # No checkpoint can be written there, on either attempt.
-    blocked = folder / "4" / "checkpoint.safetensors"
+    blocked = folder / "batch-0" / "4-alone.checkpoint"
     blocked.mkdir(parents=True)
     options = ["--standalone", 11, "--workers", 2, "--set", "retrain.epochs=0.5"]
     said = nas("rank", run, *options)
@@ -396,55 +409,63 @@ def test_trainings_from_scratch(nas, run):
     space = space_of(run)
     assert build_limits(space, ("macs<=50%",)).contains(alone.archs).all()
     assert len(np.unique(space.canonical(alone.archs), axis=0)) == 10
-    record = json.loads((folder / "2/result.json").read_text())
-    # Of 300 images a fifth is held out; none of them, nor a test image, was trained on.
-    assert record["held_out_images"] == 60
-    assert not (folder / "2/checkpoint.safetensors").exists()
-
-    # A network is the same wherever it is trained.
-    config = read_config(run / "config.toml")
-    retrain = json.loads((run / "ranks/main/settings.json").read_text())["retrain"]
-    assert retrain["epochs"] == 0.5
-    config = attrs.evolve(config, threads=1, retrain=type(config.retrain)(**retrain))
-    again = Path(run, "again")
-    _train_one(_Job(run, config, tuple(record["architecture"]), 2, again), lambda step: None)
-    assert json.loads((again / "result.json").read_text()) == record
+    # Of 300 images a fifth is held out, and an accuracy is a number of these.
+    answers = 60 * alone.column("top1") / 100
+    np.testing.assert_allclose(answers, answers.round())
+    # What is finished leaves nothing but its line.
+    left = sorted(path.name for path in folder.glob("batch-0/*"))
+    assert left == ["4-alone.checkpoint", "candidates.jsonl"]
 
     # Gone on with once there is room: only what is left is trained.
     blocked.rmdir()
     (run / "ranks/main/result.json").unlink()
-    before = {path: path.stat().st_mtime_ns for path in folder.glob("*/result.json")}
-    assert len(before) == 10
     said = nas("rank", run, "--resume", "--workers", 1)
     assert said.exit_code == 0, said.output
     assert "10 of 11 networks are finished" in said.stderr
-    assert {path: path.stat().st_mtime_ns for path in before} == before
-    found = result(run)
+    found, more = result(run), History.from_csv(table.read_text())
     assert (found["architectures"], found["failed"]) == (11, 0)
+    np.testing.assert_array_equal(np.delete(more.archs, 4, axis=0), alone.archs)
+    np.testing.assert_array_equal(np.delete(more.values, 4, axis=0), alone.values)
     # The table can be ranked by as any other.
     said = nas("rank", run, "--truth", table, "--name", "table", "--json")
     same = json.loads(said.stdout)
     assert same["tau"] == found["tau"]
 
 
-def test_processes_that_train_read_images_themselves(nas, run, monkeypatch):
-    asked = []
-
-    def run_tasks(work, tasks, **_):
-        asked.extend(tasks)
-        raise InputError("enough is seen")
-
-    monkeypatch.setattr("nas_cli.alone.run_tasks", run_tasks)
+def test_processes_that_train_read_images_themselves(nas, run, asked):
     assert read_config(run / "config.toml").images.workers > 0
     assert "enough is seen" in refused(nas, "rank", run, "--standalone", 10)
     # They are daemons, which may not have processes of their own.
-    assert [(job.config.images.workers, job.config.threads) for job in asked] == [(0, 1)] * 10
+    images = [pickle.loads(job.images) for job in asked]
+    configs = [config for _, config in (one.args for one in images)]
+    assert [(one.images.workers, one.threads) for one in configs] == [(0, 1)] * 10
 
 
-def test_too_few_networks_that_could_be_trained(nas, run):
+def test_too_few_networks_that_could_be_trained(nas, run, monkeypatch):
+    tried = []
+
+    def note(work, tasks, **told):
+        tried.extend(task.number for task in tasks)
+        return run_here(work, tasks, **told)
+
+    monkeypatch.setattr(Workers, "__enter__", lambda self: note)
+    monkeypatch.setattr("nas_cli.rank_trainings.WorkerProcesses", Workers)
+    monkeypatch.setattr("nas_samplers.candidate.train_network", counting_trainings(trainings := []))
     options = ["--standalone", 10, "--workers", 1]
     settings = ["retrain.lr=1e30", "retrain.clip=none", "retrain.epochs=1"]
     said = refused(nas, "rank", run, *options, *(x for s in settings for x in ("--set", s)))
     assert "0 of 10 networks could be trained" in said
     assert "the first failed because: " in said
     assert not (run / "ranks/main/result.json").exists()
+    # That a network diverges is what came of it: it is not tried again, nor after a kill.
+    assert (len(tried), len(trainings)) == (10, 10)
+    assert "0 of 10 networks could be trained" in refused(nas, "rank", run, "--resume")
+    assert (len(tried), len(trainings)) == (10, 10)
+
+
+def counting_trainings(trainings):
+    def train(*args, **options):
+        trainings.append(args)
+        return train_network(*args, **options)
+
+    return train

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import shutil
 import tomllib
@@ -378,3 +379,26 @@ def test_zeros_are_options_that_only_cut():
     assert zero_options(space).sum() == 6
     assert zero_options(space)[:, 0].all()
     assert not zero_options(published.load("nas-bench-macro")).any()
+
+
+def test_what_is_left_is_told_from_what_is_done(nas, finished, tmp_path, monkeypatch):
+    out = shutil.copytree(finished, tmp_path / "run")
+    folder = out / "searches/main"
+    # As if killed when the search was finished, and random search beside it was not begun.
+    for name in ("result.json", "random.json", "random.csv"):
+        (folder / name).unlink()
+    told = {}
+
+    @contextlib.contextmanager
+    def stage(console, title, total, unit):
+        told[title] = []
+        yield lambda done, note: told[title].append((done, note))
+
+    monkeypatch.setattr("nas_cli.stage_search.stage", stage)
+    result = nas("search", out, "--name", "main", "--resume")
+    assert result.exit_code == 0, result.output
+    errors = History.from_csv((folder / "history.csv").read_text()).column("error")
+    assert told["search main"] == [(16, f"best top-1 {100 * (1 - errors.min()):.1f} %")]
+    # Whose first step is told from nothing.
+    assert told["search main, random"][0] == (0, "")
+    assert told["search main, random"][-1][0] == 16

@@ -14,7 +14,7 @@ from torch import nn
 
 from nas_samplers import Fixed, KnowledgePool, Optimiser, Phase, run_network, train
 from nas_samplers.pool import HEADER, HitCount
-from nas_samplers.pool_block import BlockKey, block_keys
+from nas_samplers.pool_block import BlockKey, block_keys, block_shapes
 from nas_spaces import Block, InputError, SearchSpace, published
 from nas_spaces.layers import (
     LAYERS,
@@ -495,6 +495,26 @@ def test_heads_and_other_spaces():
     inheritance = pool.initialise(build(other, 5))
     assert [block.name for block in inheritance.blocks if block.miss] == ["block1"]
     assert {block.task for block in inheritance.blocks if not block.miss} == {"a"}
+
+
+def test_blocks_that_fit_a_space():
+    space = published.load("digits-mobile")
+    pool = pool_of(space.fix([0] * 8), space.fix([2] * 8))
+    assert pool.fitting(space) == len(pool)
+    assert KnowledgePool().fitting(space) == 0
+    # Of other channels there is nothing but the head of as many classes, if it has their channels.
+    small = pool_of(alone(Conv(13), channels=9))
+    assert small.fitting(space) == 0
+    assert small.fitting(alone(Conv(16), Conv(13))) == 1
+
+
+def test_shapes_are_those_of_all_networks_of_a_space():
+    assert block_shapes(alone(Conv(12), Identity())) == {(8, 12, 1), (12, 4, 0)}
+    # Widths change what is behind them.
+    wide = published.load("mnasnet", **SPACES["mnasnet"])
+    known = block_shapes(wide)
+    for row in wide.sample(10, rng=np.random.default_rng(0)):
+        assert {key.shape for key in block_keys(wide.fix(row)).values()} <= known
 
 
 def test_hits_are_counted_a_task():

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from nas_samplers import PoolGuard, PoolVerdict
-from nas_samplers.pool_guard import student_quantile
 from nas_spaces import InputError
 
 
@@ -13,33 +12,6 @@ def told(differences, pairs=5, scratch=0.5):
     for difference in differences:
         guard.tell(scratch, scratch + difference)
     return guard
-
-
-# 97.5 % of Student's t distribution, from printed tables.
-@pytest.mark.parametrize(
-    "freedom, quantile",
-    [
-        (1, 12.7062),
-        (2, 4.3027),
-        (3, 3.1824),
-        (4, 2.7764),
-        (5, 2.5706),
-        (9, 2.2622),
-        (10, 2.2281),
-        (30, 2.0423),
-        (120, 1.9799),
-    ],
-)
-def test_quantiles_are_those_of_the_tables(freedom, quantile):
-    assert student_quantile(0.975, freedom) == pytest.approx(quantile, abs=5e-5)
-
-
-def test_quantiles_with_a_formula():
-    for p in (0.55, 0.9, 0.999):
-        assert student_quantile(p, 1) == pytest.approx(math.tan(math.pi * (p - 0.5)), rel=1e-9)
-        assert student_quantile(p, 2) == pytest.approx(
-            (2 * p - 1) / math.sqrt(2 * p * (1 - p)), rel=1e-9
-        )
 
 
 def test_the_interval_is_that_of_paired_differences():
@@ -66,8 +38,10 @@ def test_the_interval_is_that_of_paired_differences():
         ([0.05, 0.03, 0.04, 0.06], "not known yet", True),
         ([0.05], "not known yet", True),
         ([], "not known yet", True),
+        # Equal ones say nothing of how far the next would be off, large as they are.
         ([0.0] * 5, "no measurable difference", True),
-        ([0.25] * 5, "harms", False),
+        ([0.25] * 5, "no measurable difference", True),
+        ([0.25] * 4 + [0.26], "harms", False),
     ],
 )
 def test_verdicts(differences, conclusion, uses):
@@ -79,12 +53,23 @@ def test_verdicts(differences, conclusion, uses):
 
 def test_no_verdict_before_the_last_pair():
     guard = PoolGuard(pairs=4)
-    for _ in range(3):
-        guard.tell(0.1, 0.9)
+    for pool in (0.9, 0.91, 0.92):
+        guard.tell(0.1, pool)
         assert guard.verdict.conclusion == "not known yet"
         assert guard.uses_pool
     guard.tell(0.1, 0.9)
     assert guard.verdict.conclusion == "harms"
+
+
+def test_equal_differences_are_equal_whatever_they_are_differences_of():
+    guard = PoolGuard(pairs=3)
+    # Each is 0.1, up to rounding.
+    for scratch, pool in [(0.3, 0.4), (0.2, 0.3), (0.7, 0.8)]:
+        guard.tell(scratch, pool)
+    assert len({pool - scratch for scratch, pool in guard.errors}) > 1
+    assert guard.verdict.conclusion == "no measurable difference"
+    assert guard.verdict.interval is None
+    assert guard.uses_pool
 
 
 def test_pairs_beyond_those_that_decide_are_kept_and_change_nothing():
@@ -119,8 +104,13 @@ def test_where_nothing_differs_a_difference_is_found_one_time_of_twenty():
         ),
         (
             [0.25] * 2,
+            "Starting from the pool makes no measurable difference: it changes the error by +25.00 "
+            "points each time, so that how far this varies is not known, in 2 pairs.",
+        ),
+        (
+            [0.24, 0.26],
             "Starting from the pool harms: it changes the error by +25.00 points (95 % interval "
-            "+25.00 to +25.00), in 2 pairs.",
+            "+12.29 to +37.71), in 2 pairs.",
         ),
         (
             [-0.125, 0.125],
@@ -134,7 +124,7 @@ def test_sentences(differences, sentence):
 
 
 def test_verdicts_are_frozen_values():
-    assert told([0.25] * 5).verdict == PoolVerdict("harms", 0.25, (0.25, 0.25), 5)
+    assert told([0.25] * 5).verdict == PoolVerdict("no measurable difference", 0.25, None, 5)
     with pytest.raises(AttributeError):
         told([]).verdict.pairs = 3
 

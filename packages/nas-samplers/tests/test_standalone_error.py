@@ -123,12 +123,45 @@ def test_trainings_that_a_pool_makes_diverge_count(metric, space):
     assert not guard.wants_pair
 
 
+def with_pool(**options):
+    return {"pool": KnowledgePool(), "guard": PoolGuard(pairs=2), "task": "synthetic", **options}
+
+
+WILD = Training(optimiser=Optimiser(lr=1e9), batch_size=32, steps=4)
+
+
 def test_a_first_batch_may_fail_where_that_is_no_reason_to_stop(metric):
-    wild = Training(optimiser=Optimiser(lr=1e9), batch_size=32, steps=4)
-    assert metric("one", training=wild)(ROWS[:1]).tolist() == [1]
-    error = metric("two", training=wild, refuses=False)
+    error = metric(training=WILD, refuses=False)
     assert error(ROWS[:2]).tolist() == [1, 1]
     assert len(error.failures) == 2
+
+
+@pytest.mark.parametrize("options", [dict, with_pool])
+def test_one_by_one_the_second_failure_is_no_search(metric, options):
+    error = metric(training=WILD, **options())
+    assert error(ROWS[:1]).tolist() == [1]
+    state = error.state_dict()
+    reason = "none of the first 2 candidates could be trained; the first failed because"
+    with pytest.raises(InputError, match=reason):
+        error(ROWS[1:2])
+    # It is refused again where it is gone on with, and nothing stands in its way once it can be.
+    again = metric(training=WILD, **options())
+    again.load_state_dict(state)
+    with pytest.raises(InputError, match=reason):
+        again(ROWS[1:2])
+    assert (again.trained, len(again.failures)) == (1, 1)
+    mended = metric(training=WILD, executor=instead(calmly), **options())
+    mended.load_state_dict(state)
+    assert mended(ROWS[1:2])[0] < 1
+    assert mended(ROWS[2:3])[0] < 1
+    # A network that could be trained says that the settings are right, whatever comes then.
+    mended.executor = run_here
+    assert mended(ROWS[3:]).tolist() == [1]
+
+
+def calmly(job, report):
+    """As trained by other settings."""
+    return train_candidate(attrs.evolve(job, training=TRAINING), report)
 
 
 def test_progress_and_candidates(metric):
@@ -137,7 +170,7 @@ def test_progress_and_candidates(metric):
         on_progress=lambda *done: told.append(done), on_candidate=candidates.append, pool=None
     )
     values = error(ROWS[:2])
-    assert told == [(1.0, 2), (2.0, 2)]
+    assert told == [(0, 2), (1.0, 2), (2.0, 2)]
     # What is finished already is told at once.
     told.clear()
     again = metric(on_progress=lambda *done: told.append(done))
@@ -190,6 +223,25 @@ def test_a_candidate_that_fails_has_the_worst_error(metric):
     assert again.failures == failures
 
 
+@pytest.mark.parametrize("stands", [True, False])
+def test_whether_what_failed_is_tried_again_after_a_kill(metric, stands):
+    def run(_, tasks, *, on_outcome, **told):
+        # Killed when the third is about to be trained; the second has failed for good by then.
+        for index, task in enumerate(tasks):
+            if task.number == 2:
+                raise Stopped
+            failed = "no room" if task.number == 1 else None
+            result = None if failed else train_candidate(task, lambda value: None)
+            on_outcome(index, Outcome(result, failed))
+
+    with pytest.raises(Stopped):
+        metric(executor=run, failures_stand=stands)(ROWS)
+    numbers = []
+    values = metric(executor=counting(numbers), failures_stand=stands)(ROWS)
+    assert numbers == ([2, 3] if stands else [1, 2, 3])
+    assert bool(values[1] == 1) is stands
+
+
 def diverging(job, report):
     """The first candidate learns at a rate that no network survives."""
     if job.number == 0:
@@ -213,9 +265,7 @@ def test_a_candidate_that_diverges_is_not_tried_again(metric):
 
 def test_a_first_batch_without_a_network_is_no_search(metric, tmp_path):
     error = metric(training=attrs.evolve(TRAINING, optimiser=Optimiser(lr=1e30)))
-    reason = (
-        "none of the 2 candidates of the first batch could be trained; the first failed because"
-    )
+    reason = "none of the first 2 candidates could be trained; the first failed because"
     with pytest.raises(InputError, match=reason):
         error(ROWS[:2])
     assert error.trained == 0
@@ -233,10 +283,10 @@ class Stopped(BaseException):
     """In place of SIGKILL."""
 
 
-def killed_after(number):
+def killed_after(number, work=train_candidate):
     """An executor that finishes so many candidates and is killed."""
 
-    def run(work, tasks, *, on_outcome, **told):
+    def run(_, tasks, *, on_outcome, **told):
         for index, task in enumerate(tasks):
             if index == number:
                 raise Stopped
@@ -252,10 +302,6 @@ def counting(numbers):
         return run_here(work, tasks, **told)
 
     return run
-
-
-def with_pool(**options):
-    return {"pool": KnowledgePool(), "guard": PoolGuard(pairs=2), "task": "synthetic", **options}
 
 
 @pytest.mark.parametrize("options", [dict, with_pool])
@@ -394,7 +440,7 @@ def test_while_the_guard_wants_pairs_the_error_from_scratch_counts(metric):
     assert guard.errors == ()  # the pool was empty
     told.clear()
     np.testing.assert_array_equal(error(ROWS[2:]), scratch(ROWS[2:]))
-    assert told == [0.5, 1.0, 1.5, 2.0]
+    assert told == [0, 0.5, 1.0, 1.5, 2.0]
     assert not guard.wants_pair
     assert guard.errors == tuple((one.scratch_error, one.pool_error) for one in candidates[2:])
     assert [one.scratch_error for one in candidates[2:]] == [one.error for one in candidates[2:]]
@@ -404,6 +450,65 @@ def test_while_the_guard_wants_pairs_the_error_from_scratch_counts(metric):
     assert candidates[4].hits
     assert candidates[4].scratch_error is None
     assert values.tolist() != scratch(ROWS[2:]).tolist()
+
+
+def with_full_pool(space, pairs=2):
+    """A pool that has something for every candidate, and a guard."""
+    pool = KnowledgePool()
+    network = Network(space.fix(ROWS[0]), generator=torch.Generator().manual_seed(0))
+    pool.add(network, iterations=16, task="task")
+    return {"pool": pool, "guard": PoolGuard(pairs), "task": "task"}
+
+
+def test_no_more_are_trained_both_ways_than_pairs_are_wanted(metric, space):
+    seen = []
+    error = metric(on_candidate=seen.append, **with_full_pool(space))
+    values = error(ROWS)
+    assert all(one.hits for one in seen)
+    assert [one.pool_error is not None for one in seen] == [True, True, False, False]
+    assert error.guard.errors == tuple((one.scratch_error, one.pool_error) for one in seen[:2])
+    # The first two count from scratch; the others as they begin with the pool.
+    scratch = metric("scratch")(ROWS)
+    assert values[:2].tolist() == scratch[:2].tolist()
+    assert values[2:].tolist() != scratch[2:].tolist()
+
+
+def first_diverges(job, report):
+    """From scratch and from the pool; a stand-in for `train_candidate`."""
+    if job.number == 0:
+        return train_candidate(attrs.evolve(job, training=attrs.evolve(WILD, steps=16)), report)
+    return train_candidate(job, report)
+
+
+def test_a_pair_that_is_missing_is_made_up_for_in_the_next_batch(metric, space):
+    batches = [ROWS[:3], ROWS[1:], ROWS[:2]]
+    seen = []
+    whole = metric(
+        "whole",
+        on_candidate=seen.append,
+        executor=instead(first_diverges),
+        **with_full_pool(space),
+    )
+    values = [whole(rows).tolist() for rows in batches]
+    paired = [one.number for one in seen if one.pool_error is not None]
+    assert paired == [1, 3]
+    assert seen[0].failed
+    # The same where it was killed before the last of each batch.
+    state, found = None, []
+    for rows in batches:
+        killed = metric(
+            executor=killed_after(len(rows) - 1, first_diverges), **with_full_pool(space)
+        )
+        again = metric(executor=instead(first_diverges), **with_full_pool(space))
+        for error in (killed, again):
+            if state is not None:
+                error.load_state_dict(pickle.loads(state))
+        with pytest.raises(Stopped):
+            killed(rows)
+        found.append(again(rows).tolist())
+        state = pickle.dumps(again.state_dict())
+    assert found == values
+    assert again.state_dict() == whole.state_dict()
 
 
 def test_a_pool_that_harms_is_left_alone(metric):
@@ -494,4 +599,6 @@ def test_a_killed_training_goes_on_from_its_checkpoint(metric):
     told = []
     again = metric(checkpoint_every=4, on_progress=lambda done, total: told.append(done))
     np.testing.assert_array_equal(again(ROWS[:1]), expected)
-    assert told == [0.75, 1]
+    assert told == [0, 0.75, 1]
+    # What is finished needs no state to go on from.
+    assert not list(again.folder.glob("*/*.checkpoint"))

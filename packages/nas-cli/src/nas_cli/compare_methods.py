@@ -12,7 +12,7 @@ from attrs import field, frozen
 from attrs.validators import and_, ge, gt, le, optional
 
 import nas_search
-from nas_cli.learned import BufferConfig, CriticConfig, PolicyConfig, build_ppo
+from nas_cli.ppo_settings import BufferConfig, CriticConfig, PolicyConfig, build_ppo
 from nas_cli.typed import check_keys, flatten, merge, structure
 from nas_spaces import FeasibleSet, InputError, Searcher, derive_seed, nearest
 

@@ -11,7 +11,7 @@ import tomli_w
 from attrs import field, frozen
 from attrs.validators import and_, ge, gt, in_, le, lt, optional
 
-from nas_cli.learned import BufferConfig, CriticConfig, PolicyConfig
+from nas_cli.ppo_settings import BufferConfig, CriticConfig, PolicyConfig
 from nas_cli.recipes import DEFAULT_SPACES, RECIPES, defaults, scale_of
 from nas_cli.spaces import load_space
 from nas_cli.typed import check_keys, flatten, merge, structure
@@ -249,9 +249,11 @@ class CandidatesConfig:
     Each is trained on the training images by the settings of ``train``, and judged on the held-out
     ones. ``pool``: whether it begins with blocks of those trained before it. ``least_similarity``:
     of a block to one in the pool. ``pairs``: so many candidates are trained both from the pool and
-    from scratch, to find out whether the pool helps; 0 asks nothing and uses it. ``finalists``: so
-    many of the best by the reward are trained by the settings of ``retrain``, on the training
-    images alone; the best of them on the held-out ones wins. 1 takes the best by the reward.
+    from scratch, the first of each batch until there are as many, to find out whether the pool
+    helps; 0 asks nothing and uses it. ``finalists``: so many of the best by the reward, of those
+    near ``reward.target`` where it is set, are trained by the settings of ``retrain``, on the
+    training images alone; the best of them on the held-out ones wins. 1 takes the best by the
+    reward.
     ``executor``: ``processes`` of this machine, or a ``ray`` cluster. ``workers``: how many at a
     time, 1 without a process of its own; none for the cores, on a GPU at most 4, on a cluster as
     many as it has room for.

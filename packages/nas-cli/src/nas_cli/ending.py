@@ -62,6 +62,8 @@ def show_search(run: Run, name: str, found: dict[str, Any]) -> None:
             f"best:   of {len(found['finalists'])} trained as long as a winner the best has "
             f"{100 * (1 - best):.2f} %"
         )
+    if found.get("near_target") is False:
+        click.echo("        none of the search's architectures is near reward.target")
     for one in found.get("failed", ()):
         click.echo(f"failed: {','.join(map(str, one['architecture']))}: {one['why']}")
     again = _specialize(run, name, found)

@@ -5,7 +5,6 @@ An `Evaluation` is one search's: what it has seen so far is saved with the searc
 
 import contextlib
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,16 +12,14 @@ import attrs
 import numpy as np
 import torch
 from attrs import define, field
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from nas_cli.alone import config_of_worker, default_workers, shop_of_worker, training_of
-from nas_cli.config import Config, TrainConfig
 from nas_cli.stage_train import trained_supernet
+from nas_cli.standalone_metric import default_workers, standalone_error, training_of
 from nas_cli.warm_start import POOL, warm_pool
 from nas_cli.workshop import CANDIDATES, RECALIBRATION, Workshop
 from nas_samplers import (
     Candidate,
-    ImageData,
     KnowledgePool,
     PoolGuard,
     RayWorkers,
@@ -31,7 +28,7 @@ from nas_samplers import (
     WorkerProcesses,
 )
 from nas_samplers.workers import Executor, run_here
-from nas_spaces import InputError, Metric, SearchSpace
+from nas_spaces import InputError, Metric
 from nas_spaces.torch import Supernet
 
 __all__ = [
@@ -180,11 +177,11 @@ class Standalone:
         if pool is None and config.candidates.pool:
             pool = KnowledgePool(least_similarity=config.candidates.least_similarity)
         pairs = config.candidates.pairs
-        self.error = _standalone_error(
+        self.error = standalone_error(
             self.shop,
             config.train,
             candidates_folder(self.folder),
-            0,
+            self.shop.seed(CANDIDATES, 0),
             self.run,
             pool=pool,
             guard=None if pool is None or not pairs else PoolGuard(pairs=pairs),
@@ -233,7 +230,7 @@ class Standalone:
         finished is kept in ``folder``.
         """
         config = self.shop.run.config.retrain
-        error = _standalone_error(self.shop, config, folder, 1, self.run)
+        error = standalone_error(self.shop, config, folder, self.shop.seed(CANDIDATES, 1), self.run)
         error.refuses = False
         error.on_progress = _increments(on_progress)
         error.on_failure = self._say_failure
@@ -252,34 +249,6 @@ class Standalone:
         self.shop.say(
             f"candidate {one.number} failed, it counts as an error of 100 %: {one.failed}"
         )
-
-
-def _standalone_error(
-    shop: Workshop,
-    how: TrainConfig,
-    folder: Path,
-    stream: int,
-    run: Executor,
-    *,
-    pool: KnowledgePool | None = None,
-    guard: PoolGuard | None = None,
-) -> StandaloneError:
-    config, path = config_of_worker(shop.run.config), shop.run.path
-    return StandaloneError(
-        space=shop.space,
-        images=partial(_images, path, config),
-        training=training_of(how, shop.device),
-        folder=folder,
-        seed=shop.seed(CANDIDATES, stream),
-        executor=run,
-        pool=pool,
-        guard=guard,
-        task=f"{config.data} {shop.data.digest[:12]}",
-        scheme=config.supernet.scheme,
-        device=str(shop.device),
-        checkpoint_every=how.checkpoint_every,
-        fix=partial(_fix, path, config),
-    )
 
 
 def _first_pool(shop: Workshop) -> KnowledgePool | None:
@@ -317,11 +286,3 @@ def _increments(on_progress: OnProgress) -> Callable[[float, int], None]:
         before = 0.0 if done >= total else done
 
     return tell
-
-
-def _images(path: Path, config: Config) -> ImageData:
-    return shop_of_worker(path, config).data
-
-
-def _fix(path: Path, config: Config, row: ArrayLike) -> SearchSpace:
-    return shop_of_worker(path, config).space.fix(row)

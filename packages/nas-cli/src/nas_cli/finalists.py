@@ -25,7 +25,7 @@ NEAR = 0.1
 
 def choose_finalist(
     shop: Workshop, folder: Path, history: History, reward: Reward, evaluation: Standalone
-) -> tuple[NDArray[np.int64], list[dict[str, Any]]]:
+) -> tuple[NDArray[np.int64], dict[str, Any]]:
     """Train the best of a search as long as a winner is, and choose the one of the best reward.
 
     Args:
@@ -36,11 +36,13 @@ def choose_finalist(
         evaluation: what trained them for the search.
 
     Returns:
-        The row ``[d]`` that wins, and what is known of each, the best of the search first.
+        The row ``[d]`` that wins, and what the result says of it: ``finalists``, what is known of
+        each, the best of the search first; ``near_target``, whether they are near a target that
+        was set, None where none was.
     """
     known = folder / "finalists.json"
     if not known.exists():
-        best = _best(shop, history, reward)
+        best, near = _best(shop, history, reward)
         archs, before = history.archs[best], history.column("error")[best]
         done = 0.0
         title = f"search {folder.name}, finalists"
@@ -62,24 +64,47 @@ def choose_finalist(
         )
         names = ("architecture", "error_in_search", "reward_in_search", "error", "reward")
         record = [dict(zip(names, values, strict=True)) for values in columns]
-        write_json(known, {"finalists": record})
+        write_json(known, {"finalists": record, "near_target": near})
     shutil.rmtree(folder / "finalists", ignore_errors=True)
-    finalists: list[dict[str, Any]] = read_json(known, "finalists")["finalists"]
+    found = read_json(known, "finalists")
     # Where none could be trained so, all have a reward of 0 and the best of the search wins.
-    winner = max(finalists, key=lambda one: one["reward"])
-    return np.array(winner["architecture"], dtype=np.int64), finalists
+    winner = max(found["finalists"], key=lambda one: one["reward"])
+    return np.array(winner["architecture"], dtype=np.int64), found
 
 
-def _best(shop: Workshop, history: History, reward: Reward) -> NDArray[np.int64]:
-    """Return the rows of the best ``[k]`` by reward, those near a target that was set first.
+def _best(
+    shop: Workshop, history: History, reward: Reward
+) -> tuple[NDArray[np.int64], bool | None]:
+    """Return the rows of the best ``[k]`` by reward, and whether they are near the target.
 
-    What could not be trained is left out, unless nothing could.
+    Where a target was set, only those near it are taken, unless none is. What could not be trained
+    is left out, unless nothing could.
     """
     config, errors = shop.run.config, history.column("error")
     rewards = reward(history.archs, errors[:, None])
-    far = np.zeros(len(history), dtype=np.bool_)
-    if isinstance(reward, WeightedProduct) and config.reward.target is not None:
-        far = np.abs(reward.cost(history.archs) / reward.target - 1) > NEAR
-    order = np.lexsort([-rewards, far])
+    order = np.argsort(-rewards, kind="stable")
     trained = order[errors[order] < 1]
-    return (trained if len(trained) else order)[: config.candidates.finalists]
+    if len(trained):
+        order = trained
+    near = None
+    if isinstance(reward, WeightedProduct) and config.reward.target is not None:
+        close = order[_near(reward, history.archs[order])]
+        near = bool(len(close))
+        if near:
+            order = close
+        else:
+            shop.say(
+                f"none of {len(order):,} architectures is near the target of {reward.target:,.0f} "
+                f"{reward.cost.name}: the best by reward are taken, whatever they cost"
+            )
+    return order[: config.candidates.finalists], near
+
+
+def _near(reward: WeightedProduct, archs: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return for which rows ``[n]`` the cost is what was asked for.
+
+    By a hard target that is anything below it: there a reward is the accuracy, whatever is saved.
+    """
+    off = np.asarray(reward.cost(archs), dtype=np.float64) / reward.target - 1
+    near: NDArray[np.bool_] = off <= NEAR if reward.hard else np.abs(off) <= NEAR
+    return near

@@ -346,7 +346,7 @@ def compare(
         console=Console(stderr=True),
         on_begun=on_begun,
     )
-    from nas_cli.compare_result import show_comparison
+    from nas_cli.compare_text import show_comparison
     from nas_cli.report.comparison import write_comparison
 
     page = write_comparison(folder, found)

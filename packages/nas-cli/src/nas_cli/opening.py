@@ -104,8 +104,9 @@ def _introduce(shop: "Workshop") -> None:
     space = shop.space
     images = " x ".join(map(str, space.input_shape))
     shop.say(f"space:    {space.name}: {count(space.size)} architectures, images {images}")
+    for note in check_warm_start(shop):
+        shop.say(note)
     for limit in check_search(shop).limits:
         shop.say(f"limit:    {limit}")
     check_train(shop)
     check_retrain(shop)
-    check_warm_start(shop)

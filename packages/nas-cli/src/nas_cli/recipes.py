@@ -268,7 +268,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     # Liu et al., "FNAS: Uncertainty-Aware Fast Neural Architecture Search", 2021. No supernet:
     # 8,000 candidates, each trained alone for 5 epochs by ``train``, from the pool of those before
     # it. The paper does not say how candidates and the ten best are trained: here as SPOS does it.
-    # Policy, critic and buffer have the defaults of `nas_cli.learned`.
+    # Policy, critic and buffer have the defaults of `nas_cli.ppo_settings`.
     "fnas": {
         "limits": ("macs<=60%",),
         "baselines": 2,

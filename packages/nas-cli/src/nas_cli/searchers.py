@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 import nas_search
 from nas_cli.evaluation import Evaluation, Standalone
 from nas_cli.finalists import choose_finalist
-from nas_cli.learned import build_ppo
 from nas_cli.phases import LEARNING
-from nas_cli.rewarded import reward_of
+from nas_cli.ppo_settings import build_ppo
+from nas_cli.reward import reward_of
 from nas_cli.run import Run, read_json
 from nas_cli.specialize import TABLE, answer_limits, describe_answer
 from nas_cli.warm_start import warm_critic
@@ -198,8 +198,8 @@ def _ppo(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
         counts = {"counts": attrs.asdict(searcher.counts)}
         if not isinstance(evaluation, Standalone) or config.candidates.finalists == 1:
             return Winner(history.archs[int(rewards.argmax())], counts)
-        row, finalists = choose_finalist(shop, folder, history, reward, evaluation)
-        return Winner(row, {"finalists": finalists, **counts})
+        row, record = choose_finalist(shop, folder, history, reward, evaluation)
+        return Winner(row, {**record, **counts})
 
     return Plan(searcher, budget, feasible, (ERROR,), conclude, budget)
 

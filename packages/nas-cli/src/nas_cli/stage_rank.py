@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import nas_search
-from nas_cli.alone import Alone, check_alone, train_alone
 from nas_cli.config import read_config
 from nas_cli.evaluation import supernet_error
 from nas_cli.folder import CONFIG
@@ -23,9 +22,11 @@ from nas_cli.limits import cost_tables, merge_limits
 from nas_cli.progress import stage
 from nas_cli.rank_question import SETTINGS, Question
 from nas_cli.rank_result import Judged, compare, compare_candidates, write_values
+from nas_cli.rank_trainings import train_from_scratch
 from nas_cli.run import open_run, read_json, write_json
 from nas_cli.spaces import live_space, stored_space
 from nas_cli.stage_train import trained_supernet
+from nas_cli.standalone_metric import training_of
 from nas_cli.truth import LEAST, Truth, read_truth
 from nas_cli.workshop import RANK, Workshop
 from nas_samplers import SupernetError
@@ -149,17 +150,17 @@ def _of_trainings(
     workers: int | None,
 ) -> Judged:
     archs = _draw(shop, space, question.count)
-    check_alone(shop)
+    training_of(shop.run.config.retrain, shop.device)  # refuses what none could begin with
     _begin(shop, folder, question)
-    alone: Alone = train_alone(
+    trained = train_from_scratch(
         shop, archs, folder / "standalone", workers=workers, title=f"train {len(archs)} alone"
     )
-    if len(alone.archs) < LEAST:
+    if len(trained.archs) < LEAST:
         raise InputError(
-            f"{len(alone.archs)} of {len(archs)} networks could be trained, a ranking needs at "
-            f"least {LEAST}; the first failed because: {alone.reason}"
+            f"{len(trained.archs)} of {len(archs)} networks could be trained, a ranking needs at "
+            f"least {LEAST}; the first failed because: {trained.reason}"
         )
-    return Judged("standalone", alone.archs, 1 - alone.top1 / 100, failed=alone.failed)
+    return Judged("standalone", trained.archs, 1 - trained.top1 / 100, failed=trained.failed)
 
 
 def _of_run(shop: Workshop, folder: Path, question: Question, space: SearchSpace) -> Judged:

@@ -232,8 +232,12 @@ def _run_search(
         # Searches that were begun before evaluations had a state have none of it.
         evaluation.load_state_dict(from_jsonable(state.pop("evaluation", None)))
     done, note = 0.0, ""
+    if state is not None:
+        done, note = _so_far(state)
     unit = "architecture" if plan.budget == 1 else "architectures"
     with stage(shop.console, title, plan.budget, unit) as update:
+        # The time that is left is told by what is done from here on.
+        update(int(done), note)
 
         def on_progress(finished: float) -> None:
             nonlocal done
@@ -249,10 +253,8 @@ def _run_search(
             nonlocal done, note
             judged = to_jsonable(evaluation.state_dict(), "the evaluation")
             write_json(saved, {**state, "evaluation": judged})
-            rows = History.from_csv(state["history"])
-            done = len(rows)
-            note = f"best top-1 {100 * (1 - rows.column('error').min()):.1f} %"
-            update(len(rows), note)
+            done, note = _so_far(state)
+            update(int(done), note)
 
         result = nas_search.search(
             plan.searcher,
@@ -266,3 +268,9 @@ def _run_search(
         )
     replace_file(folder / f"{label}.csv", result.history.to_csv())
     return result
+
+
+def _so_far(state: Mapping[str, Any]) -> tuple[float, str]:
+    """Return how many architectures a search has evaluated by its state, and the best in words."""
+    rows = History.from_csv(state["history"])
+    return len(rows), f"best top-1 {100 * (1 - rows.column(ERROR).min()):.1f} %"

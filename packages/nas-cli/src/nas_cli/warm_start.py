@@ -10,7 +10,7 @@ import attrs
 
 from nas_cli.config import read_config
 from nas_cli.folder import CONFIG, check_run
-from nas_cli.learned import CriticConfig
+from nas_cli.ppo_settings import CriticConfig
 from nas_cli.run import MAIN_SEARCH, read_json, write_json
 from nas_cli.spaces import stored_space
 from nas_cli.typed import structure
@@ -30,22 +30,60 @@ CRITIC = "critic.json"
 SPACE = ("space.json", "data.json")
 
 
-def check_warm_start(shop: Workshop) -> None:
-    """Refuse a warm start that the run has no use for, or that is none.
+def check_warm_start(shop: Workshop) -> list[str]:
+    """Return what the run begins with, in lines for a person.
 
     Raises:
-        InputError: what is wrong.
+        InputError: a warm start that the run has no use for, that is none, or of which nothing
+            fits.
     """
     config = shop.run.config
     if config.warm_start is None:
-        return
-    pool = config.search.evaluation == "standalone" and config.candidates.pool
-    if not pool and (config.search.searcher != "ppo" or config.critic is None):
+        return []
+    wants_pool = config.search.evaluation == "standalone" and config.candidates.pool
+    wants_critic = config.search.searcher == "ppo" and config.critic is not None
+    if not wants_pool and not wants_critic:
         raise InputError(
             f"--warm-start {config.warm_start}: method {config.method} with these settings has "
             "neither a critic nor a pool to begin with; leave it out, or take --method fnas"
         )
-    warm_critic(shop)
+    earlier, lines = warm_critic(shop), []
+    if wants_critic:
+        assert config.critic is not None
+        assert earlier is not None
+        lines.append(_critic_line(shop, config.critic, earlier))
+    if wants_pool:
+        lines.append(_pool_line(shop, warm_pool(shop)))
+    return lines
+
+
+def _critic_line(shop: Workshop, settings: CriticConfig, earlier: Critic) -> str:
+    critic = Critic(shop.space, rng=shop.rng(), **attrs.asdict(settings))
+    path = shop.run.config.warm_start
+    try:
+        shared = critic.inherit(earlier)
+    except InputError as error:
+        raise InputError(
+            f"--warm-start {path}: {error}; --set critic=none takes the pool alone"
+        ) from error
+    return f"critic:   {shared} of {sum(shop.space.num_options)} tokens from {path}"
+
+
+def _pool_line(shop: Workshop, pool: KnowledgePool | None) -> str:
+    path, space = shop.run.config.warm_start, shop.space
+    if pool is None:
+        return f"pool:     empty, {path} has none"
+    fitting = pool.fitting(space)
+    if not fitting:
+        first = pool.blocks[0]
+        entering, leaving, stride = first.key.shape
+        raise InputError(
+            f"--warm-start {path}: none of the {len(pool):,} blocks of its pool has the channels "
+            f"and the stride of a block of space {space.name!r}; the first is {first.name!r} of "
+            f"space {first.space!r}, {entering} -> {leaving} channels of stride {stride}. Name a "
+            "run on a space with such blocks, or --set candidates.pool=false"
+        )
+    return f"pool:     {fitting:,} of {len(pool):,} blocks from {path} fit"
 
 
 def keep_warm_start(shop: Workshop) -> None:

@@ -26,6 +26,8 @@ __all__ = ["Candidate", "Job", "Splits", "train_candidate", "trained_network"]
 _INITIAL, _ORDER = 0, 1
 # Of a network that answers nothing right.
 WORST = 1.0
+# From scratch or the pool as the case may be, or each of the two to compare them.
+WAYS = ("alone", "pool", "scratch")
 
 
 class Splits(Protocol):
@@ -97,6 +99,13 @@ class Job:
         if self.checkpoint_every is None:
             return None
         return self.folder / f"{self.number}-{way}.checkpoint"
+
+    def remove_checkpoints(self) -> None:
+        """Remove the states, which nobody needs once it is known what became of the candidate."""
+        for way in WAYS:
+            path = self.checkpoint(way)
+            if path is not None:
+                path.unlink(missing_ok=True)
 
 
 def train_candidate(job: Job, report: Report) -> Candidate:

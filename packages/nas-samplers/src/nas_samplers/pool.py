@@ -17,9 +17,16 @@ from attrs import define, field, frozen
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from nas_samplers.pool_block import BlockKey, PoolBlock, block_keys, block_tensors, values_for
+from nas_samplers.pool_block import (
+    BlockKey,
+    PoolBlock,
+    block_keys,
+    block_shapes,
+    block_tensors,
+    values_for,
+)
 from nas_samplers.validators import number
-from nas_spaces import InputError, replace_file
+from nas_spaces import InputError, SearchSpace, replace_file
 from nas_spaces.primitives import Graph
 from nas_spaces.spelled import spell
 from nas_spaces.torch import LayerModule, Network
@@ -155,6 +162,15 @@ class KnowledgePool:
     def queries(self) -> int:
         """How many blocks with weights asked for them over the life of the pool."""
         return sum(count.queries for count in self._tasks.values())
+
+    def fitting(self, space: SearchSpace) -> int:
+        """Return how many blocks have the shape of one that a network of the space can have.
+
+        Where none has, no such network can begin with anything of this pool. How alike blocks of
+        one shape are does not matter here.
+        """
+        shapes = block_shapes(space)
+        return sum(block.key.shape in shapes for block in self._blocks.values())
 
     def add(self, network: Network, *, iterations: int, task: str) -> None:
         """Store a copy of all blocks of a trained network that have weights.

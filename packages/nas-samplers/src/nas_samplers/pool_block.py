@@ -21,7 +21,7 @@ from nas_spaces.spelled import Spelled, read_variant
 from nas_spaces.torch import LayerModule, Network
 from nas_spaces.torch.inherit import corresponding_part
 
-__all__ = ["BlockKey", "PoolBlock", "block_keys", "block_tensors", "values_for"]
+__all__ = ["BlockKey", "PoolBlock", "block_keys", "block_shapes", "block_tensors", "values_for"]
 
 # Token that no layer record can have as a field: no identifier of Python holds a space.
 PLACE = "place in network"
@@ -113,6 +113,17 @@ def block_keys(space: SearchSpace) -> dict[str, BlockKey]:
             keys[placed.block] = BlockKey.of(placed, places[shape])
         places[shape] += 1
     return keys
+
+
+def block_shapes(space: SearchSpace) -> frozenset[tuple[int, int, int]]:
+    """Return the shapes (see `BlockKey`) of all blocks with weights that networks can have."""
+    shapes = set()
+    for index, plan in enumerate(space.plan):
+        for combination, ends in enumerate(zip(plan.in_shapes, plan.out_shapes, strict=True)):
+            graph = space.graph(index, combination)
+            if any(node.weighted for node in graph):
+                shapes.add(_shape(graph, *ends))
+    return frozenset(shapes)
 
 
 @frozen(eq=False)

@@ -10,7 +10,10 @@ from nas_samplers.settings import check_settings
 from nas_spaces import InputError
 from nas_spaces.protocols import State
 
-__all__ = ["PoolGuard", "PoolVerdict", "student_quantile"]
+__all__ = ["PoolGuard", "PoolVerdict"]
+
+# Differences of errors that are equal are so up to this; one image of a million is more.
+ROUNDING = 1e-9
 
 Conclusion = Literal["helps", "harms", "no measurable difference", "not known yet"]
 
@@ -21,7 +24,8 @@ class PoolVerdict:
 
     ``conclusion``: in words. ``difference``: mean of the error from the pool minus that from
     scratch, in [-1, 1] (negative: the pool is better); None before the first pair. ``interval``:
-    its 95 % interval by Student's t distribution; None before the second. ``pairs``: how many.
+    its 95 % interval by Student's t distribution; None before the second, and where all differ by
+    the same, which says nothing of how far the next would be off. ``pairs``: how many.
     """
 
     conclusion: Conclusion
@@ -38,6 +42,8 @@ class PoolVerdict:
         if self.interval is not None:
             low, high = (f"{100 * end:+.2f}" for end in self.interval)
             found += f" (95 % interval {low} to {high})"
+        elif self.pairs > 1:
+            found += " each time, so that how far this varies is not known"
         begin = {
             "helps": "Starting from the pool helps",
             "harms": "Starting from the pool harms",
@@ -54,7 +60,9 @@ class PoolGuard:
     iterations and images, and `tell` both errors. After ``pairs`` of them the mean difference and
     its interval decide: the pool helps or harms where the interval excludes 0. There is no verdict
     before, for looking at every pair would find a difference by chance more often than the 5 % that
-    the interval promises.
+    the interval promises. Differences that are all equal are nothing measurable, as in
+    `nas_search.difference`: errors of few images are coarser than what they vary by, so that two
+    or three agree by chance, and an interval without width would take that for certainty.
 
     Until then, and where nothing was measurable, the pool is used (`uses_pool`): it is what the
     search was told to do. Which error counts of a candidate that was trained both ways is for
@@ -111,15 +119,19 @@ class PoolGuard:
         mean = math.fsum(differences) / n
         if n == 1:
             return PoolVerdict("not known yet", mean, None, 1)
-        spread = float(np.std(differences, ddof=1)) / math.sqrt(n)
-        margin = student_quantile(0.975, n - 1) * spread
-        interval = (mean - margin, mean + margin)
+        from scipy import stats  # noqa: PLC0415  (slow to import)
+
+        interval = None
+        if max(differences) - min(differences) > ROUNDING:
+            spread = float(np.std(differences, ddof=1)) / math.sqrt(n)
+            margin = float(stats.t.ppf(0.975, n - 1)) * spread
+            interval = (mean - margin, mean + margin)
         conclusion: Conclusion = "no measurable difference"
         if n < self.pairs:
             conclusion = "not known yet"
-        elif interval[1] < 0:
+        elif interval is not None and interval[1] < 0:
             conclusion = "helps"
-        elif interval[0] > 0:
+        elif interval is not None and interval[0] > 0:
             conclusion = "harms"
         return PoolVerdict(conclusion, mean, interval, n)
 
@@ -151,40 +163,6 @@ class PoolGuard:
         """
         check_settings({"pairs": self.pairs}, {"pairs": state["pairs"]}, "guard")
         self._errors = [_pair(scratch, pool) for scratch, pool in state["errors"]]
-
-
-def student_quantile(probability: float, freedom: int) -> float:
-    """Return the quantile of Student's t distribution, to about 1e-12.
-
-    By bisection of its distribution function, a finite sum for whole degrees of freedom (Abramowitz
-    and Stegun, 26.7.3 and 26.7.4): the package has no other use for a library of distributions.
-
-    Args:
-        probability: above 1/2 and below 1.
-        freedom: degrees of freedom, at least 1.
-
-    >>> round(student_quantile(0.975, 4), 4)
-    2.7764
-    """
-    low, high = 0.0, math.pi / 2
-    while (angle := (low + high) / 2) not in (low, high):
-        if _central(angle, freedom) < 2 * probability - 1:
-            low = angle
-        else:
-            high = angle
-    return math.sqrt(freedom) * math.tan(angle)
-
-
-def _central(angle: float, freedom: int) -> float:
-    """Return the probability of values from -t to t, with ``tan(angle) = t / sqrt(freedom)``."""
-    odd = freedom % 2
-    term = math.cos(angle) if odd else 1.0
-    total = 0.0 if freedom == 1 else term
-    for k in range(2 + odd, freedom - 1, 2):
-        term *= (k - 1) / k * math.cos(angle) ** 2
-        total += term
-    total *= math.sin(angle)
-    return 2 / math.pi * (angle + total) if odd else total
 
 
 def _pair(scratch_error: float, pool_error: float) -> tuple[float, float]:

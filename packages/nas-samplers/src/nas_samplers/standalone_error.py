@@ -60,8 +60,10 @@ class StandaloneError:
         executor: does the training; see `nas_samplers.workers` and `RayWorkers`.
         pool: trained blocks that candidates begin with; None trains all from scratch. It is
             added to, and holds the blocks of this search at its end.
-        guard: decides whether beginning with the pool is of use: while it wants pairs, candidates
-            that the pool has something for are trained both ways and judged from scratch.
+        guard: decides whether beginning with the pool is of use: as many candidates as it lacks
+            pairs, the first of each batch, are trained both ways and judged from scratch. What
+            gives no pair, because the pool has nothing for it or it diverges from scratch, is
+            made up for in the next batch.
         task: what the images are called in the pool.
         scheme: of the initial weights.
         device: where candidates are trained.
@@ -70,10 +72,14 @@ class StandaloneError:
             killed training goes on; None begins it anew.
         fix: row -> the space of that one network, as a function that can be pickled; None for
             ``space.fix``. Needed where the workers cannot import the layers of ``space``.
-        refuses: whether a first batch of several candidates, none of which could be trained, is
-            refused: the settings are wrong then.
-        on_progress: called with what is done of a batch, in candidates, and their number; a
-            candidate that is tried again takes back what it had done.
+        refuses: whether a search is refused as soon as two candidates or more were to be trained
+            and none could be: the settings are wrong then.
+        failures_stand: whether a candidate that failed at every attempt of the executor is left
+            alone when its batch was killed and is gone on with, so that the search ends as if it
+            had not been; otherwise it is tried again. One that diverged would do it again.
+        on_progress: called with what is done of a batch, in candidates, and their number; first
+            with what was done before a kill. A candidate that is tried again takes back what it
+            had done.
         on_candidate: called with each candidate of a finished batch, in the order of the rows.
         on_failure: called with each candidate that failed, as soon as that is known.
 
@@ -110,6 +116,7 @@ class StandaloneError:
     checkpoint_every: int | None = None
     fix: Callable[[ArrayLike], SearchSpace] | None = None
     refuses: bool = True
+    failures_stand: bool = True
     on_progress: Callable[[float, int], None] | None = None
     on_candidate: Callable[[Candidate], None] | None = None
     on_failure: Callable[[Candidate], None] | None = None
@@ -160,19 +167,18 @@ class StandaloneError:
         self._clear()
         jobs = self._jobs(rows)
         candidates = self._train(jobs)
-        wrong = self.trained == 0 and len(candidates) > 1 and all(one.failed for one in candidates)
-        if self.refuses and wrong:
-            # Kept, they would fail whoever has mended the reason and begins again.
-            shutil.rmtree(self._batch(0))
+        failures = [*self.failures, *(one for one in candidates if one.failed is not None)]
+        trained = self.trained + len(candidates)
+        if self.refuses and trained > 1 and len(failures) == trained:
+            self._forget(jobs[0].folder)
             raise InputError(
-                f"none of the {len(candidates)} candidates of the first batch could be trained; "
-                f"the first failed because: {candidates[0].failed}"
+                f"none of the first {trained} candidates could be trained; the first failed "
+                f"because: {failures[0].failed}"
             )
         self._learn(jobs, candidates)
-        self.trained += len(candidates)
+        self.trained, self.failures = trained, failures
         self.hits += sum(one.hits for one in candidates)
         self.blocks += sum(one.blocks for one in candidates)
-        self.failures += [one for one in candidates if one.failed is not None]
         self._save_pool()
         if self.on_candidate is not None:
             for one in candidates:
@@ -232,6 +238,12 @@ class StandaloneError:
             if int(batch.name.removeprefix("batch-")) < self.trained:
                 shutil.rmtree(batch)
 
+    def _forget(self, batch: Path) -> None:
+        """Remove what a batch has left: kept, it would fail whoever has mended the reason."""
+        for path in batch.iterdir():
+            if path.name != POOL:  # which a saved state begins with
+                path.unlink()
+
     def _save_pool(self) -> None:
         if self.pool is not None:
             batch = self._batch(self.trained)
@@ -244,6 +256,7 @@ class StandaloneError:
         if self.trained == 0:
             self._save_pool()
         helps = self.pool is not None and (self.guard is None or self.guard.uses_pool)
+        pairs = 0 if self.guard is None else self.guard.pairs - len(self.guard.errors)
         return [
             Job(
                 number=place,
@@ -258,7 +271,7 @@ class StandaloneError:
                 checkpoint_every=self.checkpoint_every,
                 folder=batch,
                 pool=batch / POOL if helps else None,
-                pair=helps and self.guard is not None and self.guard.wants_pair,
+                pair=helps and place - self.trained < pairs,
                 keep=self.pool is not None,
             )
             for place, row in enumerate(rows.tolist(), self.trained)
@@ -291,12 +304,16 @@ class StandaloneError:
                 candidate = outcome.result
             else:
                 candidate = Candidate(job.number, job.arch, WORST, outcome.failed)
-            log.append(candidate)
+            if outcome.failed is None or self.failures_stand:
+                log.append(candidate)
+                job.remove_checkpoints()
             known[job.number] = candidate
             advance({job.number: 1.0})
             tell(candidate)
 
-        advance(dict.fromkeys(known, 1.0))
+        done.update(dict.fromkeys(known, 1.0))
+        if self.on_progress is not None:
+            self.on_progress(sum(done.values()), len(jobs))
         for candidate in known.values():
             tell(candidate)
         self.executor(train_candidate, left, on_report=on_report, on_outcome=on_outcome)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import plotly.offline
 
-from nas_cli.compare_result import (
+from nas_cli.compare_text import (
     between,
     cost_text,
     evaluations_text,

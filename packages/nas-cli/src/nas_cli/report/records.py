@@ -196,8 +196,9 @@ class SearchResult:
     ``table`` names the search whose table it was.
 
     Where architectures were trained alone (``evaluation``), for so many ``epochs``: the ``pool``,
-    the ``finalists``, and what ``failed``. ``counts``: where the rewards of a learning search came
-    from, see `nas_search.rl.Counts`.
+    the ``finalists``, whether they are near a target that was set (``near_target``), and what
+    ``failed``. ``counts``: where the rewards of a learning search came from, see
+    `nas_search.rl.Counts`.
     """
 
     name: str
@@ -219,6 +220,7 @@ class SearchResult:
     counts: dict[str, int] = field(factory=dict)
     pool: PoolUse | None = None
     finalists: tuple[Finalist, ...] = ()
+    near_target: bool | None = None
     failed: tuple[Failure, ...] = ()
 
     @property

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from nas_cli.learned import OF_SEARCH, BufferConfig, CriticConfig, PolicyConfig, build_ppo
+from nas_cli.ppo_settings import OF_SEARCH, BufferConfig, CriticConfig, PolicyConfig, build_ppo
 from nas_cli.typed import structure
 from nas_search.rl import PPO, Accuracy, Critic, ExperienceBuffer, Policy
 from nas_spaces import FeasibleSet, InputError, published

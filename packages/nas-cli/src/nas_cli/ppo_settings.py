@@ -1,4 +1,4 @@
-"""The search that learns: its settings, and the searcher made of them."""
+"""Settings of searcher ``ppo``, its critic and its buffer, and the searcher made of them."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["BufferConfig", "CriticConfig", "PolicyConfig", "build_ppo"]
 
 
-# No accuracy is off by more.
+# A threshold that U is never above, for rewards that are accuracies in [0, 1]. It departs from the
+# paper, which measures what U is above the threshold of: here U is a bonus in V + U and no more.
 ALWAYS: float | None = 1.0
 
 
@@ -47,9 +48,12 @@ class PolicyConfig:
 class CriticConfig:
     """FNAS's critic, see `nas_search.rl.Critic`.
 
-    ``threshold``: largest uncertainty, in units of the reward, at which a value is trusted; none
-    for the running median of the last ``window`` proposals. At 1 every value is: of a batch's new
-    rows half are measured all the same, the most promising of those that were drawn.
+    ``threshold``: largest uncertainty U, in units of the reward, at which a value V is trusted;
+    none for the running median of the last ``window`` proposals. By the default of 1 every V is
+    trusted, once ``least`` rewards were measured: U decides no more what is measured, and acts as
+    a bonus only, where the rows of the largest V + U are picked. Half of a batch's new rows are
+    measured all the same. That departs from the paper, whose rule is that what U is too large of
+    is measured; ``threshold`` none keeps it.
     """
 
     hidden: int = field(default=200, validator=ge(1))
