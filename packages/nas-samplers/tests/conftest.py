@@ -28,13 +28,17 @@ def data():
 
 @pytest.fixture(scope="session")
 def space():
-    """Three choices, 18 rows, with dropout: what a training can do wrong shows in it."""
+    """Three choices in two groups, 18 rows, with dropout: it shows what a training does wrong."""
     candidates = [MBConv(8, 3, expand=2), MBConv(8, 5, expand=1), Identity()]
     names = ("k3", "k5", "skip")
     return SearchSpace(
         "tiny",
         (3, 8, 8),
-        [Choice("a", names), Choice("b", names), Choice("c", ("k1", "k3"))],
+        [
+            Choice("a", names, group="ab"),
+            Choice("b", names, group="ab"),
+            Choice("c", ("k1", "k3")),
+        ],
         [
             Block("stem", [Conv(8)]),
             Block("a", list(candidates), ("a",)),
@@ -89,3 +93,19 @@ class Rows:
 @pytest.fixture(scope="session")
 def rows_sampler():
     return Rows
+
+
+@pytest.fixture(scope="session")
+def grouped():
+    """A function that builds a space of given groups of sizes, for arithmetic with rows."""
+
+    def build(*groups):
+        choices = [
+            Choice(f"g{number}_{place}", range(size), group=f"g{number}")
+            for number, sizes in enumerate(groups)
+            for place, size in enumerate(sizes)
+        ]
+        blocks = [Block(one.name, [Identity()] * len(one.options), (one.name,)) for one in choices]
+        return SearchSpace("grouped", (3, 8, 8), choices, [*blocks, Block("head", [Classifier(2)])])
+
+    return build

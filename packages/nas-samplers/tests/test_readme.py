@@ -9,8 +9,8 @@ TRAINING = [block for block in BLOCKS if "train(" in block]
 
 
 def test_there_are_examples():
-    assert len(TRAINING) == 4
-    assert len(BLOCKS) == 7
+    assert len(TRAINING) == 5
+    assert len(BLOCKS) == 8
 
 
 @pytest.mark.parametrize("block", TRAINING)

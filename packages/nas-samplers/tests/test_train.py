@@ -19,16 +19,21 @@ from nas_samplers import (
     BelowMean,
     BinaryGates,
     Cooling,
+    Distribution,
     DivergedError,
+    EntropyRows,
+    EntropySampler,
     Gumbel,
     Mixture,
     Optimiser,
     PathDropout,
     Phase,
+    PosteriorLearner,
     RelaxedLearner,
     Uniform,
     Weighted,
     mean_rows,
+    posterior_rows,
     sum_rows,
     train,
     training_state,
@@ -212,8 +217,15 @@ def one_shot(space):
     return [phase(sampler, 9, join=sampler.join, micro_batch=4)]
 
 
+def fp_nas(space):
+    sampler = EntropySampler(Distribution(space), rng=rng(1), rows=EntropyRows(1.2), warmup=2)
+    learner = PosteriorLearner(sampler, lr=0.2, joint_from=5, steps=9)
+    options = {"weigh": posterior_rows(0.5), "micro_batch": 4, "learn_from": 2}
+    return [phase(sampler, 9, learner=learner, **options)]
+
+
 LOOP = [plain_sgd, plain_adamw, several_phases, with_learner]
-METHODS = [*LOOP, betanas, proxyless, darts, fbnet, one_shot]
+METHODS = [*LOOP, betanas, proxyless, darts, fbnet, one_shot, fp_nas]
 
 
 class Run:
@@ -662,7 +674,7 @@ def test_a_path_trained_before_does_not_move_by_a_bit(
     assert not torch.equal(files[1][trained[0]], then[trained[0]])  # it did move before
 
 
-@pytest.mark.parametrize("make", [darts, fbnet, betanas])
+@pytest.mark.parametrize("make", [darts, fbnet, betanas, fp_nas])
 def test_weights_that_diverge_under_a_learner_are_said_to_diverge(space, data, make):
     *_, last = make(space)
     wild = evolve(last, optimiser=Optimiser("sgd", lr=1e30))

@@ -16,20 +16,26 @@ from nas_samplers.binary_gates import BinaryGates
 from nas_samplers.candidate import Candidate
 from nas_samplers.checkpoint import load_weights
 from nas_samplers.constrained import Constrained, cost_ranges
+from nas_samplers.cost_hinge import CostHinge
 from nas_samplers.cost_terms import AddedCost, CostTerm, MultipliedCost
 from nas_samplers.data import ImageData, load_data
+from nas_samplers.distribution import Distribution, Factor, Moment
 from nas_samplers.drop_rules import BelowMean, BelowShare, DropRule
+from nas_samplers.entropy_sampler import EntropyRows, EntropySampler
 from nas_samplers.evaluate import SupernetError, evaluate
 from nas_samplers.fair import ExpectationFair, StrictFair
 from nas_samplers.fixed import Fixed
+from nas_samplers.likely_row import likely_row
 from nas_samplers.optimiser import Optimiser
 from nas_samplers.path_dropout import PathDropout
 from nas_samplers.phase import Phase, mean_rows, sum_rows
 from nas_samplers.pool import HitCount, Inheritance, InheritedBlock, KnowledgePool
 from nas_samplers.pool_guard import PoolGuard, PoolVerdict
+from nas_samplers.posterior_learner import PosteriorLearner, posterior_weights
 from nas_samplers.ray_workers import RayWorkers
 from nas_samplers.relaxed import Cooling, Gumbel, Mixture
 from nas_samplers.relaxed_learner import RelaxedLearner
+from nas_samplers.row_weights import RowWeights, Weigh, posterior_rows
 from nas_samplers.similarity import Similarity, candidate_similarity
 from nas_samplers.standalone import (
     Training,
@@ -56,10 +62,15 @@ __all__ = [
     "Candidate",
     "Constrained",
     "Cooling",
+    "CostHinge",
     "CostTerm",
+    "Distribution",
     "DivergedError",
     "DropRule",
+    "EntropyRows",
+    "EntropySampler",
     "ExpectationFair",
+    "Factor",
     "Fixed",
     "Gumbel",
     "HitCount",
@@ -68,14 +79,17 @@ __all__ = [
     "InheritedBlock",
     "KnowledgePool",
     "Mixture",
+    "Moment",
     "MultipliedCost",
     "Optimiser",
     "PathDropout",
     "Phase",
     "PoolGuard",
     "PoolVerdict",
+    "PosteriorLearner",
     "RayWorkers",
     "RelaxedLearner",
+    "RowWeights",
     "Similarity",
     "StandaloneError",
     "StrictFair",
@@ -83,15 +97,19 @@ __all__ = [
     "SupernetError",
     "Training",
     "Uniform",
+    "Weigh",
     "Weighted",
     "WithinLimits",
     "WorkerProcesses",
     "candidate_similarity",
     "cost_ranges",
     "evaluate",
+    "likely_row",
     "load_data",
     "load_weights",
     "mean_rows",
+    "posterior_rows",
+    "posterior_weights",
     "run_here",
     "run_network",
     "sum_rows",

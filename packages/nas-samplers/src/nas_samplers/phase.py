@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from nas_samplers.micro_batches import split_batch
 from nas_samplers.optimiser import Optimiser
+from nas_samplers.row_weights import Weigh, mean_rows, sum_rows
 from nas_samplers.validators import number
 from nas_spaces.protocols import Learner, Sampler
 
@@ -19,18 +20,6 @@ Forward = Callable[[nn.Module, Tensor, NDArray[np.int64]], Tensor]
 """(network, images, row) -> logits."""
 Join = Callable[[nn.Module, Tensor, NDArray[np.int64]], Tensor]
 """(network, images, rows ``[n, d]``) -> logits: one pass for all rows of a step."""
-Weigh = Callable[[int], float]
-"""Number of rows of a step -> what the gradient of each of them counts."""
-
-
-def sum_rows(rows: int) -> float:
-    """Every row counts 1: gradients are summed (FairNAS)."""
-    return 1.0
-
-
-def mean_rows(rows: int) -> float:
-    """Every row counts 1 / rows: gradients are averaged."""
-    return 1.0 / rows
 
 
 def _run_path(network: nn.Module, images: Tensor, row: NDArray[np.int64]) -> Tensor:
@@ -54,7 +43,8 @@ class Phase:
         micro_batch: images that pass at once, at least 2; gradients of the parts add up to the
             batch's, norms use the statistics of each part. The learner is told, and its held-out
             batches pass in parts too. None passes the whole batch.
-        weigh: what the gradient of each row counts.
+        weigh: what the gradient of each row counts: a number (`sum_rows`, `mean_rows`), or what
+            says so from the losses as they come (`posterior_rows`).
         forward: how the network is called.
         join: one forward pass for all rows of a step, in place of ``forward`` once for each; its
             loss counts once, whatever ``weigh`` says. What mixes candidates needs it: the

@@ -16,6 +16,7 @@ from torch.nn import functional as F  # noqa: N812 (the usual name)
 
 from nas_samplers.checkpoint import load_optimiser, read_checkpoint, take_prefixed
 from nas_samplers.phase import Forward, Join, Phase
+from nas_samplers.row_weights import GradientSum, RowWeights
 from nas_samplers.training_state import Summary, TrainingState
 from nas_spaces import InputError, derive_seed, nearest
 
@@ -136,7 +137,9 @@ def train(
                 batch = batch.contiguous(memory_format=torch.channels_last)
             with _seeded(derive_seed(stream_seed, 2, state.step), device):
                 losses.append(
-                    _backward(network, phase, rows, batch, labels, parts, precision, device)
+                    _backward(
+                        network, parameters, phase, rows, batch, labels, parts, precision, device
+                    )
                 )
             if phase.optimiser.clip is not None:
                 # Walking the modules of a supernet at every step would take as long as the rest.
@@ -187,6 +190,7 @@ def train(
 
 def _backward(
     network: nn.Module,
+    parameters: Sequence[nn.Parameter],
     phase: Phase,
     rows: NDArray[np.int64],
     images: Tensor,
@@ -197,13 +201,21 @@ def _backward(
 ) -> Tensor:
     """Accumulate the gradients of all passes and return their mean loss, detached."""
     passes: Sequence[Callable[[Tensor], Tensor]]
+    weights: float | RowWeights
     if phase.join is None:
         passes = [partial(_pass, phase.forward, network, row) for row in rows]
-        scale = phase.weigh(len(rows))
+        weights = phase.weigh(len(rows))
     else:
-        passes, scale = [partial(_pass, phase.join, network, rows)], 1.0
+        passes, weights = [partial(_pass, phase.join, network, rows)], 1.0
+    # Weights that are known beforehand scale the losses; others wait for the loss of each row.
+    scale, gathered = 1.0, None
+    if isinstance(weights, RowWeights):
+        gathered = GradientSum(parameters, weights)
+    else:
+        scale = weights
     total = torch.zeros((), device=device)
     for run in passes:
+        own = None if gathered is None else torch.zeros_like(total)
         for part in parts:
             share = len(labels[part]) / len(labels)
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
@@ -213,6 +225,12 @@ def _backward(
             )
             (loss * (share * scale)).backward()  # type: ignore[no-untyped-call]
             total += loss.detach() * share
+            if own is not None:
+                own += loss.detach() * share
+        if gathered is not None and own is not None:
+            gathered.add(own)
+    if gathered is not None:
+        gathered.finish()
     return total / len(passes)
 
 
