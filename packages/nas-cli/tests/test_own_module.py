@@ -51,6 +51,8 @@ EASY = ("--limit", "macs<=80%")
 def module(tmp_path, monkeypatch):
     """Write ``mine.py`` into the current folder, to be imported anew."""
     monkeypatch.chdir(tmp_path)
+    # What is written again within a second, as long as before, looks compiled already.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
     def write(layer):
         sys.modules.pop("mine", None)

@@ -55,6 +55,8 @@ OWN_LAYER = """
 def module(tmp_path, monkeypatch):
     """Write a module into the current folder: ``module(name, code)``."""
     monkeypatch.chdir(tmp_path)
+    # What is written again within a second, as long as before, looks compiled already.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     before = set(sys.modules)
 
     def write(name, code):
