@@ -325,7 +325,9 @@ def test_a_sweep_begins_where_the_call_before_it_forked(case, monkeypatch):
     rows = np.zeros((0, case.space.num_choices), dtype=np.int64)
     parts = []
     last = np.array(case.space.num_options) - 1
-    for column, options in enumerate(case.space.num_options):
+    # The last columns fork late, so that there is much to share.
+    for column in range(case.space.num_choices)[-6:]:
+        options = case.space.num_options[column]
         part = np.tile(last, (options, 1))
         part[:, :column] = 0
         part[:, column] = np.arange(options)
