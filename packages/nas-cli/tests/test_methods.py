@@ -8,6 +8,7 @@ from nas_cli.config import read_config
 from nas_cli.recipes import RECIPES
 
 LEARNING = {"betanas", "proxyless", "gumbel", "darts"}
+LARGEST = {"digits-mobile": 1_212_288, "digits-fp-nas": 1_153_824}  # multiply-adds
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def test_every_method_gets_to_its_report(pipeline, method):
     config = read_config(out / "config.toml")
     assert config.method == method
     found = read(out / "searches/main/result.json")
-    assert found["values"]["macs"] <= 1_212_288 * (0.6 if method == "fnas" else 0.5)
+    assert found["values"]["macs"] <= LARGEST[config.space] * (0.6 if method == "fnas" else 0.5)
     assert 0 <= found["values"]["error"] < 1
     [winner] = read(out / "searches/main/retrain/result.json")["candidates"]
     assert winner["architecture"] == found["winner"]
@@ -51,8 +52,11 @@ def test_every_method_gets_to_its_report(pipeline, method):
     summary = read(out / "train/summary.json")
     assert sum(phase["steps"] for phase in summary["phases"]) == summary["steps"]
     assert (out / "train/alphas.json").exists() == (method in LEARNING)
+    assert (out / "train/distribution.json").exists() == (method in ("fpnas", "parsec"))
     if method in LEARNING:
         check_learned(out, config, summary, found)
+    if method in ("fpnas", "parsec"):
+        check_distribution(out, config, summary, found)
     assert ("inherited" in summary) == (method == "ponas")
 
 
@@ -67,3 +71,22 @@ def check_learned(out, config, summary, found):
     assert record["counts"][-1][0][: len(record["options"][0])] == summary["path_counts"][0]
     assert found["evaluated"] == 1
     assert record["alphas"][-1] != record["alphas"][0]
+
+
+def check_distribution(out, config, summary, found):
+    """Check that the distribution was moved behind the warm-up, joined in time, and decided."""
+    record = read(out / "train/distribution.json")
+    asked, steps = config.distribution, summary["steps"]
+    assert record["steps"][-1] == steps
+    assert record["steps"][1] == round(asked.warmup * steps) + 1
+    assert record["sampled"][-1] == sum(summary["path_counts"][0])
+    switch = 0 if asked.joint else round(asked.join_after * steps)
+    after = [step >= switch for step in record["steps"]]
+    assert record["joint"] == after
+    assert True in after
+    assert (record["cost"], record["target"]) == ("macs", 576_912)
+    # The mode has next to no training behind it, so that only the limits can be in its way.
+    assert found["winner"] == record["mode"] or found["stopped"] == "complete"
+    samples = found["samples"]
+    assert found["evaluated"] == samples["evaluated"] + 1
+    assert 0 <= samples["better"] <= samples["evaluated"] <= config.search.samples

@@ -5,7 +5,14 @@ import pytest
 
 import nas_cli.workshop
 import nas_hw
-from nas_samplers import AddedCost, BelowMean, BelowShare, MultipliedCost
+from nas_samplers import (
+    AddedCost,
+    BelowMean,
+    BelowShare,
+    EntropyRows,
+    MultipliedCost,
+    posterior_rows,
+)
 from nas_search import largest
 from nas_spaces import Block, Choice, SearchSpace, published, to_json
 from nas_spaces.layers import Classifier, Conv, MBConv
@@ -53,9 +60,32 @@ def phases(nas, tiny, tmp_path, monkeypatch):
             "alphas.drop_below=2.0 with alphas.drop=share must be below 1",
         ),
         (["meta.epochs=3"], "meta.batch_size required field missing"),
+        (
+            ["distribution.rows=1"],
+            "distribution.rows=1: centred weights compare at least 2 rows of a step; raise it",
+        ),
+        (["distribution.least=1"], "distribution.least=1: centred weights"),
+        (
+            ["distribution.most=3", "distribution.least=4"],
+            "distribution.most=3 is below distribution.least=4",
+        ),
+        (["distribution.temperature=0"], "distribution.temperature must be > 0"),
+        (["distribution.rows_per_nat=-1"], "distribution.rows_per_nat must be > 0"),
+        (["distribution.join_after=1"], "distribution.join_after must be < 1"),
+        (
+            ["distribution.join_after=0.5", "distribution.joint=true"],
+            "distribution.join_after=0.5, but by distribution.joint=true groups are joint",
+        ),
+        (["distribution.cost=time"], "distribution.cost='time' is unknown"),
+        (["distribution.target=cheap"], "distribution.target='cheap' cannot be read"),
+        (["distribution.target=1K"], "distribution.target=1,000.0 multiply-adds is below every"),
+        (["images.classes=1"], "images.classes must be >= 2"),
+        (["images.classes=11"], "classes is 11; digits has 10: give 2 to 10"),
     ],
 )
 def test_what_does_not_fit_is_refused(nas, tiny, tmp_path, settings, says):
+    if any(text.startswith("distribution") for text in settings):
+        settings = ["supernet.sampler=distribution", *settings]
     result = nas("train", "--out", tmp_path / "run", *tiny(), *sets(*settings))
     assert result.exit_code == 2
     assert says in result.stderr.splitlines()[-1]
@@ -89,6 +119,34 @@ def test_gates_on_blocks_that_read_several_choices(nas, tiny, tmp_path, method):
         "choice each"
     ) in result.stderr.splitlines()[-1]
     assert not (tmp_path / "run").exists()
+
+
+def test_a_distribution_is_drawn_from_and_learned_as_it_is_set(phases, tiny):
+    drawn = sets("supernet.sampler=distribution", "supernet.reduction=posterior")
+    limits = ["--limit", "params<=60k", "--limit", "macs<=400k"]
+    [phase] = phases(*tiny(), *drawn, *limits)
+    assert (phase.sampler.rows, phase.sampler.warmup) == (EntropyRows(0.25, least=2), 0)
+    assert (phase.learn_from, phase.learn_every) == (0, 1)
+    assert phase.learner.cost.target == 400e3
+    assert (phase.learner.cost.kind, phase.learner.cost.weight) == ("log", 0.3)
+    assert phase.weigh == posterior_rows(1.0)
+    more = ("rows=5", "warmup=0.5", "warmup_rows=1", "every=3", "temperature=0.2", "joint=true",
+            "cost_term=linear", "cost=params", "target=50%", "paper_exact=true")  # fmt: skip
+    [phase] = phases(*tiny(), *drawn, *limits, *sets(*(f"distribution.{one}" for one in more)))
+    half = round(0.5 * phase.steps)
+    assert (phase.learn_from, phase.learn_every, phase.sampler.warmup) == (half, 3, half)
+    assert (phase.sampler.rows, phase.sampler.warmup_rows) == (5, 1)
+    assert phase.sampler.distribution.joint and phase.learner.paper_exact
+    assert phase.weigh == posterior_rows(0.2)
+    cost = phase.learner.cost
+    largest_of_all = nas_hw.params(phase.sampler.distribution.space)
+    row = largest(largest_of_all.space, largest_of_all)
+    assert (cost.metric.name, cost.kind) == ("params", "linear")
+    assert cost.target == int(largest_of_all(row[None])[0] / 2)
+    [phase] = phases(*tiny(), *drawn, *limits, *sets("distribution.cost_weight=0"))
+    assert phase.learner.cost is None
+    [phase] = phases(*tiny(), *drawn, *sets("limits=[]"))
+    assert phase.learner.cost is None
 
 
 def test_the_cost_counts_in_units_of_the_limit(phases, tiny):
@@ -172,6 +230,13 @@ def test_the_largest_network_comes_first(nas, tiny, tmp_path):
         # Checkpoints are written after 4 steps, and after each phase.
         ("ponas", ["meta.epochs=1.5"], [2, 2, 3], "inherited.json"),
         ("betanas", ["alphas.lr=0.5", "alphas.every=2"], [2, 2], "alphas.json"),
+        # Killed before the switch from factorised to joint, and behind it.
+        (
+            "fpnas",
+            ["distribution.warmup=0.2", "distribution.join_after=0.5"],
+            [1, 2],
+            "distribution.json",
+        ),
     ],
 )
 def test_killed_and_gone_on(forked, tiny, tmp_path, method, settings, kills, written):

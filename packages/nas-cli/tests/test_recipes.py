@@ -48,10 +48,15 @@ def test_a_method_may_differ_from_its_scale():
 def test_what_a_recipe_sets_is_read(method):
     """Settings of parameters belong to samplers that have them, and so does their search."""
     recipe = RECIPES[method]
-    learns = recipe["supernet"].get("sampler") in ("balanced", "weighted", "mixture", "gumbel")
-    assert ("alphas" in recipe) == learns
-    assert (recipe["search"]["searcher"] == "most-probable") == learns
-    assert learns or not any("alphas" in defaults(method, scale) for scale in SCALES)
+    sampler = recipe["supernet"].get("sampler")
+    tables = {
+        "alphas": sampler in ("balanced", "weighted", "mixture", "gumbel"),
+        "distribution": sampler == "distribution",
+    }
+    for table, learns in tables.items():
+        assert (table in recipe) == learns
+        assert learns or not any(table in defaults(method, scale) for scale in SCALES)
+    assert (recipe["search"]["searcher"] == "most-probable") == any(tables.values())
 
 
 def test_the_papers_settings_stay_where_nothing_else_is_said():
@@ -63,6 +68,15 @@ def test_the_papers_settings_stay_where_nothing_else_is_said():
     assert all((config.meta is None) == (name != "ponas") for name, config in large.items())
     assert {large[name].space for name in ("spos", "random", "oneshot")} == {"spos-shufflenet"}
     assert large["betanas"].space == "betanas"
+    fpnas, parsec = large["fpnas"], large["parsec"]
+    assert fpnas.space == parsec.space == "fbnetv2-f"
+    epochs = fpnas.train.epochs
+    assert (epochs, fpnas.distribution.warmup * epochs, fpnas.distribution.join_after * epochs) == (
+        pytest.approx((315, 45, 80))
+    )
+    assert (fpnas.distribution.rows, fpnas.distribution.rows_per_nat) == (None, 0.25)
+    assert (parsec.distribution.rows, parsec.distribution.joint) == (14, True)
+    assert parsec.images.held_out == 0.5
     fnas = large["fnas"]
     assert (fnas.space, fnas.search.population * fnas.search.generations) == ("mnasnet", 8000)
     assert (fnas.train.epochs, fnas.candidates.finalists, fnas.reward.exponent) == (5, 10, -0.07)

@@ -3,14 +3,15 @@ import json
 import shutil
 import tomllib
 
+import attrs
 import numpy as np
 import pytest
 import tomli_w
 
 from nas_cli.limits import METRICS, build_limits
-from nas_samplers import zero_options
+from nas_samplers import Distribution, zero_options
 from nas_search import CandidateTable, largest, specialise
-from nas_spaces import FeasibleSet, History, from_json, published
+from nas_spaces import FeasibleSet, History, from_json, published, to_json
 
 
 @pytest.fixture
@@ -372,6 +373,77 @@ def test_damaged_architecture_parameters(nas, run, text):
     said = nas("search", run, *PROBABLE)
     assert said.exit_code == 2
     assert "alphas.json is damaged" in said.output
+
+
+@pytest.fixture
+def learned_jointly(run):
+    """Write a joint distribution as what the run's training has learned; return it."""
+
+    def learn(seed=0, joint=True):
+        space = from_json((run / "space.json").read_text())
+        # Of groups of two choices, so that joint is more than factorised.
+        choices = [attrs.evolve(c, group=f"pair{i // 2}") for i, c in enumerate(space.choices)]
+        grouped = attrs.evolve(space, choices=tuple(choices))
+        (run / "space.json").write_text(to_json(grouped))
+        one = Distribution(grouped, joint=joint)
+        draw = np.random.default_rng(seed).normal(0, 2, one.values.shape)
+        one.values = np.where(one.alive, draw, 0.0)
+        (run / "train/distribution.json").write_text(json.dumps(one.to_record()))
+        return one
+
+    return learn
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_the_mode_of_a_distribution_beside_samples_of_it(nas, run, learned_jointly, joint):
+    one = learned_jointly(joint=joint)
+    samples = ("--set", "search.samples=12")
+    for name, limit in (("main", "macs<=100%"), ("small", "macs<=40%")):
+        said = nas("search", run, "--name", name, "--limit", limit, *PROBABLE, *samples)
+        assert said.exit_code == 0, said.output
+        found, rows = result(run, name), history(run, name)
+        feasible = build_limits(one.space, (limit,))
+        every = feasible.sample(20_000, rng=np.random.default_rng(1))
+        chance = one.log_probability([found["winner"]])[0]
+        assert chance >= one.log_probability(every).max() - 1e-9
+        assert feasible.contains(rows.archs).all()
+        errors = rows.column("error")
+        # Recorded as the row that stands for its network.
+        same = one.space.canonical([found["winner"], rows.archs[0]])
+        assert (same[0] == same[1]).all()
+        assert found["values"]["error"] == errors[0]
+        assert found["samples"] == {
+            "evaluated": len(rows) - 1,
+            "better": int((errors[1:] < errors[0]).sum()),
+            "errors": pytest.approx([errors[1:].min(), np.median(errors[1:]), errors[1:].max()]),
+        }
+        assert 1 < len(rows) <= 13
+    assert result(run, "main")["winner"] == one.mode().tolist()
+
+
+def test_a_search_by_a_distribution_that_is_resumed_is_the_same(nas, run, learned_jointly):
+    learned_jointly()
+    options = ("--limit", "macs<=60%", *PROBABLE, "--set", "search.samples=12")
+    assert nas("search", run, "--name", "whole", *options).exit_code == 0
+    assert nas("search", run, "--name", "again", *options).exit_code == 0
+    folder = run / "searches/again"
+    # As if killed behind the search, with random search beside it not begun.
+    for name in ("result.json", "random.json", "random.csv"):
+        (folder / name).unlink()
+    said = nas("search", run, "--name", "again", "--resume")
+    assert said.exit_code == 0, said.output
+    for name in ("history.csv", "random.csv"):
+        assert (folder / name).read_bytes() == (run / "searches/whole" / name).read_bytes()
+    assert result(run, "again") | {"name": ""} == result(run, "whole") | {"name": ""}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"choices": []}'])
+def test_a_damaged_distribution(nas, run, learned_jointly, text):
+    learned_jointly()
+    (run / "train/distribution.json").write_text(text)
+    said = nas("search", run, *PROBABLE)
+    assert said.exit_code == 2
+    assert "distribution.json is damaged" in said.output
 
 
 def test_zeros_are_options_that_only_cut():

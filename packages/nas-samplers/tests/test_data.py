@@ -92,6 +92,34 @@ def test_subset_is_drawn_by_class_and_leaves_the_test_images():
     assert any("100 of 512 training images" in note for note in part.notes)
 
 
+def test_some_classes_are_drawn_and_count_anew():
+    whole, part = _load("digits"), _load("digits", classes=4)
+    assert len(part.classes) == 4
+    assert [whole.classes.index(name) for name in part.classes] == sorted(
+        whole.classes.index(name) for name in part.classes
+    )
+    kept = [whole.classes.index(name) for name in part.classes]
+    for name in ("train_and_held_out", "test"):
+        there, here = (getattr(data, name).labels for data in (whole, part))
+        assert np.bincount(here).tolist() == [(there == number).sum() for number in kept]
+    images, _ = _all(part.test)
+    every, names = _all(whole.test)
+    own = every[[int(label) in kept for label in names]]
+    # Other images are trained on, so that they are normalised otherwise.
+    flat, there = ((x - x.mean()).flatten(1) / x.std() for x in (images, own))
+    np.testing.assert_allclose(flat, there, atol=1e-4)
+    assert any("4 of 10 classes" in note for note in part.notes)
+    assert _load("digits", classes=4).digest == part.digest
+    others = {_load("digits", classes=4, seed=seed).classes for seed in range(1, 5)}
+    assert others != {part.classes}
+
+
+@pytest.mark.parametrize("classes", [0, 1, 11])
+def test_numbers_of_classes_that_cannot_be(classes):
+    with pytest.raises(InputError, match=f"classes is {classes}; .* has 10: give 2 to 10"):
+        _load("digits", classes=classes)
+
+
 def test_images_are_normalised_by_the_training_images():
     data = _load("synthetic")
     images, labels = _all(data.train)

@@ -279,6 +279,69 @@ def test_the_record_is_json_and_ends_with_the_present(space):
     assert again["steps"] == [0, 1, 2]
 
 
+@FORMS
+def test_what_was_recorded_is_the_same_distribution(space, joint):
+    one = spread(Distribution(space, joint=joint))
+    record = json.loads(json.dumps(one.to_record()))
+    again = Distribution.from_record(space, record)
+    np.testing.assert_array_equal(again.values, one.values)
+    assert again.joint == joint
+    np.testing.assert_array_equal(again.sample(50, rng=rng()), one.sample(50, rng=rng()))
+
+
+@FORMS
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"logits": [[0.0]]},
+        {"logits": None},
+        {"joint": []},
+        {"choices": ["a"]},
+        {"options": [["x"]]},
+        {"logits": [[math.nan] * 3] * 3},
+    ],
+)
+def test_records_that_cannot_be_read_are_refused(space, joint, change):
+    record = Distribution(space, joint=joint).to_record()
+    with pytest.raises(InputError, match="record"):
+        Distribution.from_record(space, record | change)
+    with pytest.raises(InputError, match="record"):
+        Distribution.from_record(space, {k: v for k, v in record.items() if k not in change})
+
+
+@FORMS
+def test_log_marginals_are_those_of_the_marginals(space, joint):
+    alive = space.mask.copy()
+    alive[0, 1] = False
+    one = spread(Distribution(space.restrict(alive), joint=joint))
+    logs = one.log_marginals()
+    np.testing.assert_allclose(np.exp(logs), one.marginals(), rtol=1e-12)
+    assert logs[0, 1] == -math.inf
+    if not joint:
+        one.values[0, 0] = -2000.0  # too unlikely for a number, and not impossible
+        assert -2100 < one.log_marginals()[0, 0] < -1900
+
+
+def test_moments_remember_the_expected_cost(space):
+    table = _cost(space)
+    one = spread(Distribution(space))
+    one.count(space.sample(3, rng=rng()))
+    one.snapshot(table)
+    one.values[0, 0] += 1.0
+    record = json.loads(json.dumps(one.to_record(table)))
+    before, then, now = record["costs"]
+    assert before is None
+    assert then != now == pytest.approx(one.expected(table))
+    other = Distribution(space)
+    other.load_state_dict(from_jsonable(json.loads(json.dumps(to_jsonable(one.state_dict(), "x")))))
+    assert other.to_record(table) == one.to_record(table)
+
+
+def _cost(space):
+    values = np.arange(math.prod(space.num_options[:2]), dtype=np.float64)
+    return Table(space, "cost", "points", [Term((0, 1), values.reshape(space.num_options[:2]))])
+
+
 def test_moments_stay_few(space):
     one = used(Distribution(space), 900, 0)
     steps = [moment.step for moment in one.moments]

@@ -31,6 +31,7 @@ SIZES = {
     "nas-bench-201-reduce-3": (6, 3**6),
     "nas-bench-macro": (8, 3**8),
     "digits-mobile": (8, 4**3 * 5**5),
+    "digits-fp-nas": (25, 8 * 48**4),
 }
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "AlphasConfig",
     "CandidatesConfig",
     "Config",
+    "DistributionConfig",
     "ImagesConfig",
     "RewardConfig",
     "SearchConfig",
@@ -42,13 +43,15 @@ __all__ = [
 class ImagesConfig:
     """Where images come from and how they are split.
 
-    ``root``: folder of the data sets that torchvision downloads. ``subset``: use so many
+    ``root``: folder of the data sets that torchvision downloads. ``classes``: use so many of the
+    classes only, drawn by the seed, in the whole run. ``subset``: use so many
     training images only, drawn by class. ``held_out``: share of the training images that the
     search is judged on. ``upscale``: allow images smaller than the space's resolution.
     ``workers``: processes that decode large images.
     """
 
     root: str | None = None
+    classes: int | None = field(default=None, validator=optional(ge(2)))
     subset: int | None = field(default=None, validator=optional(gt(0)))
     held_out: float = field(default=0.2, validator=and_(gt(0), lt(1)))
     upscale: bool = False
@@ -68,11 +71,13 @@ class SupernetConfig:
     rises to its value over the whole training. By architecture parameters, see `AlphasConfig`:
     ``balanced``, single paths of live candidates, equally likely; ``weighted``, single paths as
     likely as the parameters say; ``mixture`` and ``gumbel``, all live candidates at once, weighed
-    by the parameters or by a sample.
+    by the parameters or by a sample. ``distribution``: several paths a step, drawn from a
+    distribution over architectures, see `DistributionConfig`.
 
-    ``reduction``: what the gradients of several paths make of a step, their sum or their
-    mean. ``affine``: whether norms have a scale and a shift. ``scheme``: of the initial weights,
-    of stand-alone networks too, see `nas_spaces.torch.initialise`.
+    ``reduction``: what the gradients of several paths make of a step: their ``sum``; their
+    ``mean``; their mean weighed by the ``posterior``, softmax(-loss / distribution.temperature) of
+    the paths of the step. ``affine``: whether norms have a scale and a shift. ``scheme``: of the
+    initial weights, of stand-alone networks too, see `nas_spaces.torch.initialise`.
     """
 
     sampler: Literal[
@@ -86,10 +91,11 @@ class SupernetConfig:
         "weighted",
         "mixture",
         "gumbel",
+        "distribution",
     ] = "auto"
     paths: int | None = field(default=None, validator=optional(ge(1)))
     path_dropout: float = field(default=0.05, validator=and_(ge(0), le(1)))
-    reduction: Literal["sum", "mean"] = "sum"
+    reduction: Literal["sum", "mean", "posterior"] = "sum"
     affine: bool = True
     scheme: Literal["kaiming", "zero-residual", "spos"] = "zero-residual"
 
@@ -136,7 +142,7 @@ class SearchConfig:
     ``searcher``: ``evolution``, or ``nsga2`` for several objectives. ``random`` is random search
     itself. ``progressive`` sweeps the choices, every option of each, into a table that answers any
     limit (PONAS). ``most-probable`` takes what the architecture parameters of the training say
-    (BetaNAS, ProxylessNAS, FBNet, DARTS). ``ppo`` learns a policy, by `RewardConfig`,
+    (BetaNAS, ProxylessNAS, FBNet, DARTS, FP-NAS). ``ppo`` learns a policy, by `RewardConfig`,
     `PolicyConfig`, `CriticConfig` and `BufferConfig` (FNAS).
     ``objectives`` (of evolution and nsga2): what is minimised, ``error`` and costs; evolution
     orders by the first and breaks ties by the next.
@@ -152,7 +158,9 @@ class SearchConfig:
     ``exact`` (of progressive): how a limit is answered from the table, see
     `nas_search.specialise`; limits with a lower end are always answered exactly.
     ``exclude_zero`` (of most-probable): leave out options that only cut a connection, as DARTS
-    does.
+    does. ``samples`` (of most-probable): so many architectures within the limits, drawn from what
+    the training learned, are evaluated as well, to tell where the most probable one stands among
+    them; it wins whatever they are.
     ``recalibration_images``: training images for
     the norm statistics of each architecture. ``evaluation_images``: held-out images, 0 for all.
     ``fold``: merge norms into convolutions for the evaluation (faster, rounds differently).
@@ -173,6 +181,7 @@ class SearchConfig:
     score: Literal["loss", "loss/saving"] = "loss/saving"
     exact: bool = False
     exclude_zero: bool = False
+    samples: int = field(default=0, validator=ge(0))
     recalibration_images: int = field(default=20_000, validator=_not_one)
     recalibration_batch: int = field(default=200, validator=ge(2))
     evaluation_images: int = field(default=0, validator=ge(0))
@@ -224,6 +233,50 @@ class AlphasConfig:
     drop_warmup: float = field(default=0.0, validator=and_(ge(0), lt(1)))
     temperature: float = field(default=5.0, validator=gt(0))
     temperature_decay: float = field(default=0.045, validator=ge(0))
+
+
+@frozen(kw_only=True)
+class DistributionConfig:
+    """The distribution over architectures of ``supernet.sampler=distribution`` (PARSEC, FP-NAS).
+
+    It is moved by Adam on the held-out images, see `nas_samplers.PosteriorLearner`, with the rows
+    that each step of training drew. Shares are of the steps of the training.
+
+    ``joint``: whether choices of a group have one categorical together from the beginning; if not,
+    each has its own, until after the share ``join_after``, where it is set, those of a group are
+    joined. ``warmup``: share in which paths are uniform and the distribution stays as it is, with
+    ``warmup_rows`` a step; none for as many as later on. ``rows``: paths of a step; none for
+    ``rows_per_nat`` (the paper's lambda) times the entropy in nats, between ``least`` and ``most``.
+    ``every``: steps from one update to the next. ``lr``, ``beta1``, ``beta2``: of Adam.
+    ``temperature``: of the posterior weights, of the rows and of ``supernet.reduction=posterior``:
+    softmax(-mean loss / temperature).
+
+    ``cost``: a metric that can be limited. ``target``: a value as in a limit, such as ``300M`` or
+    ``60%`` of the largest architecture; none takes the largest value that a limit on the cost
+    allows, and without such a limit no cost counts. ``cost_term``: what an excess over the target
+    counts, the ``log`` of its mean over the rows as the paper prints it, or the mean itself
+    (``linear``), see `nas_samplers.CostHinge`. ``cost_weight``: the paper's beta, 0 leaves the cost
+    out. ``paper_exact``: weights of rows as printed, not centred: whatever is drawn is reinforced.
+    """
+
+    joint: bool = False
+    join_after: float | None = field(default=None, validator=optional(and_(ge(0), lt(1))))
+    warmup: float = field(default=0.0, validator=and_(ge(0), lt(1)))
+    warmup_rows: int | None = field(default=None, validator=optional(ge(1)))
+    rows: int | None = field(default=None, validator=optional(ge(1)))
+    rows_per_nat: float = field(default=0.25, validator=gt(0))
+    least: int = field(default=2, validator=ge(1))
+    most: int | None = field(default=None, validator=optional(ge(1)))
+    every: int = field(default=1, validator=ge(1))
+    lr: float = field(default=0.016, validator=gt(0))
+    beta1: float = field(default=0.9, validator=and_(ge(0), lt(1)))
+    beta2: float = field(default=0.999, validator=and_(ge(0), lt(1)))
+    temperature: float = field(default=1.0, validator=gt(0))
+    cost: str = "macs"
+    target: str | None = None
+    cost_term: Literal["log", "linear"] = "log"
+    cost_weight: float = field(default=0.3, validator=ge(0))
+    paper_exact: bool = False
 
 
 @frozen(kw_only=True)
@@ -300,6 +353,7 @@ class Config:
     meta: TrainConfig | None = None
     train: TrainConfig
     alphas: AlphasConfig = AlphasConfig()
+    distribution: DistributionConfig = DistributionConfig()
     search: SearchConfig
     reward: RewardConfig = RewardConfig()
     policy: PolicyConfig = field(factory=PolicyConfig)

@@ -8,10 +8,13 @@ from pathlib import Path
 
 from nas_spaces import InputError
 
-__all__ = ["CONFIG", "check_name", "check_run"]
+__all__ = ["ALPHAS_FILE", "CONFIG", "DISTRIBUTION_FILE", "check_name", "check_run"]
 
 CONFIG = "config.toml"
 """The file that makes a folder a run."""
+
+ALPHAS_FILE, DISTRIBUTION_FILE = "alphas.json", "distribution.json"
+"""What a training learned of the architectures, in the folder ``train``."""
 
 
 def check_run(path: Path) -> None:

@@ -15,6 +15,7 @@ __all__ = [
     "cost_tables",
     "merge_limits",
     "parse_limit",
+    "target_of",
 ]
 
 METRICS: dict[str, Callable[[SearchSpace], Table]] = {
@@ -131,6 +132,39 @@ def merge_limits(space: SearchSpace, texts: Iterable[str]) -> list[Limit]:
                 f"at least {own['lower']:,.0f} and at most {own['upper']:,.0f}; drop one of them"
             )
     return [Limit(tables[name], **own) for name, own in ends.items()]
+
+
+def target_of(setting: str, cost: str, target: str | None, feasible: FeasibleSet) -> float | None:
+    """Return the cost that a setting aims at, None where it names none and no limit does.
+
+    Args:
+        setting: its table, ``"reward"`` or ``"distribution"``, whose ``cost`` and ``target`` these
+            are.
+        cost: the metric's name.
+        target: a value as in a limit; None for the largest value that a limit on it allows.
+        feasible: the limits.
+
+    Raises:
+        InputError: an unknown cost, or a target that cannot be read.
+    """
+    if cost not in METRICS:
+        raise InputError(f"{setting}.cost={cost!r} is unknown: {nearest(cost, METRICS)}")
+    if target is None:
+        for limit in feasible.limits:
+            if limit.metric.name == cost and limit.upper is not None:
+                assert isinstance(limit.metric, Table)
+                # A limit may be larger than what anything costs.
+                return min(limit.upper, feasible.attainable(limit.metric)[1])
+        return None
+    text = f"{cost}<={target}"
+    try:
+        parse_limit(text)
+    except InputError as error:
+        raise InputError(
+            f"{setting}.target={target!r} cannot be read; write it like 300M or 60%"
+        ) from error
+    (limit,) = merge_limits(feasible.space, [text])
+    return limit.upper
 
 
 def build_limits(space: SearchSpace, texts: Iterable[str]) -> FeasibleSet:

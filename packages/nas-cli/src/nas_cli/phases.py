@@ -1,12 +1,14 @@
 """Settings -> the phases of a supernet's training. A method is what its recipe says, no more."""
 
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 from attrs import frozen
 from torch import nn
 
-from nas_cli.limits import METRICS, build_limits, merge_limits
+from nas_cli.folder import ALPHAS_FILE, DISTRIBUTION_FILE
+from nas_cli.limits import METRICS, build_limits, merge_limits, target_of
 from nas_cli.workshop import ALPHAS, GATES, PATHS, Workshop, phase, steps_of
 from nas_samplers import (
     AddedCost,
@@ -17,8 +19,12 @@ from nas_samplers import (
     BinaryGates,
     Constrained,
     Cooling,
+    CostHinge,
     CostTerm,
+    Distribution,
     DropRule,
+    EntropyRows,
+    EntropySampler,
     ExpectationFair,
     Fixed,
     Gumbel,
@@ -26,12 +32,14 @@ from nas_samplers import (
     MultipliedCost,
     PathDropout,
     Phase,
+    PosteriorLearner,
     RelaxedLearner,
     StrictFair,
     Uniform,
     Weighted,
     WithinLimits,
     mean_rows,
+    posterior_rows,
     sum_rows,
 )
 from nas_samplers.phase import Join, Weigh
@@ -39,7 +47,15 @@ from nas_search import largest
 from nas_spaces import FeasibleSet, InputError, Learner, Sampler, Table, nearest
 from nas_spaces.torch import Inherited, Supernet, check_gates, inherit_candidates
 
-__all__ = ["LEARNING", "META", "SAMPLERS", "SUPERNET", "Draws", "Plan", "plan_training"]
+__all__ = [
+    "LEARNING",
+    "META",
+    "SAMPLERS",
+    "SUPERNET",
+    "Draws",
+    "Plan",
+    "plan_training",
+]
 
 META, SUPERNET = "largest network", "supernet"
 """Names of the phases, for events, checkpoints and a person."""
@@ -50,25 +66,29 @@ class Draws:
     """What ``supernet.sampler`` stands for.
 
     ``sampler``: draws the paths. ``join``: how those of a step are run as one, None for one by
-    one. ``alphas``, ``learner``: architecture parameters and what moves them, where there are any.
+    one. ``learner``: moves what is learned of the architectures, where anything is; from how many
+    steps on, ``learn_from``, and at which, ``learn_every``. ``record``: returns what it came to,
+    for the file ``learned``.
     """
 
     sampler: Sampler
     join: Join | None = None
-    alphas: Alphas | None = None
     learner: Learner | None = None
+    learn_from: int = 0
+    learn_every: int = 1
+    learned: str | None = None
+    record: Callable[[], dict[str, Any]] | None = None
 
 
 @frozen(eq=False)
 class Plan:
     """A supernet's training.
 
-    ``phases``: what to do, in order. ``alphas``: the architecture parameters that it learns, None
-    where it learns none.
+    ``phases``: what to do, in order. ``draws``: what its last one trains.
     """
 
     phases: tuple[Phase, ...]
-    alphas: Alphas | None
+    draws: Draws
 
 
 def plan_training(shop: Workshop, inherited: Callable[[Inherited], None]) -> Plan:
@@ -91,18 +111,14 @@ def plan_training(shop: Workshop, inherited: Callable[[Inherited], None]) -> Pla
     draws = SAMPLERS[supernet.sampler](shop)
     main = attrs.evolve(
         phase(SUPERNET, config.train, draws.sampler, images),
-        weigh=REDUCTIONS[supernet.reduction],
+        weigh=_reduction(shop),
         join=draws.join,
+        learner=draws.learner,
+        learn_from=draws.learn_from,
+        learn_every=draws.learn_every,
     )
-    if draws.learner is not None:
-        main = attrs.evolve(
-            main,
-            learner=draws.learner,
-            learn_from=_before_learning(shop),
-            learn_every=config.alphas.every,
-        )
     if config.meta is None:
-        return Plan((main,), draws.alphas)
+        return Plan((main,), draws)
     row = largest(shop.space, METRICS["macs"](shop.space))
 
     def inherit(network: nn.Module) -> None:
@@ -110,7 +126,7 @@ def plan_training(shop: Workshop, inherited: Callable[[Inherited], None]) -> Pla
         inherited(inherit_candidates(network, row))
 
     first = phase(META, config.meta, Fixed(row), images)
-    return Plan((first, attrs.evolve(main, before=inherit)), draws.alphas)
+    return Plan((first, attrs.evolve(main, before=inherit)), draws)
 
 
 def _uniform(shop: Workshop) -> Draws:
@@ -145,13 +161,31 @@ def _path_dropout(shop: Workshop) -> Draws:
 def _balanced(shop: Workshop) -> Draws:
     alphas = _alphas(shop)
     sampler = Balanced(alphas, rng=shop.rng(PATHS))
-    return Draws(sampler=sampler, alphas=alphas, learner=_binary_gates(shop, alphas))
+    return _by_alphas(shop, sampler, alphas, _binary_gates(shop, alphas))
 
 
 def _weighted(shop: Workshop) -> Draws:
     alphas = _alphas(shop)
     sampler = Weighted(alphas, rng=shop.rng(PATHS))
-    return Draws(sampler=sampler, alphas=alphas, learner=_binary_gates(shop, alphas))
+    return _by_alphas(shop, sampler, alphas, _binary_gates(shop, alphas))
+
+
+def _by_alphas(
+    shop: Workshop,
+    sampler: Sampler,
+    alphas: Alphas,
+    learner: Learner,
+    join: Join | None = None,
+) -> Draws:
+    return Draws(
+        sampler=sampler,
+        join=join,
+        learner=learner,
+        learn_from=_before_learning(shop),
+        learn_every=shop.run.config.alphas.every,
+        learned=ALPHAS_FILE,
+        record=alphas.to_record,
+    )
 
 
 def _mixture(shop: Workshop) -> Draws:
@@ -169,13 +203,88 @@ def _gumbel(shop: Workshop) -> Draws:
     return _relaxed(shop, Gumbel(_alphas(shop), rng=shop.rng(PATHS), temperature=cooling))
 
 
+def _distribution(shop: Workshop) -> Draws:
+    config, steps = shop.run.config.distribution, _steps(shop)
+    warmup = round(config.warmup * steps)
+    if config.rows is None and config.most is not None and config.most < config.least:
+        raise InputError(
+            f"distribution.most={config.most} is below distribution.least={config.least}; set one "
+            "of them"
+        )
+    fewest = config.least if config.rows is None else config.rows
+    if fewest < 2 and not config.paper_exact:
+        which = "least" if config.rows is None else "rows"
+        raise InputError(
+            f"distribution.{which}=1: centred weights compare at least 2 rows of a step; raise it, "
+            "or --set distribution.paper_exact=true"
+        )
+    if config.joint and config.join_after is not None:
+        raise InputError(
+            f"distribution.join_after={config.join_after}, but by distribution.joint=true groups "
+            "are joint from the beginning; leave one of them out"
+        )
+    distribution = Distribution(shop.space, joint=config.joint)
+    rows = config.rows or EntropyRows(config.rows_per_nat, least=config.least, most=config.most)
+    sampler = EntropySampler(
+        distribution,
+        rng=shop.rng(PATHS),
+        rows=rows,
+        warmup=warmup,
+        warmup_rows=config.warmup_rows,
+    )
+    learner = PosteriorLearner(
+        sampler,
+        lr=config.lr,
+        betas=(config.beta1, config.beta2),
+        temperature=config.temperature,
+        cost=_hinge(shop),
+        paper_exact=config.paper_exact,
+        joint_from=None if config.join_after is None else round(config.join_after * steps),
+        steps=steps,
+    )
+    return Draws(
+        sampler=sampler,
+        learner=learner,
+        learn_from=warmup,
+        learn_every=config.every,
+        learned=DISTRIBUTION_FILE,
+        record=lambda: _distribution_record(learner),
+    )
+
+
+def _hinge(shop: Workshop) -> CostHinge | None:
+    config = shop.run.config.distribution
+    feasible = build_limits(shop.space, shop.run.config.limits)
+    target = target_of("distribution", config.cost, config.target, feasible)
+    if target is None or not config.cost_weight:
+        return None
+    try:
+        return CostHinge(
+            METRICS[config.cost](shop.space),
+            target,
+            weight=config.cost_weight,
+            kind=config.cost_term,
+        )
+    except InputError as error:
+        raise InputError(f"distribution.{error}") from error
+
+
+def _distribution_record(learner: PosteriorLearner) -> dict[str, Any]:
+    """Return what the training learned, with the cost that it was to keep to."""
+    record = learner.distribution.to_record(learner.summable)
+    if learner.cost is not None:
+        record |= {"cost": learner.cost.metric.name, "target": learner.cost.target}
+    return record
+
+
 LEARNING: dict[str, Callable[[Workshop], Draws]] = {
     "balanced": _balanced,
     "weighted": _weighted,
     "mixture": _mixture,
     "gumbel": _gumbel,
+    "distribution": _distribution,
 }
-"""Those of `SAMPLERS` that learn architecture parameters."""
+"""Those of `SAMPLERS` that learn which architectures are good."""
 
 SAMPLERS: dict[str, Callable[[Workshop], Draws]] = {
     "uniform": _uniform,
@@ -187,8 +296,15 @@ SAMPLERS: dict[str, Callable[[Workshop], Draws]] = {
 }
 """Setting ``supernet.sampler`` -> what draws the paths."""
 
-REDUCTIONS: dict[str, Weigh] = {"sum": sum_rows, "mean": mean_rows}
-"""Setting ``supernet.reduction`` -> what the gradient of each of a step's paths counts."""
+
+def _reduction(shop: Workshop) -> Weigh:
+    """Return what the gradient of each of a step's paths counts."""
+    reductions: dict[str, Weigh] = {
+        "sum": sum_rows,
+        "mean": mean_rows,
+        "posterior": posterior_rows(shop.run.config.distribution.temperature),
+    }
+    return reductions[shop.run.config.supernet.reduction]
 
 
 def _alphas(shop: Workshop) -> Alphas:
@@ -242,7 +358,7 @@ def _relaxed(shop: Workshop, sampler: Mixture | Gumbel) -> Draws:
         weight_decay=config.weight_decay,
         cost=_cost_term(shop, sampler.alphas),
     )
-    return Draws(sampler=sampler, join=sampler.join, alphas=sampler.alphas, learner=learner)
+    return _by_alphas(shop, sampler, sampler.alphas, learner, join=sampler.join)
 
 
 def _cost_term(shop: Workshop, alphas: Alphas) -> CostTerm | None:

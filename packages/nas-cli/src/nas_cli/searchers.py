@@ -1,6 +1,5 @@
 """What ``search.searcher`` stands for: what proposes architectures, and which one wins."""
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,23 +12,26 @@ from numpy.typing import NDArray
 import nas_search
 from nas_cli.evaluation import Evaluation, Standalone
 from nas_cli.finalists import choose_finalist
+from nas_cli.learned import has_learned, learned_distribution
 from nas_cli.phases import LEARNING
 from nas_cli.ppo_settings import build_ppo
 from nas_cli.reward import reward_of
-from nas_cli.run import Run, read_json
+from nas_cli.run import Run
 from nas_cli.specialize import TABLE, answer_limits, describe_answer
 from nas_cli.warm_start import warm_critic
 from nas_cli.workshop import RANDOM, SEARCH, Workshop
-from nas_samplers import zero_options
+from nas_samplers import Distribution, likely_row, zero_options
 from nas_search import CandidateTable
 from nas_spaces import FeasibleSet, History, InputError, Searcher, SearchSpace, Table, replace_file
 
 __all__ = ["ERROR", "Plan", "Winner", "can_plan", "plan_search", "random_search"]
 
+# Times the number of samples that is drawn at most, to find so many within the limits.
+DRAWS_PER_SAMPLE = 100
+
 ERROR = "error"
 """The column of the supernet's error; the other objectives are costs."""
 
-ALPHAS = "alphas.json"
 MOST_PROBABLE = "most-probable"
 
 
@@ -159,22 +161,65 @@ def _progressive(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
 
 
 def _most_probable(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
-    run, space = shop.run, feasible.space
-    values = _log_probabilities(run, space)
-    if run.config.search.exclude_zero:
-        values[zero_options(space)] = -math.inf
+    run, config = shop.run, shop.run.config.search
+    left = feasible
     try:
-        searcher = nas_search.MostProbable(space, values, cost=costs["macs"], feasible=feasible)
+        if config.exclude_zero:
+            space = feasible.space
+            left = FeasibleSet(space.restrict(space.mask & ~zero_options(space)), feasible.limits)
+        learned = learned_distribution(run, left.space)
+        row = _mode(learned, left, costs)
     except InputError as error:
         raise InputError(
-            f"the architecture parameters of {run.path} name no architecture within the limits: "
+            f"what the training of {run.path} learned names no architecture within the limits: "
             f"{error}; widen the limits, or search by --set search.searcher=evolution"
         ) from error
+    rows = np.concatenate([row[None], _samples(learned, left, config.samples, shop.rng(SEARCH))])
+    searcher = nas_search.Listed(feasible.space, rows, feasible=feasible)
 
-    def conclude(_: Path, __: History, ___: Evaluation) -> Winner:
-        return Winner(searcher.row, {"stopped": "complete"})
+    def conclude(_: Path, history: History, __: Evaluation) -> Winner:
+        record: dict[str, Any] = {"stopped": "complete"}
+        if config.samples:
+            record["samples"] = _standing(feasible.space, history, row)
+        return Winner(row, record)
 
-    return Plan(searcher, 1, feasible, (ERROR,), conclude, _whole_budget(shop))
+    budget = len(np.unique(feasible.space.canonical(rows), axis=0))
+    return Plan(searcher, budget, feasible, (ERROR,), conclude, _whole_budget(shop))
+
+
+def _mode(learned: Distribution, feasible: FeasibleSet, costs: Costs) -> NDArray[np.int64]:
+    """Return the most probable row int64 ``[d]`` within the limits."""
+    if learned.joint:
+        return likely_row(learned, feasible)[0]
+    # Of equally probable ones the cheaper.
+    values = learned.log_marginals()
+    found = nas_search.MostProbable(feasible.space, values, cost=costs["macs"], feasible=feasible)
+    return found.row
+
+
+def _samples(
+    learned: Distribution, feasible: FeasibleSet, n: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return ``n`` rows within the limits, drawn from the distribution; fewer where few are."""
+    found: list[NDArray[np.int64]] = []
+    for _ in range(DRAWS_PER_SAMPLE if n else 0):
+        rows = learned.sample(n, rng=rng)
+        found.append(rows[feasible.contains(rows)])
+        if sum(map(len, found)) >= n:
+            break
+    return np.concatenate([np.zeros((0, learned.space.num_choices), np.int64), *found])[:n]
+
+
+def _standing(space: SearchSpace, history: History, row: NDArray[np.int64]) -> dict[str, Any]:
+    """Return how many samples were evaluated beside the winner, and how many are better."""
+    errors = history.column(ERROR)
+    own = (space.canonical(history.archs) == space.canonical(row[None])).all(axis=1)
+    others = errors[~own]
+    return {
+        "evaluated": len(others),
+        "better": int((others < errors[own][0]).sum()),
+        "errors": [float(q) for q in np.quantile(others, (0, 0.5, 1))] if len(others) else [],
+    }
 
 
 def _ppo(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
@@ -239,7 +284,7 @@ def can_plan(run: Run) -> bool:
     """Return whether the run's search can be planned before its supernet is trained.
 
     Raises:
-        InputError: it is of architecture parameters that are not learned, and never will be.
+        InputError: it is of what the training learns, which learns nothing of architectures.
     """
     asked = run.config.search
     if asked.searcher == MOST_PROBABLE and asked.evaluation == "standalone":
@@ -247,7 +292,7 @@ def can_plan(run: Run) -> bool:
             "search.searcher=most-probable is for supernets with architecture parameters, and by "
             "search.evaluation=standalone there is none; take another searcher"
         )
-    if run.config.search.searcher != MOST_PROBABLE or (run.train / ALPHAS).exists():
+    if run.config.search.searcher != MOST_PROBABLE or has_learned(run):
         return True
     sampler = run.config.supernet.sampler
     if sampler in LEARNING:
@@ -257,22 +302,3 @@ def can_plan(run: Run) -> bool:
         f"supernet.sampler {', '.join(LEARNING)}; of {run.path} it is {sampler}: take another, "
         "like --set search.searcher=evolution"
     )
-
-
-def _log_probabilities(run: Run, space: SearchSpace) -> NDArray[np.float64]:
-    """Return what the training learned at last: float64 ``[d, k]``, -inf for what was dropped."""
-    path = run.train / ALPHAS
-    record = read_json(path, "alphas", "alive")
-    try:
-        alphas = np.array(record["alphas"][-1], dtype=np.float64)  # null becomes nan
-        alive = np.array(record["alive"][-1], dtype=np.float64) == 1
-    except (ValueError, TypeError, IndexError, KeyError) as error:
-        raise InputError(f"{path} is damaged: {error}") from error
-    if not alphas.shape == alive.shape == space.mask.shape or np.isnan(alphas[alive]).any():
-        raise InputError(
-            f"{path} is damaged, or of another space than {space.name!r} with its "
-            f"{space.mask.shape} choices and options"
-        )
-    values = np.where(alive & space.mask, alphas, -math.inf)
-    values -= values.max(axis=1, keepdims=True)
-    return np.asarray(values - np.log(np.exp(values).sum(axis=1, keepdims=True)))

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from nas_cli.folder import ALPHAS_FILE
 from nas_spaces import InputError, SearchSpace, from_json, nearest, published
 from nas_spaces.layers import LAYERS
 
@@ -68,7 +69,7 @@ def live_space(run: Path, space: SearchSpace) -> SearchSpace:
     Raises:
         InputError: a damaged file of architecture parameters.
     """
-    path = run / "train" / "alphas.json"
+    path = run / "train" / ALPHAS_FILE
     if not path.exists():
         return space
     try:

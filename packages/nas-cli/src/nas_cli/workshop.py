@@ -120,6 +120,7 @@ class Workshop:
                 seed=config.seed,
                 held_out=images.held_out,
                 subset=images.subset,
+                classes=images.classes,
                 root=None if images.root is None else Path(images.root),
                 upscale=images.upscale,
                 workers=images.workers,

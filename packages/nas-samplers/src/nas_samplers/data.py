@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+import attrs
 import numpy as np
 import torch
 from attrs import frozen
@@ -31,7 +32,7 @@ __all__ = ["ImageData", "Split", "load_data"]
 # Up to here images are decoded once and kept on the device.
 SMALL = 64  # pixels a side
 SMALL_BYTES = 2 << 30
-_SUBSET_STREAM, _HELD_OUT_STREAM = 3, 4
+_SUBSET_STREAM, _HELD_OUT_STREAM, _CLASS_STREAM = 3, 4, 5
 
 
 class Split(Protocol):
@@ -111,6 +112,7 @@ def load_data(
     seed: int,
     held_out: float = 0.2,
     subset: int | None = None,
+    classes: int | None = None,
     root: Path | None = None,
     upscale: bool = False,
     flip: bool | None = None,
@@ -131,10 +133,12 @@ def load_data(
             testing.
         resolution: side [pixels] of the images as the network sees them.
         device: where batches are wanted.
-        seed: draws the held-out images and the subset.
+        seed: draws the held-out images, the subset and the classes.
         held_out: fraction of the training images to hold out, drawn by class; not used where
             the source has held-out images of its own.
         subset: so many of the training images, drawn by class, before any is held out.
+        classes: so many of the classes, drawn before anything else; test images of the others are
+            left out too. None for all.
         root: folder for downloaded sets; None for ``~/.cache/nas``.
         upscale: whether images smaller than ``resolution`` are enlarged.
         flip: whether half of the training images are mirrored; None for what suits the source.
@@ -148,6 +152,8 @@ def load_data(
     device = torch.device(device)
     _check_numbers(resolution=resolution, seed=seed, held_out=held_out, workers=workers)
     read = read_source(source, resolution=resolution, root=root)
+    if classes is not None:
+        read = _draw_classes(read, classes, seed=seed)
     flip = read.flip if flip is None else flip
     train, held, notes = _draw(read, held_out=held_out, subset=subset, seed=seed)
     both = np.union1d(train, held)
@@ -225,6 +231,32 @@ def _check_numbers(*, resolution: int, seed: int, held_out: float, workers: int)
         )
     if workers < 0:
         raise InputError(f"workers is {workers}; it must be 0 or more")
+
+
+def _draw_classes(read: Source, number: int, *, seed: int) -> Source:
+    """Return a source of so many of its classes, in their order; labels count anew."""
+    known = len(read.classes)
+    if not 2 <= number <= known:
+        raise InputError(f"classes is {number}; {read.where} has {known}: give 2 to {known}")
+    rng = np.random.default_rng((_CLASS_STREAM, seed))
+    kept = np.sort(rng.choice(known, size=number, replace=False))
+    place = np.full(known, -1, dtype=np.int64)
+    place[kept] = np.arange(number)
+    labels = place[read.labels]
+
+    def those(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        return rows[labels[rows] >= 0]
+
+    note = f"{number} of {known} classes, drawn by the seed, are used"
+    return attrs.evolve(
+        read,
+        classes=tuple(read.classes[i] for i in kept),
+        labels=labels,
+        train=those(read.train),
+        held_out=None if read.held_out is None else those(read.held_out),
+        test=those(read.test),
+        notes=(*read.notes, note),
+    )
 
 
 def _draw(

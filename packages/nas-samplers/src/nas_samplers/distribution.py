@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from functools import cached_property, reduce
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from attrs import asdict, frozen
@@ -49,7 +49,7 @@ class Moment:
 
     ``step``: training steps that were drawn until then. ``sampled``: rows that were. ``rows``: of
     the last step. ``entropy`` [nats]. ``joint``: whether groups were joint. ``marginals``: float64
-    ``[d, k]``.
+    ``[d, k]``. ``cost``: the expected one, None where none was asked for.
     """
 
     step: int
@@ -58,6 +58,7 @@ class Moment:
     entropy: float
     joint: bool
     marginals: NDArray[np.float64]
+    cost: float | None
 
 
 class Distribution:
@@ -231,6 +232,14 @@ class Distribution:
                 result[column, :size] = chances.sum(axis=others)
         return result
 
+    def log_marginals(self) -> NDArray[np.float64]:
+        """Return float64 ``[d, k]``: the logarithms of `marginals`, -inf where not live."""
+        if self.joint:
+            with np.errstate(divide="ignore"):
+                return np.log(self.marginals())
+        # The factor of a choice is the one of its number; however small, nothing underflows.
+        return self.log_probabilities()
+
     def expected(self, cost: Table) -> float:
         """Return the mean cost of architectures drawn from the distribution, exactly.
 
@@ -307,33 +316,46 @@ class Distribution:
         self.rows = len(rows)
         self.sampled += len(rows)
 
-    def snapshot(self) -> None:
+    def snapshot(self, cost: Table | None = None) -> None:
         """Remember this moment, unless moments are already too close together.
 
         Learners call it after every update.
+
+        Args:
+            cost: whose expected value is remembered too; a sum.
         """
         self._updates += 1
         if self._updates % self._every:
             return
-        self.moments.append(self._now())
+        self.moments.append(self._now(cost))
         if len(self.moments) > SNAPSHOTS:
             self.moments = self.moments[::2]
             self._every *= 2
 
-    def _now(self) -> Moment:
+    def _now(self, cost: Table | None = None) -> Moment:
         return Moment(
-            self.steps, self.sampled, self.rows, self.entropy(), self.joint, self.marginals()
+            step=self.steps,
+            sampled=self.sampled,
+            rows=self.rows,
+            entropy=self.entropy(),
+            joint=self.joint,
+            marginals=self.marginals(),
+            cost=None if cost is None else self.expected(cost),
         )
 
-    def to_record(self) -> dict[str, Any]:
-        """Return the past and the present as JSON values, to be drawn.
+    def to_record(self, cost: Table | None = None) -> dict[str, Any]:
+        """Return the past and the present as JSON values, to be drawn; `from_record` reads them.
 
         ``choices``, ``options``: names. ``groups``: the choices of each group, as indices.
         ``steps``, ``sampled``, ``rows``, ``entropy``, ``joint``: one a moment, see `Moment`.
-        ``marginals``: ``[T][d][k]``, of ragged length ``k``. ``parameters``: of each group, now.
-        ``mode``: the most probable row. The last moment is now.
+        ``marginals``: ``[T][d][k]``, of ragged length ``k``. ``costs``: of each moment, null where
+        none was asked for. ``parameters``: of each group, now. ``mode``: the most probable row.
+        ``logits``: of each factor, now. The last moment is now.
+
+        Args:
+            cost: whose expected value now is wanted; a sum.
         """
-        moments = [*self.moments, self._now()]
+        moments = [*self.moments, self._now(cost)]
         if moments[-1].step == moments[-2].step and np.array_equal(
             moments[-1].marginals, moments[-2].marginals
         ):
@@ -352,9 +374,49 @@ class Distribution:
                 [row[:size].tolist() for row, size in zip(one.marginals, sizes, strict=True)]
                 for one in moments
             ],
+            "costs": [one.cost for one in moments],
             "parameters": self.parameters,
             "mode": self.mode().tolist(),
+            "logits": [
+                row[: factor.size].tolist()
+                for row, factor in zip(self.values, self.factors, strict=True)
+            ],
         }
+
+    @classmethod
+    def from_record(cls, space: SearchSpace, record: Mapping[str, Any]) -> Self:
+        """Return the distribution whose present `to_record` wrote; its past is left out.
+
+        Args:
+            space: the one that it is of.
+            record: JSON values, with ``choices``, ``options``, ``joint`` and ``logits``.
+
+        Raises:
+            InputError: a record of another space, or that is incomplete or not finite.
+        """
+        names = [choice.name for choice in space.choices]
+        options = [[str(o) for o in choice.options] for choice in space.choices]
+        try:
+            if [*record["choices"]] != names or [[*one] for one in record["options"]] != options:
+                raise InputError(
+                    f"the record is of choices {', '.join(map(str, record['choices']))}, or of "
+                    f"other options, not of space {space.name!r}"
+                )
+            made = cls(space, joint=bool(record["joint"][-1]))
+            logits = [np.asarray(row, dtype=np.float64) for row in record["logits"]]
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise InputError(
+                f"the record of a distribution cannot be read: {type(error).__name__}: {error}"
+            ) from error
+        sizes = [(factor.size,) for factor in made.factors]
+        if [row.shape for row in logits] != sizes or not all(np.isfinite(r).all() for r in logits):
+            raise InputError(
+                f"the record's logits have shapes {[row.shape for row in logits]}; expected finite "
+                f"numbers of shapes {sizes}"
+            )
+        for values, row in zip(made.values, logits, strict=True):
+            values[: len(row)] = row
+        return made
 
     def _belongs_to(self) -> dict[str, Any]:
         return {
@@ -412,7 +474,7 @@ class Distribution:
 
 
 def _moments(past: Mapping[str, Any]) -> list[Moment]:
-    keys = ("step", "sampled", "rows", "entropy", "joint", "marginals")
+    keys = ("step", "sampled", "rows", "entropy", "joint", "marginals", "cost")
     columns = [
         [np.array(one) for one in past[key]] if key == "marginals" else past[key] for key in keys
     ]

@@ -46,10 +46,7 @@ def likely_row(distribution: Distribution, feasible: FeasibleSet) -> tuple[NDArr
             "build it from the same space"
         )
     if not distribution.joint:
-        logs = np.full(space.mask.shape, -np.inf)
-        for factor, own in zip(distribution.factors, distribution.log_probabilities(), strict=True):
-            logs[factor.columns[0], : factor.size] = own[: factor.size]
-        return feasible.find_most_probable(logs)
+        return feasible.find_most_probable(distribution.log_marginals())
     rows = _in_order(distribution)
     while portion := list(itertools.islice(rows, PORTION)):
         inside = feasible.contains(np.stack(portion))

@@ -13,7 +13,7 @@ from nas_samplers.cost_hinge import CostHinge
 from nas_samplers.entropy_sampler import EntropySampler
 from nas_samplers.micro_batches import split_batch
 from nas_samplers.settings import check_settings
-from nas_spaces import InputError
+from nas_spaces import InputError, Table
 from nas_spaces.protocols import State
 from nas_spaces.torch import Norms, Supernet
 from nas_spaces.torch.wiring import Values
@@ -178,6 +178,12 @@ class PosteriorLearner:
         self._began_joint = self.distribution.joint
         self.adam = Adam(self.distribution.values.shape, lr=lr, betas=betas)
 
+    @property
+    def summable(self) -> Table | None:
+        """The cost whose expected value is known, None where there is none."""
+        metric = None if self.cost is None else self.cost.metric
+        return metric if isinstance(metric, Table) and metric.reduce == "sum" else None
+
     def _check_switch(self, joint_from: int, steps: int | None) -> None:
         if joint_from < 0:
             raise InputError(f"joint_from={joint_from} must be at least 0 training steps")
@@ -266,7 +272,7 @@ class PosteriorLearner:
             record |= {"mean_cost": float(costs.mean()), "excess": float(excess.mean())}
         gradient = distribution.score(rows, self._weights(posterior, excess))
         distribution.values = self.adam.step(distribution.values, gradient, distribution.alive)
-        distribution.snapshot()
+        distribution.snapshot(self.summable)
         return record
 
     def gradient(self, archs: ArrayLike, losses: ArrayLike) -> NDArray[np.float64]:

@@ -32,6 +32,7 @@ from nas_search.efficiency import (
     regrets_differ,
 )
 from nas_search.evolution import Evolution
+from nas_search.listed import Listed
 from nas_search.most_probable import MostProbable
 from nas_search.nsga2 import NSGA2, Mutator
 from nas_search.pareto import crowding, fronts, non_dominated
@@ -57,6 +58,7 @@ __all__ = [
     "Difference",
     "Evolution",
     "Kendall",
+    "Listed",
     "Median",
     "MostProbable",
     "Mutator",

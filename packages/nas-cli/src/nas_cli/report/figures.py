@@ -38,6 +38,10 @@ def draw_figures(
         figures["paths"] = plots.path_counts(data.train.path_counts, data.space.choices)
     if alphas is not None and alphas.drops:
         figures["live"] = plots.live_candidates(alphas.alphas, data.space.choices)
+    if data.distribution is not None:
+        learned = data.distribution
+        figures["uncertainty"] = plots.uncertainty(learned)
+        figures["marginals"] = plots.marginals(learned.marginals, learned.mode, data.space.choices)
     for index, view in enumerate(searches):
         found = _search(view, data)
         figures |= {f"{name}-{index}": figure for name, figure in found.items()}

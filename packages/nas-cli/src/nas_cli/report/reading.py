@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nas_cli.folder import CONFIG, check_run
+from nas_cli.folder import ALPHAS_FILE, CONFIG, DISTRIBUTION_FILE, check_run
 from nas_cli.report.files import optional, parse, required, structure, text_of
 from nas_cli.report.reading_alphas import read_alphas
+from nas_cli.report.reading_distribution import read_distribution
 from nas_cli.report.records import (
     Config,
     Curve,
@@ -72,7 +73,8 @@ def load_run(run: Path) -> RunData:
         curves=curves,
         seconds=seconds,
         train=train,
-        alphas=read_alphas(run / "train" / "alphas.json", space),
+        alphas=read_alphas(run / "train" / ALPHAS_FILE, space),
+        distribution=read_distribution(run / "train" / DISTRIBUTION_FILE, space),
         searches=tuple(_search(run / "searches" / name, space) for name in done),
         unfinished=tuple(name for name in names if name not in done),
         ranks=shown,

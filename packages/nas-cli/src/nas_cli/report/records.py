@@ -138,6 +138,43 @@ class Alphas:
     dropped: tuple[Drop, ...]
 
 
+@frozen(eq=False)
+class LearnedDistribution:
+    """``train/distribution.json``, a distribution over architectures in time.
+
+    ``steps``, ``rows``: int64 ``[t]``, training steps until then, and paths of the last one.
+    ``entropy`` [nats]: float64 ``[t]``. ``costs``: float64 ``[t]``, the expected one of a draw, nan
+    where it is not known; its name is ``cost`` and what it was to keep to ``target``, None where no
+    cost counted. ``joined``: the first step whose groups are joint, 0 where they always were, None
+    where they never are. ``sampled``: paths drawn in all. ``marginals``: ``[d][k]``, at the end.
+    ``parameters``: numbers that are learnt, at the end. ``mode``: the most probable row.
+    """
+
+    steps: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    entropy: Floats
+    costs: Floats
+    cost: str | None
+    target: float | None
+    joined: int | None
+    sampled: int
+    marginals: tuple[tuple[float, ...], ...]
+    parameters: int
+    mode: tuple[int, ...]
+
+
+@frozen
+class Samples:
+    """Draws from what the training learned, evaluated beside the most probable architecture.
+
+    ``better``: how many of them have a smaller error. ``errors``: smallest, median and largest one.
+    """
+
+    evaluated: int
+    better: int
+    errors: tuple[float, ...] = ()
+
+
 @frozen
 class Replacement:
     """One step from a candidate table's start towards the limits.
@@ -198,7 +235,7 @@ class SearchResult:
     Where architectures were trained alone (``evaluation``), for so many ``epochs``: the ``pool``,
     the ``finalists``, whether they are near a target that was set (``near_target``), and what
     ``failed``. ``counts``: where the rewards of a learning search came from, see
-    `nas_search.rl.Counts`.
+    `nas_search.rl.Counts`. ``samples``: of a most probable architecture, where some were drawn.
     """
 
     name: str
@@ -221,6 +258,7 @@ class SearchResult:
     pool: PoolUse | None = None
     finalists: tuple[Finalist, ...] = ()
     near_target: bool | None = None
+    samples: Samples | None = None
     failed: tuple[Failure, ...] = ()
 
     @property
@@ -419,6 +457,7 @@ class RunData:
     seconds: dict[str, float]
     train: Training | None
     alphas: Alphas | None
+    distribution: LearnedDistribution | None
     searches: tuple[Search, ...]
     unfinished: tuple[str, ...]
     ranks: tuple[Rank, ...]

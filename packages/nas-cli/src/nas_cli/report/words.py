@@ -37,6 +37,7 @@ SAMPLING = {
     "weighted": "on paths drawn by the candidates' probabilities",
     "gumbel": "each on all candidates at once, mixed by Gumbel-softmax gates",
     "mixture": "each on all candidates at once, mixed by their probabilities",
+    "distribution": "each on several paths drawn from the distribution over architectures",
 }
 """Setting ``supernet.sampler`` -> what its training steps were on."""
 

@@ -156,8 +156,10 @@ def grouped_space(
     groups: Sequence[Group],
     *,
     attention: tuple[int, ...],
+    kernels: tuple[int, ...] = KERNELS,
     by_block: bool = False,
     stem: int = 16,
+    stem_stride: int = 2,
     last: int = 1984,
     classes: int,
     resolution: int,
@@ -174,25 +176,27 @@ def grouped_space(
         name: the space's.
         groups: its blocks.
         attention: options for `SplitMBConv.splits`.
+        kernels: options for its kernel, 0 for none.
         by_block: whether each block has choices of its own instead of its group's.
         stem: channels of the first convolution.
+        stem_stride: its stride.
         last: channels of the last one.
         classes: logits.
         resolution: height and width of an image.
         in_channels: channels of an image.
     """
-    blocks = [Block("stem", [Conv(stem, 3, stride=2, activation="hswish")])]
+    blocks = [Block("stem", [Conv(stem, 3, stride=stem_stride, activation="hswish")])]
     choices: list[Choice] = []
     for number, group in enumerate(groups, start=1):
         options: dict[str, tuple[int | float | str, ...]] = {
-            "kernel": KERNELS,
+            "kernel": kernels,
             "expansion": group.expansions,
             "channels": group.channels,
             "activation": ACTIVATIONS,
             "attention": attention,
         }
         candidates = {
-            stride: _candidates(group, attention, stride)
+            stride: _candidates(group, kernels, attention, stride)
             for stride in {group.stride if repeat == 0 else 1 for repeat in range(group.repeat)}
         }
         for repeat in range(group.repeat):
@@ -211,13 +215,15 @@ def grouped_space(
     return SearchSpace(name, (in_channels, resolution, resolution), choices, blocks)
 
 
-def _candidates(group: Group, attention: tuple[int, ...], stride: int) -> tuple[Layer, ...]:
+def _candidates(
+    group: Group, kernels: tuple[int, ...], attention: tuple[int, ...], stride: int
+) -> tuple[Layer, ...]:
     skips = {channels: Skip(channels, stride) for channels in group.channels}
     return tuple(
         SplitMBConv(channels, kernel, stride, expand, activation, splits)
         if kernel
         else skips[channels]
         for kernel, expand, channels, activation, splits in itertools.product(
-            KERNELS, group.expansions, group.channels, ACTIVATIONS, attention
+            kernels, group.expansions, group.channels, ACTIVATIONS, attention
         )
     )

@@ -15,7 +15,7 @@ from nas_cli.report.plots.style import (
 from nas_cli.report.words import option_name, shared_options
 from nas_spaces import Choice
 
-__all__ = ["candidate_losses", "path_counts"]
+__all__ = ["candidate_losses", "marginals", "path_counts"]
 
 
 def path_counts(counts: Sequence[Sequence[int]], choices: Sequence[Choice]) -> go.Figure:
@@ -31,6 +31,29 @@ def path_counts(counts: Sequence[Sequence[int]], choices: Sequence[Choice]) -> g
         choices,
         colour="#5aa5dc",
         hover="%{y}: %{customdata}<br>sampled %{z:,} times<extra></extra>",
+    )
+
+
+def marginals(
+    chances: Sequence[Sequence[float]], mode: Sequence[int], choices: Sequence[Choice]
+) -> go.Figure:
+    """Draw how probable each option of each choice is, in percent.
+
+    Args:
+        chances: ``[d][k]`` in [0, 1].
+        mode: the options of the most probable row ``[d]``, marked by a star.
+        choices: the space's, in the same order.
+    """
+    percent = [[round(100 * chance, 2) for chance in row] for row in chances]
+    return _options(
+        percent,
+        [
+            ["★" if j == best else f"{value:.0f}" for j, value in enumerate(row)]
+            for row, best in zip(percent, mode, strict=True)
+        ],
+        choices,
+        colour="#5aa5dc",
+        hover="%{y}: %{customdata}<br>%{z:.1f} %<extra></extra>",
     )
 
 

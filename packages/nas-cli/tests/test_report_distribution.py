@@ -1,0 +1,102 @@
+"""What the report shows of a distribution over architectures, as `Distribution` writes it."""
+
+import json
+
+import numpy as np
+import pytest
+
+import nas_hw
+from nas_cli.report import load_run
+from nas_samplers import Distribution
+from nas_spaces import InputError
+
+
+@pytest.fixture
+def fpnas(make_run):
+    """A distribution that grows certain, joined after 300 of 600 steps."""
+    run = make_run(method="fpnas")
+    distribution, rng = Distribution(run.space), np.random.default_rng(3)
+    macs = nas_hw.macs(run.space)
+    for step in range(600):
+        if step == 300:
+            distribution.join()
+        rows = max(2, round(0.5 * distribution.entropy()))
+        distribution.count(distribution.sample(rows, rng=rng))
+        distribution.values += np.where(distribution.alive, 0.01 * np.sign(drift(distribution)), 0)
+        distribution.snapshot(macs)
+    record = distribution.to_record(macs) | {"cost": "macs", "target": 1e6}
+    run.write("train/distribution.json", record)
+    run.distribution, run.record = distribution, record
+    return run
+
+
+def drift(distribution):
+    """Return what makes the first combinations of each factor more probable."""
+    return 0.5 - np.arange(distribution.values.shape[1])[None]
+
+
+def test_entropy_paths_and_cost_are_drawn_over_the_steps(fpnas):
+    page = fpnas.page()
+    figure = page.figure("Entropy, paths of a step and expected cost by step")
+    entropy, rows, cost = figure["data"]
+    assert entropy["x"] == fpnas.record["steps"]
+    assert entropy["y"] == pytest.approx(fpnas.record["entropy"])
+    # Before the first step no path was drawn, and no cost expected.
+    assert rows["y"] == fpnas.record["rows"][1:]
+    assert cost["y"] == pytest.approx(fpnas.record["costs"][1:])
+    shapes = {(one["type"], one["line"]["dash"]) for one in figure["layout"]["shapes"]}
+    assert shapes == {("line", "dash"), ("line", "dot")}
+    target, *joined = sorted(figure["layout"]["shapes"], key=lambda one: one["line"]["dash"])
+    assert target["y0"] == target["y1"] == 1e6
+    first = fpnas.record["steps"][fpnas.record["joint"].index(True)]
+    assert {one["x0"] for one in joined} == {first}
+    low, high = figure["layout"]["yaxis3"]["range"]
+    assert low == 0 and high > 1e6
+    drawn = fpnas.record["sampled"][-1]
+    assert f"{drawn:,} paths were drawn in 600 steps." in page.text
+    assert f"from step {first:,} on those of a group have one together" in page.text
+    assert "The target is 1 M macs" in page.text
+
+
+def test_the_probabilities_at_the_end(fpnas):
+    page = fpnas.page()
+    [heat] = page.figure("Probability of each option of each choice at the end")["data"]
+    expected = 100 * fpnas.distribution.marginals()
+    for z, text, own, best in zip(
+        heat["z"], heat["text"], expected, fpnas.distribution.mode(), strict=True
+    ):
+        there = [value for value in z if value is not None]
+        assert there == pytest.approx(own[: len(there)], abs=0.01)
+        assert text.index("★") == best
+
+
+def test_without_a_cost_and_never_joined(make_run):
+    run = make_run(method="fpnas")
+    distribution = Distribution(run.space)
+    run.write("train/distribution.json", distribution.to_record())
+    page = run.page()
+    figure = page.figure("Entropy, paths of a step and expected cost by step")
+    assert len(figure["data"]) == 2
+    assert not figure["layout"].get("shapes")
+    assert "Each choice has a categorical of its own" in page.text
+    assert "The target is" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"entropy": [1.0, 2.0]}, "moments"),
+        ({"marginals": [[[1.0]]]}, "marginals has rows of lengths"),
+        ({"marginals": [3]}, "marginals|expected|object"),
+        ({"mode": [99]}, "99|choices|columns"),
+        ({"steps": None}, "steps"),
+        ({"rows": "no"}, "rows"),
+    ],
+)
+def test_a_malformed_file_is_named(make_run, change, says):
+    run = make_run(method="fpnas")
+    run.write("train/distribution.json", Distribution(run.space).to_record() | change)
+    with pytest.raises(InputError, match=says) as caught:
+        load_run(run.path)
+    assert str(run.path / "train" / "distribution.json") in str(caught.value)
+    json.loads((run.path / "train" / "distribution.json").read_text())
