@@ -80,7 +80,15 @@ def phases(nas, tiny, tmp_path, monkeypatch):
         (["distribution.target=cheap"], "distribution.target='cheap' cannot be read"),
         (["distribution.target=1K"], "distribution.target=1,000.0 multiply-adds is below every"),
         (["images.classes=1"], "images.classes must be >= 2"),
-        (["images.classes=11"], "classes is 11; digits has 10: give 2 to 10"),
+        (["images.classes=11"], "images.classes is 11; digits has 10: give 2 to 10"),
+        (
+            ["distribution.warmup=0.5", "distribution.every=40"],
+            "distribution: none of the updates, every 40 steps, is between the warm-up's end",
+        ),
+        (
+            ["distribution.every=8", "distribution.join_after=0.9"],
+            "distribution.join_after=0.9 is behind the last update, at step 8 of 15",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(nas, tiny, tmp_path, settings, says):
@@ -133,7 +141,7 @@ def test_a_distribution_is_drawn_from_and_learned_as_it_is_set(phases, tiny):
     more = ("rows=5", "warmup=0.5", "warmup_rows=1", "every=3", "temperature=0.2", "joint=true",
             "cost_term=linear", "cost=params", "target=50%", "paper_exact=true")  # fmt: skip
     [phase] = phases(*tiny(), *drawn, *limits, *sets(*(f"distribution.{one}" for one in more)))
-    half = round(0.5 * phase.steps)
+    half = int(0.5 * phase.steps)
     assert (phase.learn_from, phase.learn_every, phase.sampler.warmup) == (half, 3, half)
     assert (phase.sampler.rows, phase.sampler.warmup_rows) == (5, 1)
     assert phase.sampler.distribution.joint and phase.learner.paper_exact

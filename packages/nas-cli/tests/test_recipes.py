@@ -77,6 +77,11 @@ def test_the_papers_settings_stay_where_nothing_else_is_said():
     assert (fpnas.distribution.rows, fpnas.distribution.rows_per_nat) == (None, 0.25)
     assert (parsec.distribution.rows, parsec.distribution.joint) == (14, True)
     assert parsec.images.held_out == 0.5
+    assert (fpnas.train.optimiser, fpnas.train.lr, fpnas.distribution.lr) == ("sgd", 0.8, 0.016)
+    for method in ("fpnas", "parsec"):
+        small = resolve([{"method": method, "data": "cifar10"}])
+        assert (small.space, small.train.epochs) == ("nas-bench-macro", 100)
+        assert small.images.held_out == 0.5
     fnas = large["fnas"]
     assert (fnas.space, fnas.search.population * fnas.search.generations) == ("mnasnet", 8000)
     assert (fnas.train.epochs, fnas.candidates.finalists, fnas.reward.exponent) == (5, 10, -0.07)

@@ -8,7 +8,7 @@ import pytest
 import nas_hw
 from nas_cli.report import load_run
 from nas_samplers import Distribution
-from nas_spaces import InputError
+from nas_spaces import History, InputError
 
 
 @pytest.fixture
@@ -48,13 +48,12 @@ def test_entropy_paths_and_cost_are_drawn_over_the_steps(fpnas):
     assert shapes == {("line", "dash"), ("line", "dot")}
     target, *joined = sorted(figure["layout"]["shapes"], key=lambda one: one["line"]["dash"])
     assert target["y0"] == target["y1"] == 1e6
-    first = fpnas.record["steps"][fpnas.record["joint"].index(True)]
-    assert {one["x0"] for one in joined} == {first}
+    assert {one["x0"] for one in joined} == {300}
     low, high = figure["layout"]["yaxis3"]["range"]
     assert low == 0 and high > 1e6
     drawn = fpnas.record["sampled"][-1]
     assert f"{drawn:,} paths were drawn in 600 steps." in page.text
-    assert f"from step {first:,} on those of a group have one together" in page.text
+    assert "from step 300 on those of a group have one together" in page.text
     assert "The target is 1 M macs" in page.text
 
 
@@ -68,6 +67,49 @@ def test_the_probabilities_at_the_end(fpnas):
         there = [value for value in z if value is not None]
         assert there == pytest.approx(own[: len(there)], abs=0.01)
         assert text.index("★") == best
+
+
+def test_the_mode_among_samples(fpnas):
+    archs = np.zeros((10, fpnas.space.num_choices), dtype=np.int64)
+    archs[:, 0] = np.arange(10) % 4
+    values = np.stack([np.zeros(10), np.full(10, 0.2), np.full(10, 9e5), np.full(10, 4e4)], axis=1)
+    names, units = ("generation", "error", "macs", "params"), ("1", "1", "1", "1")
+    fpnas.write("searches/main/result.json", {})
+    path = fpnas.path / "searches/main/result.json"
+    path.with_name("history.csv").write_text(History(names, units, archs, values).to_csv())
+    result = {
+        "name": "main",
+        "limits": [],
+        "winner": archs[0].tolist(),
+        "values": {"error": 0.2, "macs": 9e5, "params": 4e4},
+        "evaluated": 10,
+        "space_size": 200_000,
+    }
+    samples = {"evaluated": 9, "better": 2, "errors": [0.1, 0.25]}
+    for proven, words in ((True, "the most probable"), (False, "the most probable that was found")):
+        path.write_text(json.dumps(result | {"samples": samples, "proven": proven}))
+        says = (
+            f"It is {words} by what the training learned; of 9 others drawn from that, "
+            "with a top-1 of 75.0 to 90.0 %, 2 are better."
+        )
+        assert says in fpnas.page().text
+    path.write_text(json.dumps(result | {"samples": {"evaluated": 0, "better": 0}}))
+    assert "others drawn from that" not in fpnas.page().text
+
+
+def test_joint_from_the_beginning_with_a_cost_that_is_a_maximum(make_run):
+    run = make_run(method="parsec")
+    record = Distribution(run.space, joint=True).to_record() | {"cost": "peak_memory", "target": 9}
+    run.write("train/distribution.json", record)
+    page = run.page()
+    figure = page.figure("Entropy, paths of a step and expected cost by step")
+    assert len(figure["data"]) == 2
+    assert not figure["layout"].get("shapes")
+    assert "Choices of a group have one categorical together:" in page.text
+    assert "The target is 9 peak_memory." in page.text
+    assert (
+        "dashed line" not in page.text.split("From above: the entropy")[1].split("How probable")[0]
+    )
 
 
 def test_without_a_cost_and_never_joined(make_run):
@@ -87,8 +129,8 @@ def test_without_a_cost_and_never_joined(make_run):
     [
         ({"entropy": [1.0, 2.0]}, "moments"),
         ({"marginals": [[[1.0]]]}, "marginals has rows of lengths"),
-        ({"marginals": [3]}, "marginals|expected|object"),
-        ({"mode": [99]}, "99|choices|columns"),
+        ({"marginals": [3]}, "not iterable"),
+        ({"mode": [99]}, "8 choices"),
         ({"steps": None}, "steps"),
         ({"rows": "no"}, "rows"),
     ],
@@ -99,4 +141,3 @@ def test_a_malformed_file_is_named(make_run, change, says):
     with pytest.raises(InputError, match=says) as caught:
         load_run(run.path)
     assert str(run.path / "train" / "distribution.json") in str(caught.value)
-    json.loads((run.path / "train" / "distribution.json").read_text())

@@ -285,6 +285,16 @@ def test_what_was_recorded_is_the_same_distribution(space, joint):
     record = json.loads(json.dumps(one.to_record()))
     again = Distribution.from_record(space, record)
     np.testing.assert_array_equal(again.values, one.values)
+    alive = space.mask.copy()
+    alive[0, 1] = False
+    part = space.restrict(alive)
+    dropped = json.loads(json.dumps(spread(Distribution(part, joint=joint)).to_record()))
+    with pytest.raises(InputError, match="finite numbers for all live options"):
+        Distribution.from_record(space, dropped)
+    same = Distribution.from_record(part, dropped).marginals()
+    np.testing.assert_array_equal(same, spread(Distribution(part, joint=joint)).marginals())
+    # What is live there need not be live here.
+    assert Distribution.from_record(part, record).marginals()[0, 1] == 0
     assert again.joint == joint
     np.testing.assert_array_equal(again.sample(50, rng=rng()), one.sample(50, rng=rng()))
 
@@ -299,6 +309,7 @@ def test_what_was_recorded_is_the_same_distribution(space, joint):
         {"choices": ["a"]},
         {"options": [["x"]]},
         {"logits": [[math.nan] * 3] * 3},
+        {"groups": {"all": [0, 1, 2, 3, 4]}},
     ],
 )
 def test_records_that_cannot_be_read_are_refused(space, joint, change):

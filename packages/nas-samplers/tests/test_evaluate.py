@@ -326,7 +326,7 @@ def test_a_sweep_begins_where_the_call_before_it_forked(case, monkeypatch):
     parts = []
     last = np.array(case.space.num_options) - 1
     # The last columns fork late, so that there is much to share.
-    for column in range(case.space.num_choices)[-6:]:
+    for column in range(case.space.num_choices)[-3:]:
         options = case.space.num_options[column]
         part = np.tile(last, (options, 1))
         part[:, :column] = 0

@@ -240,7 +240,10 @@ class DistributionConfig:
     """The distribution over architectures of ``supernet.sampler=distribution`` (PARSEC, FP-NAS).
 
     It is moved by Adam on the held-out images, see `nas_samplers.PosteriorLearner`, with the rows
-    that each step of training drew. Shares are of the steps of the training.
+    that each step of training drew. Shares are of the steps of the training. ``rows_per_nat``,
+    ``lr`` and ``cost_weight`` are FP-NAS's (sections 3.3 and 4.1); ``least``, the temperature of
+    the mean loss and weights that are centred are ours, since the paper's text leaves them open or
+    reinforces itself.
 
     ``joint``: whether choices of a group have one categorical together from the beginning; if not,
     each has its own, until after the share ``join_after``, where it is set, those of a group are

@@ -31,7 +31,7 @@ def learned_distribution(run: Run, space: SearchSpace) -> Distribution:
     if path.exists():
         try:
             return Distribution.from_record(space, json.loads(path.read_text()))
-        except (ValueError, OSError, InputError) as error:
+        except (ValueError, OSError) as error:
             raise InputError(f"{path} is damaged: {error}") from error
     path = run.train / ALPHAS_FILE
     record = read_json(path, "alphas", "alive")

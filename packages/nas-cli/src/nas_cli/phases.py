@@ -67,8 +67,8 @@ class Draws:
 
     ``sampler``: draws the paths. ``join``: how those of a step are run as one, None for one by
     one. ``learner``: moves what is learned of the architectures, where anything is; from how many
-    steps on, ``learn_from``, and at which, ``learn_every``. ``record``: returns what it came to,
-    for the file ``learned``.
+    steps on, ``learn_from``, and at which, ``learn_every``. ``learned``: the file of what it came
+    to, and a function that returns that.
     """
 
     sampler: Sampler
@@ -76,8 +76,7 @@ class Draws:
     learner: Learner | None = None
     learn_from: int = 0
     learn_every: int = 1
-    learned: str | None = None
-    record: Callable[[], dict[str, Any]] | None = None
+    learned: tuple[str, Callable[[], dict[str, Any]]] | None = None
 
 
 @frozen(eq=False)
@@ -183,8 +182,7 @@ def _by_alphas(
         learner=learner,
         learn_from=_before_learning(shop),
         learn_every=shop.run.config.alphas.every,
-        learned=ALPHAS_FILE,
-        record=alphas.to_record,
+        learned=(ALPHAS_FILE, alphas.to_record),
     )
 
 
@@ -205,7 +203,21 @@ def _gumbel(shop: Workshop) -> Draws:
 
 def _distribution(shop: Workshop) -> Draws:
     config, steps = shop.run.config.distribution, _steps(shop)
-    warmup = round(config.warmup * steps)
+    warmup, switch = _part(config.warmup, steps), None
+    last = steps - steps % config.every
+    if last <= warmup:
+        raise InputError(
+            f"distribution: none of the updates, every {config.every} steps, is between the "
+            f"warm-up's end and the last of {steps} steps; shorten distribution.warmup="
+            f"{config.warmup} or distribution.every"
+        )
+    if config.join_after is not None:
+        switch = _part(config.join_after, steps)
+        if switch > last:
+            raise InputError(
+                f"distribution.join_after={config.join_after} is behind the last update, at step "
+                f"{last} of {steps}; switch earlier, or --set distribution.join_after=none"
+            )
     if config.rows is None and config.most is not None and config.most < config.least:
         raise InputError(
             f"distribution.most={config.most} is below distribution.least={config.least}; set one "
@@ -239,7 +251,7 @@ def _distribution(shop: Workshop) -> Draws:
         temperature=config.temperature,
         cost=_hinge(shop),
         paper_exact=config.paper_exact,
-        joint_from=None if config.join_after is None else round(config.join_after * steps),
+        joint_from=switch,
         steps=steps,
     )
     return Draws(
@@ -247,9 +259,13 @@ def _distribution(shop: Workshop) -> Draws:
         learner=learner,
         learn_from=warmup,
         learn_every=config.every,
-        learned=DISTRIBUTION_FILE,
-        record=lambda: _distribution_record(learner),
+        learned=(DISTRIBUTION_FILE, lambda: _distribution_record(learner)),
     )
+
+
+def _part(share: float, steps: int) -> int:
+    """Return a share below 1 of the steps, rounded down but for what floats lose."""
+    return int(share * steps + 1e-9)
 
 
 def _hinge(shop: Workshop) -> CostHinge | None:

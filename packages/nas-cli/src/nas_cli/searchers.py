@@ -28,6 +28,8 @@ __all__ = ["ERROR", "Plan", "Winner", "can_plan", "plan_search", "random_search"
 
 # Times the number of samples that is drawn at most, to find so many within the limits.
 DRAWS_PER_SAMPLE = 100
+# Rows between two times that a search of given rows is saved.
+LISTED = 5
 
 ERROR = "error"
 """The column of the supernet's error; the other objectives are costs."""
@@ -162,39 +164,45 @@ def _progressive(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
 
 def _most_probable(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
     run, config = shop.run, shop.run.config.search
-    left = feasible
+    learned = learned_distribution(run, feasible.space)
     try:
+        left, searcher = feasible, None
         if config.exclude_zero:
             space = feasible.space
             left = FeasibleSet(space.restrict(space.mask & ~zero_options(space)), feasible.limits)
-        learned = learned_distribution(run, left.space)
-        row = _mode(learned, left, costs)
+            learned = learned_distribution(run, left.space)
+        if learned.joint:
+            row, proven = likely_row(learned, left)
+        else:
+            # Of equally probable rows the cheapest.
+            searcher = nas_search.MostProbable(
+                left.space, learned.log_marginals(), cost=costs["macs"], feasible=left
+            )
+            row, proven = searcher.row, searcher.proven
     except InputError as error:
         raise InputError(
             f"what the training of {run.path} learned names no architecture within the limits: "
             f"{error}; widen the limits, or search by --set search.searcher=evolution"
         ) from error
-    rows = np.concatenate([row[None], _samples(learned, left, config.samples, shop.rng(SEARCH))])
-    searcher = nas_search.Listed(feasible.space, rows, feasible=feasible)
+    samples = _samples(learned, left, config.samples, shop.rng(SEARCH))
+    rows = np.concatenate([row[None], samples])
 
     def conclude(_: Path, history: History, __: Evaluation) -> Winner:
-        record: dict[str, Any] = {"stopped": "complete"}
+        record: dict[str, Any] = {"stopped": "complete", "proven": proven}
         if config.samples:
             record["samples"] = _standing(feasible.space, history, row)
         return Winner(row, record)
 
-    budget = len(np.unique(feasible.space.canonical(rows), axis=0))
-    return Plan(searcher, budget, feasible, (ERROR,), conclude, _whole_budget(shop))
-
-
-def _mode(learned: Distribution, feasible: FeasibleSet, costs: Costs) -> NDArray[np.int64]:
-    """Return the most probable row int64 ``[d]`` within the limits."""
-    if learned.joint:
-        return likely_row(learned, feasible)[0]
-    # Of equally probable ones the cheaper.
-    values = learned.log_marginals()
-    found = nas_search.MostProbable(feasible.space, values, cost=costs["macs"], feasible=feasible)
-    return found.row
+    return Plan(
+        searcher
+        if searcher is not None and not config.samples
+        else nas_search.Listed(feasible.space, rows, feasible=feasible, batch=LISTED),
+        len(np.unique(feasible.space.canonical(rows), axis=0)),
+        feasible,
+        (ERROR,),
+        conclude,
+        _whole_budget(shop),
+    )
 
 
 def _samples(
@@ -218,7 +226,7 @@ def _standing(space: SearchSpace, history: History, row: NDArray[np.int64]) -> d
     return {
         "evaluated": len(others),
         "better": int((others < errors[own][0]).sum()),
-        "errors": [float(q) for q in np.quantile(others, (0, 0.5, 1))] if len(others) else [],
+        "errors": [float(others.min()), float(others.max())] if len(others) else [],
     }
 
 

@@ -81,8 +81,9 @@ def train_supernet(shop: Workshop) -> None:
         checkpoint=_checkpoint(shop),
         held_out=shop.data.held_out,
     )
-    if plan.draws.learned is not None and plan.draws.record is not None:
-        write_json(run.train / plan.draws.learned, plan.draws.record())
+    if plan.draws.learned is not None:
+        learned, of = plan.draws.learned
+        write_json(run.train / learned, of())
     device = shop.device
     counts = [
         [*row[:size], *[0] * (size - len(row))]

@@ -129,6 +129,8 @@ class Workshop:
         except InputError as error:
             # The package names its own arguments; here they are settings.
             message = str(error).replace("upscale=True", "--set images.upscale=true")
+            if message.startswith(("classes is ", "subset is ")):
+                message = f"images.{message}"
             raise InputError(message) from error
         known = self.run.path / "data.json"
         if known.exists() and read_json(known, "digest")["digest"] != data.digest:

@@ -75,6 +75,7 @@ class Distribution:
     ``factors``: the categoricals, ``f`` of them. ``values``: float64 ``[f, w]``, their logits,
     ``w`` the largest number of combinations, 0 where there is none. ``alive``: bool ``[f, w]``.
     ``steps``, ``sampled``: training steps and rows that a sampler drew. ``rows``: of the last step.
+    ``joined``: the step at which groups became joint, 0 from the beginning, None for never.
     ``moments``: the past, at most 200 moments at equal distances.
 
     Args:
@@ -105,6 +106,7 @@ class Distribution:
         self.alive = self._alive()
         self.values = np.zeros(self.alive.shape)
         self.steps = self.sampled = self.rows = 0
+        self.joined: int | None = 0 if joint else None
         self.moments: list[Moment] = []
         self._updates, self._every = 0, 1
         self.moments.append(self._now())
@@ -175,6 +177,7 @@ class Distribution:
             return
         self.check_joint()
         before = self.values
+        self.joined = self.steps
         self.joint, self.factors = True, self._factors(True)
         self.alive = self._alive()
         self.values = np.zeros(self.alive.shape)
@@ -350,7 +353,8 @@ class Distribution:
         ``steps``, ``sampled``, ``rows``, ``entropy``, ``joint``: one a moment, see `Moment`.
         ``marginals``: ``[T][d][k]``, of ragged length ``k``. ``costs``: of each moment, null where
         none was asked for. ``parameters``: of each group, now. ``mode``: the most probable row.
-        ``logits``: of each factor, now. The last moment is now.
+        ``joined``: the step at which groups became joint, 0 from the beginning, null for never.
+        ``logits``: of each factor, now, null where dropped. The last moment is now.
 
         Args:
             cost: whose expected value now is wanted; a sum.
@@ -377,9 +381,10 @@ class Distribution:
             "costs": [one.cost for one in moments],
             "parameters": self.parameters,
             "mode": self.mode().tolist(),
+            "joined": self.joined,
             "logits": [
-                row[: factor.size].tolist()
-                for row, factor in zip(self.values, self.factors, strict=True)
+                [float(row[i]) if live[i] else None for i in range(factor.size)]
+                for row, live, factor in zip(self.values, self.alive, self.factors, strict=True)
             ],
         }
 
@@ -389,7 +394,7 @@ class Distribution:
 
         Args:
             space: the one that it is of.
-            record: JSON values, with ``choices``, ``options``, ``joint`` and ``logits``.
+            record: JSON values, with ``choices``, ``options``, ``groups``, ``joint``, ``logits``.
 
         Raises:
             InputError: a record of another space, or that is incomplete or not finite.
@@ -397,25 +402,32 @@ class Distribution:
         names = [choice.name for choice in space.choices]
         options = [[str(o) for o in choice.options] for choice in space.choices]
         try:
-            if [*record["choices"]] != names or [[*one] for one in record["options"]] != options:
-                raise InputError(
-                    f"the record is of choices {', '.join(map(str, record['choices']))}, or of "
-                    f"other options, not of space {space.name!r}"
-                )
-            made = cls(space, joint=bool(record["joint"][-1]))
-            logits = [np.asarray(row, dtype=np.float64) for row in record["logits"]]
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+            of = [[*record["choices"]], [[*one] for one in record["options"]]]
+            groups = {name: tuple(columns) for name, columns in record["groups"].items()}
+            joint = bool(record["joint"][-1])
+            # Null, where an option is dropped, becomes nan.
+            logits = [np.array(row, dtype=np.float64) for row in record["logits"]]
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise InputError(
                 f"the record of a distribution cannot be read: {type(error).__name__}: {error}"
             ) from error
-        sizes = [(factor.size,) for factor in made.factors]
-        if [row.shape for row in logits] != sizes or not all(np.isfinite(r).all() for r in logits):
+        made = cls(space, joint=joint)
+        if of != [names, options] or groups != made.groups:
             raise InputError(
-                f"the record's logits have shapes {[row.shape for row in logits]}; expected finite "
-                f"numbers of shapes {sizes}"
+                f"the record is of choices {', '.join(map(str, of[0]))}, or of other options or "
+                f"groups, not of space {space.name!r}"
             )
-        for values, row in zip(made.values, logits, strict=True):
-            values[: len(row)] = row
+        sizes = [(factor.size,) for factor in made.factors]
+        if [row.shape for row in logits] != sizes or not all(
+            np.isfinite(row[live[: len(row)]]).all()
+            for row, live in zip(logits, made.alive, strict=True)
+        ):
+            raise InputError(
+                f"the record's logits have shapes {[row.shape for row in logits]}; expected shapes "
+                f"{sizes}, with finite numbers for all live options"
+            )
+        for values, row, live in zip(made.values, logits, made.alive, strict=True):
+            values[: len(row)] = np.where(live[: len(row)], row, 0.0)
         return made
 
     def _belongs_to(self) -> dict[str, Any]:
@@ -432,6 +444,7 @@ class Distribution:
         return {
             "space": self._belongs_to(),
             "joint": self.joint,
+            "joined": self.joined,
             "values": self.values.copy(),
             "steps": self.steps,
             "sampled": self.sampled,
@@ -467,6 +480,8 @@ class Distribution:
                 f"them not finite; expected finite ones of shape {expected}: begin anew"
             )
         self.values = values
+        # States of 0.5.0 do not say when.
+        self.joined = state.get("joined", 0 if joint else None)
         self.steps, self.sampled = int(state["steps"]), int(state["sampled"])
         self.rows = int(state["rows"])
         self._updates, self._every = int(state["updates"]), int(state["every"])
@@ -475,7 +490,9 @@ class Distribution:
 
 def _moments(past: Mapping[str, Any]) -> list[Moment]:
     keys = ("step", "sampled", "rows", "entropy", "joint", "marginals", "cost")
+    unknown = [None] * len(past["step"])  # states of 0.5.0 have no costs
     columns = [
-        [np.array(one) for one in past[key]] if key == "marginals" else past[key] for key in keys
+        [np.array(one) for one in past[key]] if key == "marginals" else past.get(key, unknown)
+        for key in keys
     ]
     return list(itertools.starmap(Moment, zip(*columns, strict=True)))

@@ -27,6 +27,7 @@ class Stored:
     marginals: Any
     parameters: dict[str, int]
     mode: tuple[int, ...]
+    joined: int | None
     cost: str | None = None
     target: float | None = None
 
@@ -57,10 +58,6 @@ def read_distribution(path: Path, space: SearchSpace) -> LearnedDistribution | N
             f"{path}: marginals has rows of lengths {[len(row) for row in last]}; the choices of "
             f"space {space.name!r} have {list(space.num_options)} options"
         )
-    joined = None
-    if stored.joint[-1]:
-        first = stored.joint.index(True)
-        joined = stored.steps[first]
     return LearnedDistribution(
         steps=np.array(stored.steps, dtype=np.int64),
         rows=np.array(stored.rows, dtype=np.int64),
@@ -68,7 +65,7 @@ def read_distribution(path: Path, space: SearchSpace) -> LearnedDistribution | N
         costs=np.array([np.nan if one is None else one for one in stored.costs]),
         cost=stored.cost,
         target=stored.target,
-        joined=joined,
+        joined=stored.joined,
         sampled=stored.sampled[-1],
         marginals=last,
         parameters=sum(stored.parameters.values()),

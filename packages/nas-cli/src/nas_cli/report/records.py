@@ -145,7 +145,7 @@ class LearnedDistribution:
     ``steps``, ``rows``: int64 ``[t]``, training steps until then, and paths of the last one.
     ``entropy`` [nats]: float64 ``[t]``. ``costs``: float64 ``[t]``, the expected one of a draw, nan
     where it is not known; its name is ``cost`` and what it was to keep to ``target``, None where no
-    cost counted. ``joined``: the first step whose groups are joint, 0 where they always were, None
+    cost counted. ``joined``: the step behind which groups are joint, 0 where they always were, None
     where they never are. ``sampled``: paths drawn in all. ``marginals``: ``[d][k]``, at the end.
     ``parameters``: numbers that are learnt, at the end. ``mode``: the most probable row.
     """
@@ -162,12 +162,17 @@ class LearnedDistribution:
     parameters: int
     mode: tuple[int, ...]
 
+    @property
+    def costed(self) -> bool:
+        """Whether an expected cost is known."""
+        return self.cost is not None and bool(np.isfinite(self.costs).any())
+
 
 @frozen
 class Samples:
     """Draws from what the training learned, evaluated beside the most probable architecture.
 
-    ``better``: how many of them have a smaller error. ``errors``: smallest, median and largest one.
+    ``better``: how many of them have a smaller error. ``errors``: smallest and largest one.
     """
 
     evaluated: int
@@ -235,7 +240,8 @@ class SearchResult:
     Where architectures were trained alone (``evaluation``), for so many ``epochs``: the ``pool``,
     the ``finalists``, whether they are near a target that was set (``near_target``), and what
     ``failed``. ``counts``: where the rewards of a learning search came from, see
-    `nas_search.rl.Counts`. ``samples``: of a most probable architecture, where some were drawn.
+    `nas_search.rl.Counts`. ``samples``: of a most probable architecture, where some were drawn;
+    ``proven``: whether it is certain that none within the limits is more probable.
     """
 
     name: str
@@ -259,6 +265,7 @@ class SearchResult:
     finalists: tuple[Finalist, ...] = ()
     near_target: bool | None = None
     samples: Samples | None = None
+    proven: bool = True
     failed: tuple[Failure, ...] = ()
 
     @property

@@ -18,7 +18,7 @@ def uncertainty(learned: LearnedDistribution) -> go.Figure:
     A dashed line is the cost's target, a dotted one where groups were joined.
     """
     known = np.isfinite(learned.costs)
-    panels = 3 if learned.cost is not None and known.any() else 2
+    panels = 3 if learned.costed else 2
     figure = styled(
         make_subplots(rows=panels, cols=1, shared_xaxes=True, vertical_spacing=0.07),
         PANEL * panels + 60,

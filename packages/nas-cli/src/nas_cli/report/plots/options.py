@@ -42,16 +42,17 @@ def marginals(
     Args:
         chances: ``[d][k]`` in [0, 1].
         mode: the options of the most probable row ``[d]``, marked by a star.
-        choices: the space's, in the same order.
+        choices: the space's, in the same order; those of one option are left out.
     """
-    percent = [[round(100 * chance, 2) for chance in row] for row in chances]
+    several = [i for i, choice in enumerate(choices) if len(choice.options) > 1]
+    percent = [[round(100 * chance, 2) for chance in chances[i]] for i in several]
     return _options(
         percent,
         [
             ["★" if j == best else f"{value:.0f}" for j, value in enumerate(row)]
-            for row, best in zip(percent, mode, strict=True)
+            for row, best in zip(percent, [mode[i] for i in several], strict=True)
         ],
-        choices,
+        [choices[i] for i in several],
         colour="#5aa5dc",
         hover="%{y}: %{customdata}<br>%{z:.1f} %<extra></extra>",
     )
