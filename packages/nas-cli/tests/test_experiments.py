@@ -70,6 +70,14 @@ SMALLER = {
         "NETWORKS, BATCH, STEP = 40, 10, 32": "NETWORKS, BATCH, STEP = 4, 2, 5",
         "EPOCHS = (1, 2, 4)": "EPOCHS = (1,)",
     },
+    "fp-nas/synthetic.py": {
+        "STEPS, LR = 3000, 0.016": "STEPS, LR = 40, 0.5",
+        "tuple(range(100, 110))": "(100, 101)",
+        "(*SEEDS, *range(110, 130)), SEEDS[:6], SEEDS[:3]": "SEEDS, SEEDS, SEEDS",
+        "BISECTIONS = 20": "BISECTIONS = 2",
+        '("fbnetv2-f++", "fp-nas-l0", "fp-nas-l1", "fbnetv2-fine")': '("fbnetv2-f++",)',
+        "(14, 100, 1000, 10_000, 100_000, 1_000_000), 5": "(14, 100), 2",
+    },
 }
 # One of the variants stands for all.
 MORE = {
@@ -81,6 +89,7 @@ MORE = {
     "fnas/critic.py": [],
     "fnas/pool.py": ["--seed", "0"],
     "fnas/run.py": ["--workers", "1"],
+    "fp-nas/synthetic.py": [],
 }
 
 
