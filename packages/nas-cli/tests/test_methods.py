@@ -6,11 +6,16 @@ import pytest
 
 import nas_hw
 from nas_cli.config import read_config
+from nas_cli.limits import build_limits
 from nas_cli.recipes import RECIPES
-from nas_spaces import published
+from nas_spaces import from_json, published
 
 LEARNING = {"betanas", "proxyless", "gumbel", "darts"}
-LARGEST = {"digits-mobile": 1_212_288, "digits-fp-nas": 1_153_824}  # multiply-adds
+REFERENCES = {
+    "spos-channels": ["widths"],
+    "spos-bits": ["2w2a", "3w3a", "4w4a"],
+    "spos-joint": ["2w2a", "3w3a", "4w4a"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +47,16 @@ def test_every_method_gets_to_its_report(pipeline, method):
     config = read_config(out / "config.toml")
     assert config.method == method
     found = read(out / "searches/main/result.json")
-    assert found["values"]["macs"] <= LARGEST[config.space] * (0.6 if method == "fnas" else 0.5)
+    feasible = build_limits(from_json((out / "space.json").read_text()), config.limits)
+    assert feasible.contains([found["winner"]]).all()
     assert 0 <= found["values"]["error"] < 1
-    [winner] = read(out / "searches/main/retrain/result.json")["candidates"]
+    winner, *references = read(out / "searches/main/retrain/result.json")["candidates"]
     assert winner["architecture"] == found["winner"]
+    assert [one["name"] for one in references] == REFERENCES.get(method, [])
     assert (out / "report.html").exists()
     assert (out / "best/model.safetensors").exists()
+    if method in ("spos-bits", "spos-joint"):
+        check_bits(out, found, references)
     if method == "fnas":
         assert not (out / "train").exists()
         return
@@ -60,6 +69,17 @@ def test_every_method_gets_to_its_report(pipeline, method):
     if method in ("fpnas", "parsec"):
         check_distribution(out, config, summary, found)
     assert ("inherited" in summary) == (method == "ponas")
+
+
+def check_bits(out, found, references):
+    """Check that errors stand against what is limited, and networks of equal bits beside."""
+    page = (out / "report.html").read_text()
+    assert 'aria-label="Supernet error against BitOPs of every evaluated architecture"' in page
+    assert page.count("not in the space") == 3
+    costs = [one["costs"]["bitops"] for one in references]
+    assert [round(cost / costs[0], 4) for cost in costs] == [1, 9 / 4, 4]
+    for cost in (*costs, found["values"]["bitops"]):
+        assert f'data-label="BitOPs">{cost:,.0f}</td>' in page
 
 
 def check_learned(out, config, summary, found):

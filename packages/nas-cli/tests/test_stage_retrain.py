@@ -143,12 +143,8 @@ def test_the_winner_can_start_from_weights(nas, searched, finished):
     assert f"starts from {weights}" in nas("retrain", searched).stderr
 
 
-def compared(*top1):
-    return _compare([{"top1": value} for value in top1])
-
-
 def test_verdicts():
-    better, worse = compared(99.0, 97.0, 97.1, 96.9), compared(95.0, 97.0, 97.1, 96.9)
+    better, worse = _compare(99.0, 97.0, 97.1, 96.9), _compare(95.0, 97.0, 97.1, 96.9)
     assert better["verdict"] == (
         "the winner is 2.00 percentage points better than 3 random architectures within the same "
         "limits on average"
@@ -156,11 +152,11 @@ def test_verdicts():
     assert better["low"] > 0
     assert "2.00 percentage points worse" in worse["verdict"]
     assert worse["high"] < 0
-    none = compared(97.2, 96.0, 97.1, 97.9)
+    none = _compare(97.2, 96.0, 97.1, 97.9)
     assert none["verdict"].startswith("no measurable difference between the winner and 3 random")
     assert none["low"] < 0 < none["high"]
     # One other network has no spread.
-    assert compared(97.0, 96.0) is None
+    assert _compare(97.0, 96.0) is None
 
 
 def test_a_pipeline_goes_on_by_the_settings_that_a_retraining_was_begun_with(nas, searched):

@@ -6,6 +6,7 @@ from torch import nn
 
 from nas_samplers import Optimiser
 from nas_spaces import InputError
+from nas_spaces.torch.quantise import Pact
 
 
 def network():
@@ -58,6 +59,21 @@ def test_decay_is_for_weights_of_more_than_one_dimension(kind):
         assert torch.allclose(parameter, expected, atol=1e-7)
         if old.ndim <= 1:
             assert torch.equal(parameter, old)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_clipping_levels_have_a_decay_of_their_own(kind):
+    module = nn.Sequential(nn.Conv2d(1, 2, 3), Pact([2, 4]), nn.BatchNorm2d(2))
+    before = [p.detach().clone() for p in module.parameters()]
+    optimiser = Optimiser(kind, lr=0.1, weight_decay=0.0, level_decay=0.5).build(module)
+    for parameter in module.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimiser.step()
+    levels = list(module[1].parameters())
+    assert len(levels) == 2
+    for parameter, old in zip(module.parameters(), before, strict=True):
+        decayed = any(parameter is level for level in levels)
+        assert torch.allclose(parameter, old * (1 - 0.1 * 0.5) if decayed else old)
 
 
 def test_sgd_is_sgd_with_momentum():

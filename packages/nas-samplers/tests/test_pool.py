@@ -125,7 +125,7 @@ def test_each_field_of_a_record_is_one_token():
     base = MBConv(8, 3, se=SqueezeExcite(0.25))
     [key] = [block_keys(alone(base))["block0"]]
     # Class, place, and the fields of MBConv; squeeze-and-excitation is one of them.
-    assert len(key.tokens) == 9
+    assert len(key.tokens) == 10
     changes = (
         {"kernel": 5},
         {"expand": 3},
@@ -134,13 +134,14 @@ def test_each_field_of_a_record_is_one_token():
         {"se": None},
         {"se": SqueezeExcite(0.5)},
         {"se": SqueezeExcite(0.25, divisor=8)},
+        {"scale": 0.5},
     )
     for change in changes:
         other = block_keys(alone(evolve(base, **change)))["block0"]
         assert other.shape == key.shape == (8, 8, 1)
-        assert key.similarity(other) == 8 / 9
+        assert key.similarity(other) == 9 / 10
     two = block_keys(alone(evolve(base, kernel=5, expand=3)))["block0"]
-    assert key.similarity(two) == 7 / 9
+    assert key.similarity(two) == 8 / 10
     assert block_keys(alone(evolve(base, expand=6.0)))["block0"] == key
 
 
@@ -260,7 +261,7 @@ def test_kernels_are_cropped_to_their_centre_or_get_zeros(stored, wanted):
     pool.add(trained, iterations=1, task="a")
     inheritance = pool.initialise(new)
     assert [(b.name, b.similarity) for b in inheritance.blocks] == [
-        ("block0", 8 / 9),
+        ("block0", 9 / 10),
         ("head", 1.0),
     ]
     old, given = (x.blocks["block0"].depthwise.weight for x in (trained, new))
@@ -352,7 +353,7 @@ def test_the_nearest_that_fits_is_taken():
     new = build(alone(wide), 5)
     block = pool.initialise(new).blocks[0]
     assert block.miss is None
-    assert block.similarity == 7 / 9
+    assert block.similarity == 8 / 10
     assert block.key == str(block_keys(alone(far))["block0"])
     assert "8 -> 8, stride 1: " in block.key
     assert 'activation="relu"' in block.key
@@ -370,8 +371,8 @@ def test_below_the_least_similarity_a_block_keeps_its_initialisation():
     before = copy_of(new.blocks["block0"])
     inheritance = pool_of(alone(three)).initialise(new)
     assert (inheritance.hits, inheritance.queries) == (1, 2)
-    assert inheritance.blocks[0].similarity == 6 / 9
-    assert inheritance.blocks[0].miss == "the nearest has a similarity of 0.667; least is 0.75"
+    assert inheritance.blocks[0].similarity == 7 / 10
+    assert inheritance.blocks[0].miss == "the nearest has a similarity of 0.700; least is 0.75"
     assert same(new.blocks["block0"].state_dict(), before)
     assert pool_of(alone(three), least_similarity=0.6).initialise(new).hits == 2
     assert pool_of(alone(two), least_similarity=1).initialise(new).hits == 1
@@ -389,7 +390,7 @@ def test_of_equally_similar_blocks_the_newest_is_taken():
     for order in (spaces, spaces[::-1]):
         pool = pool_of(*order)
         block = pool.initialise(build(alone(wanted), 5)).blocks[0]
-        assert block.similarity == 8 / 9
+        assert block.similarity == 9 / 10
         assert block.key == str(block_keys(order[1])["block0"])
     # Stored again, the older one is the newest.
     pool.add(build(order[0], 7), iterations=10, task="task")
@@ -566,12 +567,12 @@ def test_a_factorised_space():
     changed[names.index("stage5_se")] = 1
     inheritance = pool.initialise(build(space.fix(changed), 5))
     of = {block.name: block for block in inheritance.blocks}
-    assert {name: round(9 * block.similarity) for name, block in of.items() if "3_" in name} == {
-        f"stage3_{i}": 8 for i in range(3)
+    assert {name: round(10 * block.similarity) for name, block in of.items() if "3_" in name} == {
+        f"stage3_{i}": 9 for i in range(3)
     }
     # One block more than was stored starts from another of its stage.
     assert of["stage2_3"].miss is None
-    assert of["stage2_3"].similarity == 8 / 9
+    assert of["stage2_3"].similarity == 9 / 10
     missed = {name for name, block in of.items() if block.miss}
     assert missed == {f"stage5_{i}" for i in range(4)}
     assert all("se_reduce" in of[name].miss for name in missed)

@@ -1,6 +1,7 @@
 """Settings of a run: typed, merged from recipe, file and options, written out in full."""
 
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -117,6 +118,7 @@ class TrainConfig:
     lr: float = field(validator=gt(0))
     momentum: float = field(default=0.9, validator=and_(ge(0), lt(1)))
     weight_decay: float = field(default=4e-5, validator=ge(0))
+    level_decay: float = field(default=0.0, validator=ge(0))
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup: float = field(default=0.0, validator=and_(ge(0), lt(1)))
     clip: float | None = field(default=None, validator=optional(gt(0)))
@@ -124,6 +126,15 @@ class TrainConfig:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     channels_last: bool = True
     checkpoint_every: int = field(default=500, validator=ge(1))
+
+
+def _known_references(_: Any, attribute: Any, values: tuple[str, ...]) -> None:
+    for value in values:
+        match = re.fullmatch(r"([0-9]+)w\1a", value)
+        if value != "widths" and (match is None or not 1 <= int(match[1]) <= 16):
+            raise ValueError(
+                f"'{attribute.name}' must be 'widths' or like '3w3a', of 1 to 16 bits: {value!r}"
+            )
 
 
 def _not_one(_: Any, attribute: Any, value: int) -> None:
@@ -334,6 +345,11 @@ class Config:
     the space's own. ``baselines``: random architectures within the limits that are trained from
     scratch as the winner is, so that the worth of the search can be seen. ``threads``: of torch on
     a CPU, None for all cores; results there repeat to the bit only with the same number.
+    ``blocks``: a method that searches first what the space has before ``+channels`` and ``+bits``
+    add to it, such as its blocks, in the run's folder ``blocks`` and by the same settings; those of
+    its winner are then fixed. None searches all of it at once. ``references``: networks that are
+    trained from scratch beside the winner, whatever the limits: its blocks with the usual channels
+    (``widths``), or with these and the same bits everywhere, like ``3w3a``.
     ``weights``: a file that the supernet starts from. ``meta``: where there is one, the largest
     network is trained first, as it says; all candidates then inherit from it, and ``train``
     follows (precision, channels_last and checkpoint_every are those of ``train`` for both).
@@ -344,7 +360,9 @@ class Config:
     space: str
     data: str = "digits"
     resolution: int | None = field(default=None, validator=optional(gt(0)))
+    blocks: str | None = field(default=None, validator=optional(in_(tuple(RECIPES))))
     limits: tuple[str, ...] = ()
+    references: tuple[str, ...] = field(default=(), validator=_known_references)
     baselines: int = field(default=5, validator=ge(0))
     seed: int = field(default=0, validator=ge(0))
     device: str = "auto"

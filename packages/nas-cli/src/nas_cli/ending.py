@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nas_cli.group import command_of
-from nas_cli.limits import METRICS, parse_limit
+from nas_cli.limits import METRICS, RECORDED, parse_limit
 from nas_cli.run import Run, read_json
 from nas_cli.spaces import stored_space
 from nas_spaces import FeasibleSet
@@ -85,10 +85,12 @@ def finish(run: Run, name: str, as_json: bool) -> None:
         return
     images = done["candidates"][0]["test_images"]
     table = Table(title=f"trained from scratch, {images:,} test images", title_justify="left")
-    for heading in ("network", "top-1 %", "macs", "params"):
+    more = done["candidates"][0].get("costs", {})
+    for heading in ("network", "top-1 %", *RECORDED, *more):
         table.add_column(heading, justify="left" if heading == "network" else "right")
     for one in done["candidates"]:
-        table.add_row(one["name"], f"{one['top1']:.2f}", f"{one['macs']:,}", f"{one['params']:,}")
+        costs = [*(one[key] for key in RECORDED), *(one["costs"][key] for key in more)]
+        table.add_row(one["name"], f"{one['top1']:.2f}", *(f"{cost:,}" for cost in costs))
     console = Console()
     console.print(table)
     comparison = done["comparison"]

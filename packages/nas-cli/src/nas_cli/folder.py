@@ -8,10 +8,13 @@ from pathlib import Path
 
 from nas_spaces import InputError
 
-__all__ = ["ALPHAS_FILE", "CONFIG", "DISTRIBUTION_FILE", "check_name", "check_run"]
+__all__ = ["ALPHAS_FILE", "BLOCKS", "CONFIG", "DISTRIBUTION_FILE", "check_name", "check_run"]
 
 CONFIG = "config.toml"
 """The file that makes a folder a run."""
+
+BLOCKS = "blocks"
+"""The folder of the run that searches the blocks first, where channels or bits follow."""
 
 ALPHAS_FILE, DISTRIBUTION_FILE = "alphas.json", "distribution.json"
 """What a training learned of the architectures, in the folder ``train``."""

@@ -10,6 +10,7 @@ from nas_spaces import FeasibleSet, InputError, Limit, SearchSpace, Table, neare
 
 __all__ = [
     "METRICS",
+    "RECORDED",
     "LimitText",
     "build_limits",
     "cost_tables",
@@ -27,8 +28,8 @@ METRICS: dict[str, Callable[[SearchSpace], Table]] = {
 }
 """What can be limited, by name."""
 
-# What is known of every architecture that a search evaluates, limited or not.
 RECORDED = ("macs", "params")
+"""What is known of every architecture that a search evaluates, limited or not."""
 
 UNITS = {
     "": 1.0,

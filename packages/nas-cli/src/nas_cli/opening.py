@@ -16,8 +16,9 @@ from nas_cli.config import from_toml, override, parse_setting
 from nas_cli.folder import check_name
 from nas_cli.group import remember
 from nas_cli.limits import parse_limit
-from nas_cli.run import Run, open_run, start_run
+from nas_cli.run import MAIN_SEARCH, Run, open_run, read_json, start_run
 from nas_cli.show import count
+from nas_cli.stage_blocks import begin_blocks, blocks_left, on_blocks
 from nas_spaces import InputError
 
 if TYPE_CHECKING:
@@ -39,8 +40,12 @@ def started(command: str, options: dict[str, Any]) -> Iterator["Workshop"]:
         named["limits"] = list(options["limits"])
     file = [from_toml(options["config"])] if options["config"] is not None else []
     given = [*file, named, *map(parse_setting, options["settings"])]
+    if options["blocks"] is not None:
+        given = on_blocks(options["blocks"], given)
     run = start_run(options["out"], given, resume=options["resume"])
     try:
+        if blocks_left(run):
+            _search_blocks(command, run, given)
         for text in run.config.limits:
             parse_limit(text)  # what needs no torch is said at once
         if command == "train" and run.config.search.evaluation == "standalone":
@@ -51,11 +56,41 @@ def started(command: str, options: dict[str, Any]) -> Iterator["Workshop"]:
         shop = _shop(run)
         _introduce(shop)
         _begin(shop)
-        remember(f"nas {command} --resume --out {shlex.quote(str(run.path))}")
+        _remember(command, run)
         shop.say(f"run:      {run.path}")
         yield shop
     finally:
         run.close()
+
+
+def _remember(command: str, run: Run) -> None:
+    remember(f"nas {command} --resume --out {shlex.quote(str(run.path))}")
+
+
+def _search_blocks(command: str, run: Run, given: list[dict[str, Any]]) -> None:
+    """Search the blocks of a run that then searches on top of them."""
+    if command != "pipeline":
+        raise InputError(
+            f"method {run.config.method} searches the blocks first, by {run.config.blocks}: run "
+            "`nas pipeline`, or give --blocks RUN of an earlier search"
+        )
+    blocks = begin_blocks(run, given)
+    try:
+        shop = _shop(blocks)
+        shop.say(f"blocks:   searched first, in {blocks.path}")
+        _introduce(shop)
+        _begin(shop)
+        _remember(command, run)
+        from nas_cli.report import write_report
+        from nas_cli.stage_search import search
+        from nas_cli.stage_train import train_supernet
+
+        train_supernet(shop)
+        search(shop, MAIN_SEARCH)
+        found = read_json(blocks.search(MAIN_SEARCH) / "result.json", "winner")
+        shop.say(f"blocks:   {','.join(map(str, found['winner']))}, {write_report(blocks.path)}")
+    finally:
+        blocks.close()
 
 
 @contextlib.contextmanager

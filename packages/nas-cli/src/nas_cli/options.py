@@ -12,7 +12,14 @@ OPTIONS: dict[str, Callable[[Callable[..., None]], Callable[..., None]]] = {
     "space": click.option(
         "--space",
         help="Search space: a name that `nas spaces` lists, a JSON file, or module:attribute for "
-        "one of your own.  [default: what fits the data]",
+        "one of your own; +channels and +bits behind it add choices, @ROW fixes those before.  "
+        "[default: what fits the data]",
+    ),
+    "blocks": click.option(
+        "--blocks",
+        type=click.Path(path_type=Path),
+        help="An earlier run: its winner's blocks are fixed, and what --space adds to them is "
+        "searched, by default what --method does.",
     ),
     "data": click.option(
         "--data",
@@ -63,7 +70,18 @@ OPTIONS: dict[str, Callable[[Callable[..., None]], Callable[..., None]]] = {
     "name": click.option("--name", default="main", show_default=True, help="The search's name."),
 }
 
-RUN_OPTIONS = ("method", "space", "data", "limit", "out", "seed", "device", "config", "set")
+RUN_OPTIONS = (
+    "method",
+    "space",
+    "blocks",
+    "data",
+    "limit",
+    "out",
+    "seed",
+    "device",
+    "config",
+    "set",
+)
 """Those of the commands that begin a run."""
 
 

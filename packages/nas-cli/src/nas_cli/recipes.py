@@ -27,6 +27,16 @@ SPOS_EVALUATION: dict[str, Any] = {
     "evaluation_images": 0,  # all held-out images
     "evaluation_batch": 200,
 }
+SPOS_SEARCH: dict[str, Any] = {
+    "searcher": "evolution",
+    "population": 50,
+    "parents": 10,
+    "crossover": 25,
+    "mutation": 25,
+    "mutation_probability": 0.1,
+    "generations": 20,
+    **SPOS_EVALUATION,
+}
 SPOS_RETRAIN: dict[str, Any] = {**SPOS_TRAIN, "epochs": 240}  # 300,000 iterations
 
 # Yan et al., "FP-NAS: Fast Probabilistic Neural Architecture Search", CVPR 2021, section 4.1: 315
@@ -51,17 +61,40 @@ RECIPES: dict[str, dict[str, Any]] = {
         # Constrained where there is a limit: section 3.3 finds it slightly better than uniform.
         "supernet": {"sampler": "auto", "affine": False, "scheme": "spos"},
         "train": SPOS_TRAIN,
-        "search": {
-            "searcher": "evolution",
-            "population": 50,
-            "parents": 10,
-            "crossover": 25,
-            "mutation": 25,
-            "mutation_probability": 0.1,
-            "generations": 20,
-            **SPOS_EVALUATION,
-        },
+        "search": SPOS_SEARCH,
         "retrain": SPOS_RETRAIN,
+    },
+    # SPOS, sections 3.4 and 4.1: the channels inside the blocks that a search for blocks has found.
+    "spos-channels": {
+        "blocks": "spos",
+        "limits": ("macs<=64%",),  # about what the blocks have with their usual channels, of 1.6
+        "baselines": 2,
+        "references": ("widths",),
+        "supernet": {"sampler": "auto", "affine": False, "scheme": "spos"},
+        "train": SPOS_TRAIN,
+        "search": SPOS_SEARCH,
+        "retrain": SPOS_RETRAIN,
+    },
+    # SPOS, section 4.3: bits and channels of the blocks of a ResNet. Clipping levels are pulled
+    # down as weights are; PACT's authors do the same.
+    "spos-bits": {
+        "limits": ("bitops<=38%",),  # what 3 bits everywhere have: (3 * 3) / (4 * 4 * 1.5)
+        "baselines": 2,
+        "references": ("2w2a", "3w3a", "4w4a"),
+        "supernet": {"sampler": "auto", "scheme": "kaiming"},
+        "train": {**SPOS_TRAIN, "level_decay": 4e-5},
+        "search": SPOS_SEARCH,
+        "retrain": {**SPOS_RETRAIN, "level_decay": 4e-5},
+    },
+    # Blocks, channels and bits in one supernet, which no paper has done.
+    "spos-joint": {
+        "limits": ("bitops<=14%",),
+        "baselines": 2,
+        "references": ("2w2a", "3w3a", "4w4a"),
+        "supernet": {"sampler": "auto", "scheme": "kaiming"},
+        "train": {**SPOS_TRAIN, "level_decay": 4e-5},
+        "search": SPOS_SEARCH,
+        "retrain": {**SPOS_RETRAIN, "level_decay": 4e-5},
     },
     # Random search of a supernet of uniform single paths, with the budget of SPOS's evolution:
     # the baseline of Li and Talwalkar, "Random Search and Reproducibility for NAS", 2019, in
@@ -390,6 +423,44 @@ SCALES: dict[str, dict[str, Any]] = {
 }
 
 ADAPTED: dict[tuple[str, str], dict[str, Any]] = {
+    ("spos-channels", "digits"): {
+        "space": "digits-mobile+channels",
+        "limits": ("macs<=64%",),
+        "baselines": 3,
+    },
+    ("spos-channels", "small"): {
+        "space": "nas-bench-macro+channels",
+        "limits": ("macs<=64%",),
+    },
+    ("spos-channels", "large"): {"space": "spos-shufflenet+channels"},
+    ("spos-bits", "digits"): {
+        "space": "digits-resnet@0,0,0,0,0,0+bits+channels=0.5,1,1.5",
+        "limits": ("bitops<=38%",),
+        "baselines": 2,
+        "train": {"level_decay": 0.003},
+        "retrain": {"level_decay": 0.01},
+    },
+    ("spos-bits", "small"): {
+        "space": "resnet20+bits+channels=0.5,1,1.5",
+        "limits": ("bitops<=38%",),
+        "train": {"level_decay": 0.002},
+        "retrain": {"level_decay": 0.002},
+    },
+    ("spos-bits", "large"): {"space": "resnet18-quant"},
+    ("spos-joint", "digits"): {
+        "space": "digits-resnet+bits+channels=0.5,1,1.5",
+        "limits": ("bitops<=14%",),
+        "baselines": 2,
+        "train": {"level_decay": 0.003},
+        "retrain": {"level_decay": 0.01},
+    },
+    ("spos-joint", "small"): {
+        "space": "resnet20-blocks+bits+channels=0.5,1,1.5",
+        "limits": ("bitops<=14%",),
+        "train": {"level_decay": 0.002},
+        "retrain": {"level_decay": 0.002},
+    },
+    ("spos-joint", "large"): {"space": "resnet18-blocks+bits+channels=0.5,1,1.5"},
     ("fairnas", "digits"): {
         # 24 epochs are 120 of single paths. The mean of the paths' gradients at twice SPOS's rate
         # gave a supernet error of 0.035, their sum at half of it 0.062 (mean of 30 random

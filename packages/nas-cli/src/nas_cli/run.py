@@ -11,7 +11,8 @@ from typing import IO, Any
 from attrs import define, field
 
 from nas_cli.config import Config, differences, override, read_config, resolve, to_toml
-from nas_cli.folder import CONFIG, check_run
+from nas_cli.folder import BLOCKS, CONFIG, check_run
+from nas_cli.varied import short_name
 from nas_spaces import InputError, replace_file
 
 __all__ = [
@@ -30,7 +31,7 @@ MAIN_SEARCH = "main"
 
 LOCK = ".lock"
 # What a process that was killed before it began may have left.
-REMAINS = {LOCK, f".{CONFIG}.tmp"}
+REMAINS = {LOCK, f".{CONFIG}.tmp", BLOCKS}
 
 
 @define(eq=False)
@@ -137,7 +138,7 @@ def start_run(out: Path | None, overrides: Iterable[Mapping[str, Any]], *, resum
         if resume:
             raise InputError("--resume needs --out, the folder of the run to go on with")
         config = resolve(given)
-        out = new_folder(f"{config.method}-{Path(config.space).stem}")
+        out = new_folder(f"{config.method}-{Path(short_name(config.space)).stem}")
         return Run(out, config, lock_folder(out), made=True)
     if (out / CONFIG).exists():
         if not resume:

@@ -8,6 +8,7 @@ import numpy as np
 import nas_hw
 from nas_cli.limits import METRICS, build_limits
 from nas_cli.spaces import describe, is_file, is_module, load_space
+from nas_cli.varied import split_changes
 from nas_spaces import FeasibleSet, InputError, SearchSpace, Table, nearest, published
 
 __all__ = [
@@ -219,7 +220,8 @@ def _architecture(space: str, arch: str | None) -> tuple[SearchSpace, Any]:
         return loaded, loaded.parse(arch)
     if space in published.ARCHITECTURES:
         return published.architecture(space)
-    if space in published.SPACES or is_file(space) or is_module(space):
+    base, changes = split_changes(space)
+    if base in published.SPACES or changes or is_file(base) or is_module(base):
         loaded = load_space(space)
         if not loaded.num_choices:
             return loaded, np.zeros(0, dtype=np.int64)

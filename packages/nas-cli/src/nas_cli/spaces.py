@@ -14,11 +14,21 @@ from typing import Any
 
 import numpy as np
 
-from nas_cli.folder import ALPHAS_FILE
+from nas_cli.folder import ALPHAS_FILE, BLOCKS
+from nas_cli.varied import fix_first, split_changes, vary
 from nas_spaces import InputError, SearchSpace, from_json, nearest, published
 from nas_spaces.layers import LAYERS
 
-__all__ = ["describe", "is_file", "is_module", "live_space", "load_space", "stored_space"]
+__all__ = [
+    "blocks_of",
+    "describe",
+    "is_file",
+    "is_module",
+    "live_space",
+    "load_space",
+    "settled_name",
+    "stored_space",
+]
 
 
 def is_file(name: str) -> bool:
@@ -36,7 +46,7 @@ def load_space(name: str, **options: int) -> SearchSpace:
 
     Args:
         name: a published name, a JSON file, or ``module:attribute`` where the attribute is a
-            space or a function that returns one.
+            space or a function that returns one; what `nas_cli.varied` understands may follow.
         options: ``classes``, ``resolution``, ``in_channels``; the space's own where left out. A
             file, and a space that is no function, are what they are; a function gets those
             options that it names.
@@ -47,7 +57,14 @@ def load_space(name: str, **options: int) -> SearchSpace:
 
     >>> load_space("digits-mobile").input_shape
     (1, 8, 8)
+    >>> load_space("digits-mobile@0,1,2,3,4,0,1,2+channels=0.5,1").size == 2**7
+    True
     """
+    base, changes = split_changes(name)
+    return vary(_load_base(base, options), changes)
+
+
+def _load_base(name: str, options: dict[str, int]) -> SearchSpace:
     if is_module(name):
         return _of_module(name, options)
     if not is_file(name):
@@ -59,6 +76,31 @@ def load_space(name: str, **options: int) -> SearchSpace:
         return from_json(path.read_text())
     except (InputError, UnicodeDecodeError) as error:
         raise InputError(f"space {path}: {error}") from error
+
+
+def blocks_of(run: Path) -> tuple[int, ...] | None:
+    """Return the blocks that a run has searched first, a row; None where it has not.
+
+    Raises:
+        InputError: a damaged result.
+    """
+    path = run / BLOCKS / "searches" / "main" / "result.json"
+    if not path.exists():
+        return None
+    try:
+        return tuple(int(option) for option in json.loads(path.read_text())["winner"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error}); remove it and resume the run") from error
+
+
+def settled_name(run: Path, name: str) -> str:
+    """Return a run's setting ``space`` with the blocks that the run has searched first.
+
+    Raises:
+        InputError: see `blocks_of`.
+    """
+    blocks = blocks_of(run)
+    return name if blocks is None else fix_first(name, blocks)
 
 
 def live_space(run: Path, space: SearchSpace) -> SearchSpace:
@@ -102,13 +144,14 @@ def stored_space(run: Path, name: str) -> SearchSpace:
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is damaged: {error}") from error
     except InputError as error:
-        if not is_module(name):
+        if not is_module(split_changes(name)[0]):
             raise InputError(f"{path}: {error}") from error
     try:
         channels, resolution, _ = json.loads(text)["input_shape"]
         classes = len(json.loads((run / "data.json").read_text())["classes"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} or {run / 'data.json'} is damaged: {error}") from error
+    name = settled_name(run, name)
     space = load_space(name, classes=classes, resolution=resolution, in_channels=channels)
     own = {type(layer).__name__: type(layer) for block in space.blocks for layer in block.layers}
     try:

@@ -28,6 +28,7 @@ from nas_cli.progress import stage
 from nas_cli.run import lock_folder, new_folder, read_json, write_json
 from nas_cli.spaces import load_space
 from nas_cli.truth import Truth, read_costs, read_truth
+from nas_cli.varied import short_name
 from nas_search import Tabular, TrainingCost
 from nas_spaces import FeasibleSet, History, InputError, Metric, SearchSpace, Table, replace_file
 
@@ -269,7 +270,7 @@ def _load_torch() -> None:
 @contextlib.contextmanager
 def _opened(out: Path | None, question: Question, bench: Bench) -> Iterator[Path]:
     """Make or open the folder and keep other processes from writing to it."""
-    folder = out or new_folder(f"compare-{Path(question.space).stem.replace(':', '-')}")
+    folder = out or new_folder(f"compare-{Path(short_name(question.space)).stem.replace(':', '-')}")
     folder.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder):
         known = folder / SETTINGS

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 import nas_search
 from nas_cli.config import Config, differences, override
-from nas_cli.limits import build_limits, cost_tables
+from nas_cli.limits import RECORDED, build_limits, cost_tables
+from nas_cli.references import Reference, reference
 from nas_cli.run import Run, read_json, write_json
 from nas_cli.workshop import ALONE, BASELINES, DIVERGED, Workshop, fit, phase
 from nas_samplers import Phase, Uniform, load_weights, run_network, wrong_answers
@@ -52,10 +53,10 @@ def retrain_settings(
     given = list(given)
     asked = override(run.config, given)
     for key in differences(run.config, asked):
-        if key != "baselines" and not key.startswith("retrain."):
+        if key not in ("baselines", "references") and not key.startswith("retrain."):
             raise InputError(
-                f"a retraining can change baselines and retrain.* only, not {key}; begin "
-                "another run for that"
+                f"a retraining can change baselines, references and retrain.* only, not {key}; "
+                "begin another run for that"
             )
     if not known.exists():
         return asked, weights
@@ -91,6 +92,8 @@ def check_retrain(shop: Workshop) -> None:
         InputError: what is wrong.
     """
     _phase(shop, shop.space, 0)
+    for one in shop.run.config.references:
+        reference(shop.space, [0] * shop.space.num_choices, one)
 
 
 def _phase(shop: Workshop, space: SearchSpace, index: int) -> Phase:
@@ -126,22 +129,32 @@ def retrain(shop: Workshop, name: str, weights: Path | None = None) -> None:
     winner = np.array(found["winner"], dtype=np.int64)
     begun = list((run.retrain(name) / "winner").glob("*.*"))
     if weights is not None and not begun:
-        load_weights(_network(shop, winner, 0), weights)
+        load_weights(_network(shop, shop.space.fix(winner), 0), weights)
     if not _settings_file(run, name).exists():
         record = {
             "baselines": config.baselines,
+            "references": list(config.references),
             "retrain": attrs.asdict(config.retrain),
             "weights": None if weights is None else str(weights),
         }
         write_json(_settings_file(run, name), record)
-    archs = [winner, *_baselines(shop, name, winner)]
-    if len(archs) <= config.baselines:
-        shop.say(f"retrain {name}: only {len(archs) - 1} other networks are within the limits")
-    candidates = [
-        _retrain_one(shop, name, arch, index, len(archs), weights if index == 0 else None)
-        for index, arch in enumerate(archs)
+    drawn = _baselines(shop, name, winner)
+    if len(drawn) < config.baselines:
+        shop.say(f"retrain {name}: only {len(drawn)} other networks are within the limits")
+    networks = [
+        Reference("winner", shop.space.fix(winner), winner),
+        *(
+            Reference(f"random-{index}", shop.space.fix(arch), arch)
+            for index, arch in enumerate(drawn, start=1)
+        ),
+        *(reference(shop.space, winner, name) for name in config.references),
     ]
-    write_json(result, {"candidates": candidates, "comparison": _compare(candidates)})
+    candidates = [
+        _retrain_one(shop, name, one, index, len(networks), weights if index == 0 else None)
+        for index, one in enumerate(networks)
+    ]
+    top1 = [record["top1"] for record in candidates[: len(drawn) + 1]]
+    write_json(result, {"candidates": candidates, "comparison": _compare(*top1)})
 
 
 def _baselines(shop: Workshop, name: str, winner: Arch) -> list[Arch]:
@@ -158,31 +171,30 @@ def _baselines(shop: Workshop, name: str, winner: Arch) -> list[Arch]:
     return list(drawn[~same][:wanted])
 
 
-def _network(shop: Workshop, arch: Arch, index: int) -> Network:
+def _network(shop: Workshop, space: SearchSpace, index: int) -> Network:
     """Return a stand-alone network with its initial weights."""
     return Network(
-        shop.space.fix(arch),
+        space,
         generator=shop.torch_rng(ALONE, index),
         scheme=shop.run.config.supernet.scheme,
     )
 
 
 def _retrain_one(
-    shop: Workshop, name: str, arch: Arch, index: int, total: int, weights: Path | None
+    shop: Workshop, name: str, alone: Reference, index: int, total: int, weights: Path | None
 ) -> dict[str, Any]:
     """Train and test one network, the winner where ``index`` is 0; return its record."""
     run = shop.run
-    label = "winner" if index == 0 else f"random-{index}"
-    folder = run.retrain(name) / label
+    folder = run.retrain(name) / alone.name
     result = folder / "result.json"
     if result.exists():
         finished: dict[str, Any] = read_json(result)
         return finished
-    network = _network(shop, arch, index)
+    network = _network(shop, alone.network, index)
     checkpoint = folder / "checkpoint.safetensors"
     if weights is not None and not checkpoint.exists():
         kept = load_weights(network, weights)
-        shop.say(f"{label}: starts from {weights}, {len(kept)} tensors are new")
+        shop.say(f"{alone.name}: starts from {weights}, {len(kept)} tensors are new")
     fit(
         shop,
         network,
@@ -190,22 +202,25 @@ def _retrain_one(
         shop.data.train_and_held_out,
         run.config.retrain,
         seed=shop.seed(ALONE, index, 1),
-        name=f"retrain/{name}/{label}",
-        title=f"retrain {label} ({index + 1} of {total})",
+        name=f"retrain/{name}/{alone.name}",
+        title=f"retrain {alone.name} ({index + 1} of {total})",
         checkpoint=checkpoint,
     )
     wrong = wrong_answers(network.eval(), shop.data.test, device=shop.device)
     found = read_json(run.search(name) / "result.json")
-    alone = run.config.search.evaluation == "standalone"
+    judged_alone = run.config.search.evaluation == "standalone"
     if index == 0:
         save_network(network, run.best(name))
+    limits = read_json(run.search(name) / "search.json", "limits")["limits"]
+    costs = {key: int(table([[]])[0]) for key, table in cost_tables(alone.network, limits).items()}
     record = {
-        "name": label,
-        "architecture": arch.tolist(),
+        "name": alone.name,
+        "architecture": None if alone.arch is None else alone.arch.tolist(),
         "top1": round(100 * (1 - float(wrong.mean())), 4),
         "test_images": len(wrong),
-        **{key: int(table([arch])[0]) for key, table in cost_tables(shop.space).items()},
-        "supernet_error": found["values"].get("error") if index == 0 and not alone else None,
+        **{key: costs.pop(key) for key in RECORDED},
+        "costs": costs,
+        "supernet_error": found["values"].get("error") if index == 0 and not judged_alone else None,
     }
     write_json(result, record)
     # The result stands; the state behind it is not needed any more.
@@ -213,14 +228,13 @@ def _retrain_one(
     return record
 
 
-def _compare(candidates: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return what the search was worth against the random architectures."""
-    top1 = [record["top1"] for record in candidates]
-    if len(top1) < 3:
+def _compare(winner: float, *randoms: float) -> dict[str, Any] | None:
+    """Return what the search was worth against the random architectures, by their top-1 [%]."""
+    if len(randoms) < 2:
         return None
-    found = nas_search.difference(top1[0], top1[1:])
+    found = nas_search.difference(winner, randoms)
     size = f"{abs(found.difference):.2f} percentage points"
-    many = f"{len(top1) - 1} random architectures within the same limits"
+    many = f"{len(randoms)} random architectures within the same limits"
     if not found.measurable:
         verdict = f"no measurable difference between the winner and {many}"
     elif found.difference > 0:

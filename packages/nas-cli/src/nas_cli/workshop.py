@@ -15,7 +15,7 @@ from nas_cli.config import TrainConfig
 from nas_cli.limits import merge_limits
 from nas_cli.progress import stage
 from nas_cli.run import Run, read_json, write_json
-from nas_cli.spaces import load_space, stored_space
+from nas_cli.spaces import load_space, settled_name, stored_space
 from nas_samplers import (
     DivergedError,
     ImageData,
@@ -161,9 +161,9 @@ class Workshop:
     @cached_property
     def space(self) -> SearchSpace:
         """The space for these images; the one that the run was begun with, where it was."""
-        name, data = self.run.config.space, self.data
         if self._stored is not None:
             return self._stored
+        name, data = settled_name(self.run.path, self.run.config.space), self.data
         channels, resolution, _ = data.shape
         classes = len(data.classes)
         space = load_space(name, classes=classes, resolution=resolution, in_channels=channels)
@@ -240,6 +240,7 @@ def optimiser_of(config: TrainConfig) -> Optimiser:
         weight_decay=config.weight_decay,
         schedule=config.schedule,
         warmup=config.warmup,
+        level_decay=config.level_decay,
         clip=config.clip,
     )
 

@@ -14,7 +14,6 @@ from nas_samplers.alphas import Alphas, zero_options
 from nas_samplers.balanced import Balanced
 from nas_samplers.binary_gates import BinaryGates
 from nas_samplers.candidate import Candidate
-from nas_samplers.checkpoint import load_weights
 from nas_samplers.constrained import Constrained, cost_ranges
 from nas_samplers.cost_hinge import CostHinge
 from nas_samplers.cost_terms import AddedCost, CostTerm, MultipliedCost
@@ -49,6 +48,7 @@ from nas_samplers.train import DivergedError, train
 from nas_samplers.training_state import Summary
 from nas_samplers.uniform import Uniform
 from nas_samplers.weighted import Weighted
+from nas_samplers.weights import load_weights
 from nas_samplers.within_limits import WithinLimits
 from nas_samplers.workers import WorkerProcesses, run_here
 

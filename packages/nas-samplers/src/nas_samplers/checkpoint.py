@@ -1,6 +1,5 @@
 """Training state in one file: tensors as safetensors, everything else as JSON in its header."""
 
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,14 +15,17 @@ from nas_spaces import InputError, replace_file
 from nas_spaces.jsonable import from_jsonable, to_jsonable
 
 __all__ = [
+    "OPTIMISER",
     "Checkpoint",
     "load_optimiser",
-    "load_weights",
     "optimiser_tensors",
     "read_checkpoint",
     "take_prefixed",
     "write_checkpoint",
 ]
+
+OPTIMISER = "optimiser."
+"""What the names of an optimiser's tensors begin with."""
 
 # One key only: several would be written in an order that changes from run to run.
 HEADER = "state"
@@ -91,82 +93,6 @@ def load_optimiser(
         device = tensor.device if tensor.ndim == 0 else parameter.device
         value = torch.empty_like(parameter) if tensor.ndim else torch.empty_like(tensor)
         optimiser.state[parameter][key] = value.copy_(tensor).to(device)
-
-
-def load_weights(network: nn.Module, path: Path) -> list[str]:
-    """Start ``network`` from weights in a file: safetensors, or a torch file without code.
-
-    Tensors of the same name and shape are copied. A classifier of another number of classes
-    keeps its own weights.
-
-    Args:
-        network: the module to load into.
-        path: ``*.safetensors``, or what ``torch.save(module.state_dict(), path)`` wrote.
-
-    Returns:
-        Names of tensors that kept their own values.
-
-    Raises:
-        InputError: no such file, a file that is damaged, or one whose tensors do not fit: every
-            tensor of the network, and every one of the file, must have its counterpart, other
-            than those of the classifier and of an optimiser.
-        OSError: the file may not be read.
-    """
-    if not path.is_file():
-        raise InputError(f"weights: there is no file {path}")
-    content = path.read_bytes()
-    try:
-        if path.suffix == ".safetensors":
-            tensors = safetensors.torch.load(content)
-        else:
-            tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:
-        # Damage surfaces as any exception: torch takes the bytes of a text for instructions, and
-        # ends in a KeyError or IndexError. What it says itself is long, and ends in advice to let
-        # files run code.
-        kind = "safetensors" if path.suffix == ".safetensors" else "torch"
-        raise InputError(
-            f"weights: {path} cannot be read as tensors: it is truncated, or no {kind} file; give "
-            "safetensors, or what torch.save(module.state_dict(), path) wrote"
-        ) from error
-    if not isinstance(tensors, Mapping) or not all(
-        isinstance(name, str) and isinstance(x, Tensor) for name, x in tensors.items()
-    ):
-        raise InputError(
-            f"weights: {path} holds something else than tensors by name; write it with "
-            "torch.save(module.state_dict(), path)"
-        )
-    tensors = {name.removeprefix("network."): x for name, x in tensors.items()}
-    own = network.state_dict()
-    last_block = _last_block(own)
-    head = {name for name in own if name.startswith(last_block)}
-    fitting = {name: x for name, x in tensors.items() if name in own and own[name].shape == x.shape}
-    kept = sorted(name for name in own if name not in fitting)
-    wrong = [name for name in kept if name not in head and not name.endswith("batches_tracked")]
-    if wrong:
-        name = wrong[0]
-        received = f"shape {tuple(tensors[name].shape)}" if name in tensors else "no such tensor"
-        raise InputError(
-            f"weights: {path} does not fit the network in {len(wrong)} tensors; the first is "
-            f"{name} of shape {tuple(own[name].shape)}, the file has {received}"
-        )
-    # A checkpoint of a training holds its optimiser's tensors as well.
-    exempt = ("optimiser.", last_block)
-    foreign = sorted(n for n in tensors if n not in own and not n.startswith(exempt))
-    if foreign:
-        name = foreign[0]
-        raise InputError(
-            f"weights: {path} holds {len(foreign)} tensors that the network does not have; the "
-            f"first is {name} of shape {tuple(tensors[name].shape)}: build the network as the "
-            "file's was, with the same space and norms, or leave these tensors out"
-        )
-    network.load_state_dict(fitting, strict=False)
-    return kept
-
-
-def _last_block(names: Mapping[str, Tensor]) -> str:
-    """Return the prefix of the last block's tensors, such as ``"blocks.head."``."""
-    return ".".join([*list(names)[-1].split(".")[:2], ""])
 
 
 def take_prefixed(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from attrs.validators import optional
 from torch import nn
 
 from nas_samplers.validators import number, one_of
+from nas_spaces.torch.quantise import Pact
 
 __all__ = ["Optimiser"]
 
@@ -22,6 +23,8 @@ class Optimiser:
         lr: peak learning rate.
         momentum: of SGD.
         weight_decay: on weights with more than one dimension only (norms and biases have none).
+        level_decay: on the clipping levels of quantisers, which Choi et al. (PACT, 2018) pull down
+            by an L2 term: they start high, and what they clip pushes them up only.
         schedule: ``"linear"`` or ``"cosine"`` from ``lr`` to 0, or ``"constant"``.
         warmup: share of the steps over which the rate first rises linearly from 0.
         clip: largest norm of the gradient; None clips nothing.
@@ -38,6 +41,7 @@ class Optimiser:
         default="linear", validator=one_of("linear", "cosine", "constant")
     )
     warmup: float = field(default=0.0, validator=number(least=0, most=1))
+    level_decay: float = field(default=0.0, validator=number(least=0))
     clip: float | None = field(default=None, validator=optional(number(above=0)))
 
     def rate(self, step: int, steps: int) -> float:
@@ -61,14 +65,16 @@ class Optimiser:
 
         Parameters without a gradient are left alone by a step, their momentum included.
         """
-        parameters = list(network.parameters())
+        quantisers = [module for module in network.modules() if isinstance(module, Pact)]
+        levels = [p for module in quantisers for p in module.parameters()]
+        known = {id(p) for p in levels}
+        others = [p for p in network.parameters() if id(p) not in known]
         groups = [
-            {
-                "params": [p for p in parameters if p.ndim > 1],
-                "weight_decay": self.weight_decay,
-            },
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": [p for p in others if p.ndim > 1], "weight_decay": self.weight_decay},
+            {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0},
         ]
+        if levels:
+            groups.append({"params": levels, "weight_decay": self.level_decay})
         if self.kind == "adamw":
             return torch.optim.AdamW(groups, lr=self.lr, foreach=True)
         # Not fused: fused SGD fails once some momentum buffers exist and others do not.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (the usual name)
 
-from nas_samplers.checkpoint import load_optimiser, read_checkpoint, take_prefixed
+from nas_samplers.checkpoint import OPTIMISER, load_optimiser, read_checkpoint, take_prefixed
 from nas_samplers.phase import Forward, Join, Phase
 from nas_samplers.row_weights import GradientSum, RowWeights
 from nas_samplers.training_state import Summary, TrainingState
@@ -104,7 +104,7 @@ def train(
             phase.before(network)
         optimiser = phase.optimiser.build(network)
         if saved is not None:
-            load_optimiser(network, optimiser, take_prefixed(saved.tensors, "optimiser."))
+            load_optimiser(network, optimiser, take_prefixed(saved.tensors, OPTIMISER))
             saved = None
         stream_seed = derive_seed(seed, state.phase)
         batches = images.training_batches(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nas_samplers.checkpoint import (
+    OPTIMISER,
     Checkpoint,
     optimiser_tensors,
     take_prefixed,
@@ -117,7 +118,7 @@ class TrainingState:
         tensors = {f"network.{name}": x for name, x in network.state_dict().items()}
         if optimiser is not None:
             own = optimiser_tensors(network, optimiser)
-            tensors.update({f"optimiser.{name}": x for name, x in own.items()})
+            tensors.update({f"{OPTIMISER}{name}": x for name, x in own.items()})
         state = {
             "training": self.training,
             "phase": self.phase,

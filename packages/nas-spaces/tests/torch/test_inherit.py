@@ -6,8 +6,9 @@ from torch import nn
 from nas_spaces import Block, Choice, InputError, SearchSpace, published
 from nas_spaces.layers import Classifier, Conv, Identity, MBConv
 from nas_spaces.published.ponas import SQUEEZE_EXCITE
-from nas_spaces.torch import Inherited, Network, Supernet, inherit_candidates
+from nas_spaces.torch import Inherited, Network, Supernet, inherit_candidates, inherit_network
 from nas_spaces.torch.inherit import corresponding_part
+from nas_spaces.vary import with_bits, with_scales
 
 SIZES = {
     "nas-bench-macro": {"resolution": 16},
@@ -264,3 +265,95 @@ def test_rows_of_another_space_are_refused():
     supernet = build(two([Identity(), MBConv(8, 3)]))
     with pytest.raises(InputError, match="archs has 2 columns; space 'one-block' has 1 choices"):
         inherit_candidates(supernet, [0, 0])
+
+
+def network_of(space, seed=1):
+    """A network whose tensors all differ from each other, statistics of norms included."""
+    network = Network(space, generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed + 1)
+    with torch.no_grad():
+        for tensor in network.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+            else:
+                tensor.fill_(7)
+    return network.eval()
+
+
+def logits(supernet, row, shape):
+    images = torch.randn(2, *shape, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        return supernet.eval()(images, row)
+
+
+@pytest.mark.parametrize("row", [[0] * 6, [1] * 6])
+def test_the_candidates_of_a_trained_network_start_as_it_is(row):
+    space = published.load("digits-resnet")
+    network = network_of(space.fix([0] * 6))
+    supernet = build(space)
+    assert inherit_network(supernet, network.state_dict()).kept == ()
+    images = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        # A kernel of 5 is the one of 3 and a border of zeros.
+        torch.testing.assert_close(logits(supernet, row, (1, 8, 8)), network(images))
+
+
+def test_wider_candidates_keep_what_the_network_does_not_have():
+    space = with_scales(with_bits(published.load("digits-resnet").fix([0] * 6)), (0.5, 1.0, 1.5))
+    plain = published.load("digits-resnet").fix([0] * 6)
+    network = network_of(plain)
+    supernet = build(space)
+    before = copy_of(supernet)
+    inherited = inherit_network(supernet, network.state_dict())
+    assert inherited.kept == ()
+    after = supernet.state_dict()
+    levels = [name for name in after if "alpha" in name]
+    assert levels
+    assert all(torch.equal(after[name], before[name]) for name in levels)
+    name = "blocks.stage1_0.0.conv1.weight"
+    given = network.state_dict()["blocks.stage1_0.conv1.weight"]
+    assert after[name].shape == (24, 16, 3, 3)
+    assert torch.equal(after[name][:16], given)
+    assert torch.equal(after[name][16:], before[name][16:])
+    # The float layer in the supernet's weights is the network's.
+    floating = Supernet(with_scales(plain, (0.5, 1.0, 1.5)), generator=torch.Generator())
+    inherit_network(floating, network.state_dict())
+    images = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        assert torch.equal(logits(floating, [1] * 6, (1, 8, 8)), network(images))
+
+
+def test_a_classifier_of_other_classes_keeps_its_own():
+    space = published.load("digits-resnet")
+    network = network_of(published.load("digits-resnet", classes=4).fix([0] * 6))
+    supernet = build(space)
+    before = copy_of(supernet)
+    inherited = inherit_network(supernet, network.state_dict())
+    assert inherited.kept == ("blocks.head.0.linear.weight", "blocks.head.0.linear.bias")
+    assert all(torch.equal(supernet.state_dict()[name], before[name]) for name in inherited.kept)
+
+
+def test_dense_and_depthwise_kernels_do_not_correspond():
+    dense = SearchSpace("d", (8, 4, 4), (), [Block("a", [Conv(8, 3)]), Block("h", [Classifier(2)])])
+    depthwise = SearchSpace(
+        "w", (8, 4, 4), (), [Block("a", [Conv(8, 3, groups=None)]), Block("h", [Classifier(2)])]
+    )
+    for one, other in ((dense, depthwise), (depthwise, dense)):
+        supernet = build(one)
+        kept = inherit_network(supernet, network_of(other).state_dict()).kept
+        assert kept == ("blocks.a.0.conv.weight",)
+
+
+def test_weights_of_another_network_are_refused():
+    space = published.load("digits-resnet")
+    supernet = build(space)
+    state = network_of(space.fix([0] * 6)).state_dict()
+    with pytest.raises(
+        InputError, match="weights of block 'stage9_0', which space 'digits-resnet'"
+    ):
+        inherit_network(supernet, {**state, "blocks.stage9_0.conv1.weight": torch.zeros(1)})
+    with pytest.raises(InputError, match="weights of block 'conv', which space"):
+        inherit_network(supernet, {**state, "conv": torch.zeros(1)})
+    without = {name: x for name, x in state.items() if ".stage2_1." not in name}
+    with pytest.raises(InputError, match="no weights for block 'stage2_1' of space"):
+        inherit_network(supernet, without)

@@ -7,6 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 from attrs import frozen
 
+from nas_cli.limits import METRICS
 from nas_cli.report import plots
 from nas_cli.report.records import RunData
 from nas_cli.report.views import AlphasView, RankView, SearchView
@@ -66,16 +67,18 @@ def _search(view: SearchView, data: RunData) -> dict[str, go.Figure]:
     search, figures = view.search, {}
     result, history = search.result, search.history
     if history is not None:
-        objectives = np.stack([history.column("error"), history.column("macs")], axis=1)
+        objectives = np.stack([history.column("error"), history.column(view.cost)], axis=1)
         inside = within(history, result.limits)
         figures["candidates"] = plots.candidates(
             history,
             non_dominated(objectives),
             search.random,
             inside=inside,
-            winner=(view.error, result.macs),
+            cost=view.cost,
+            unit=METRICS[view.cost](data.space).unit,
+            winner=(view.error, result.values[view.cost]),
             predicted=view.predicted,
-            limit=bounds(result.limits).get("macs", (None, None)),
+            limit=bounds(result.limits).get(view.cost, (None, None)),
             judged="search" if data.alone else "supernet",
         )
         figures["progress"] = plots.progress(

@@ -73,6 +73,8 @@ def environment() -> Environment:
         "points": words.points,
         "sentence": words.sentence,
         "tau": words.tau,
+        "cost_word": words.cost_word,
+        "capital": words.capital,
         "cosine_colour": cosine_colour,
         "grey_images": grey_images,
     }

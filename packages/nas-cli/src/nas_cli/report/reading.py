@@ -27,7 +27,7 @@ from nas_cli.report.records import (
     Training,
 )
 from nas_cli.run import MAIN_SEARCH
-from nas_cli.spaces import live_space, stored_space
+from nas_cli.spaces import blocks_of, live_space, stored_space
 from nas_search import CandidateTable
 from nas_spaces import History, InputError, SearchSpace
 
@@ -70,6 +70,7 @@ def load_run(run: Path) -> RunData:
         config=config,
         config_text=config_text,
         space=space,
+        blocks=blocks_of(run),
         curves=curves,
         seconds=seconds,
         train=train,
@@ -161,7 +162,8 @@ def _retrain(path: Path, space: SearchSpace) -> Retraining | None:
         if [one.name for one in retrain.candidates].count("winner") != 1:
             raise InputError(f"{path}: candidates must name exactly one 'winner'")
         for one in retrain.candidates:
-            _check(path, space, [one.architecture])
+            if one.architecture is not None:
+                _check(path, space, [one.architecture])
     return retrain
 
 

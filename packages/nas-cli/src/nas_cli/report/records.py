@@ -62,6 +62,7 @@ class Config:
     method: str
     space: str
     data: str
+    blocks: str | None = None
     limits: tuple[str, ...] = ()
     supernet: Supernet = Supernet()
     search: SearchSettings = SearchSettings()
@@ -292,15 +293,20 @@ class SearchResult:
 
 @frozen
 class Candidate:
-    """One network that was trained from scratch. ``top1`` [%] on ``test_images`` images."""
+    """One network that was trained from scratch. ``top1`` [%] on ``test_images`` images.
+
+    ``architecture``: its row; None for a network that is not in the space. ``costs``: those other
+    than macs and params that the search had limits on, by name.
+    """
 
     name: str
-    architecture: tuple[int, ...]
+    architecture: tuple[int, ...] | None
     top1: float
     test_images: int
     macs: int
     params: int
     supernet_error: float | None = None
+    costs: dict[str, int] = field(factory=dict)
 
 
 @frozen
@@ -323,6 +329,11 @@ class Retraining:
 
     candidates: tuple[Candidate, ...]
     comparison: Comparison | None = None
+
+    @property
+    def randoms(self) -> int:
+        """How many random architectures there are."""
+        return sum(one.name.startswith("random-") for one in self.candidates)
 
     @property
     def winner(self) -> Candidate:
@@ -451,7 +462,8 @@ class Rank:
 class RunData:
     """All that the report shows of a run.
 
-    ``curves``: stage -> what it logged. ``seconds``: finished stage -> how long it took [s].
+    ``blocks``: what was searched before, None where nothing was. ``curves``: stage -> what it
+    logged. ``seconds``: finished stage -> how long it took [s].
     ``train``: None where it has not finished. ``unfinished``: folders of searches that have no
     result yet; ``unfinished_ranks``: of trust reports.
     """
@@ -460,6 +472,7 @@ class RunData:
     config: Config
     config_text: str
     space: SearchSpace
+    blocks: tuple[int, ...] | None
     curves: dict[str, Curve]
     seconds: dict[str, float]
     train: Training | None

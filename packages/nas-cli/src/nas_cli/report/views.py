@@ -22,7 +22,7 @@ from nas_cli.report.records import (
     RunData,
     Search,
 )
-from nas_cli.report.words import bounds, option_name, shared_options, within
+from nas_cli.report.words import bounds, cost_word, main_cost, option_name, shared_options, within
 from nas_search import CandidateTable
 from nas_spaces import InputError, SearchSpace
 
@@ -64,7 +64,7 @@ def view_headline(data: RunData) -> Headline:
         search,
         search.retrain.winner,
         comparison,
-        len(search.retrain.candidates) - 1,
+        search.retrain.randoms,
         None if comparison is None else _interval(comparison),
     )
 
@@ -130,6 +130,13 @@ class SearchView:
     path: PathView | None
     predictive: Predictive | None
 
+    @property
+    def cost(self) -> str:
+        """The metric that errors are drawn against, see `main_cost`."""
+        name, history = main_cost(self.search.result.limits), self.search.history
+        known = self.search.result.values
+        return name if name in known and (history is None or name in history.names) else "macs"
+
 
 def view_searches(data: RunData, *, rng: np.random.Generator) -> tuple[SearchView, ...]:
     """Return all searches of a run; ``rng`` draws bootstraps."""
@@ -169,7 +176,7 @@ def _path(search: Search, table: CandidateTable | None, space: SearchSpace) -> P
         choice = space.choices[step.choice]
         before, after = option_name(choice, step.before), option_name(choice, step.after)
         changes.append(Change(choice.name, before, after, 100 * step.loss, step.costs))
-    name = next(iter(bounds(result.limits)), "macs")
+    name = main_cost(result.limits)
     assert result.predicted_error is not None
     # Counted from the end: the file says what the last one is predicted to err.
     losses = [step.loss for step in result.path]
@@ -179,7 +186,7 @@ def _path(search: Search, table: CandidateTable | None, space: SearchSpace) -> P
     cost = name
     if name in METRICS:
         priced = METRICS[name](space)
-        cost = f"{'MACs' if name == 'macs' else name} ({priced.unit})"
+        cost = f"{cost_word(name)} ({priced.unit})"
         if table is not None:
             costs.insert(0, float(priced(table.start[None])[0]))
             errors.insert(0, result.predicted_error - sum(losses))

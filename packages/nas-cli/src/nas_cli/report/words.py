@@ -13,7 +13,10 @@ __all__ = [
     "LIMITED",
     "SAMPLING",
     "bounds",
+    "capital",
+    "cost_word",
     "duration",
+    "main_cost",
     "option_name",
     "points",
     "sentence",
@@ -85,7 +88,7 @@ def sentence(text: str) -> str:
     >>> sentence("no better than counting MACs")
     'No better than counting MACs.'
     """
-    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+    return capital(text) + ("" if text.endswith(".") else ".")
 
 
 def duration(seconds: float) -> str:
@@ -120,6 +123,39 @@ def bounds(limits: Sequence[str]) -> dict[str, tuple[float | None, float | None]
         name: (max(low, default=None), min(high, default=None))
         for name, (low, high) in ends.items()
     }
+
+
+COSTS = {"macs": "MACs", "params": "parameters", "bitops": "BitOPs", "peak_memory": "peak memory"}
+
+
+def cost_word(name: str) -> str:
+    """Return a metric's name for a person.
+
+    >>> cost_word("bitops"), cost_word("traffic")
+    ('BitOPs', 'traffic')
+    """
+    return COSTS.get(name, name)
+
+
+def capital(text: str) -> str:
+    """Return a text with a capital at its beginning; the others stay.
+
+    >>> capital("peak memory"), capital("BitOPs")
+    ('Peak memory', 'BitOPs')
+    """
+    return text[:1].upper() + text[1:]
+
+
+def main_cost(limits: Sequence[str]) -> str:
+    """Return the metric that a search's errors are drawn against: macs, unless others are limited.
+
+    >>> main_cost(["params <= 20 parameters", "macs <= 9 multiply-adds"]), main_cost([])
+    ('macs', 'macs')
+    >>> main_cost(["bitops <= 1,000 bit operations"])
+    'bitops'
+    """
+    limited = bounds(limits)
+    return "macs" if "macs" in limited else next(iter(limited), "macs")
 
 
 def within(history: History, limits: Sequence[str]) -> NDArray[np.bool_]:

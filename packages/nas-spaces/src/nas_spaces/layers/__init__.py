@@ -7,7 +7,7 @@ method in one of these modules and name it in `LAYERS`.
 
 from nas_spaces.layers.basic import Classifier, Conv, Identity, Pool, Skip, Zero
 from nas_spaces.layers.fbnet import FBNetBlock, PooledConv, SplitMBConv
-from nas_spaces.layers.layer import Layer
+from nas_spaces.layers.layer import Layer, Quantisable, Scalable
 from nas_spaces.layers.mobile import HiddenClassifier, MBConv, SqueezeExcite
 from nas_spaces.layers.nas_bench_201 import NormRelu, ReluConvNorm, ResidualDown
 from nas_spaces.layers.residual import BasicBlock
@@ -26,8 +26,10 @@ __all__ = [
     "NormRelu",
     "Pool",
     "PooledConv",
+    "Quantisable",
     "ReluConvNorm",
     "ResidualDown",
+    "Scalable",
     "ShuffleUnit",
     "Skip",
     "SplitMBConv",

@@ -3,9 +3,18 @@
 import math
 from typing import Protocol, runtime_checkable
 
+from nas_spaces.errors import InputError
 from nas_spaces.primitives import Graph, GraphBuilder, Shape
 
-__all__ = ["Layer", "conv_norm", "round_channels", "squeeze_excite"]
+__all__ = [
+    "Layer",
+    "Quantisable",
+    "Scalable",
+    "conv_norm",
+    "round_channels",
+    "scale_channels",
+    "squeeze_excite",
+]
 
 
 @runtime_checkable
@@ -13,11 +22,36 @@ class Layer(Protocol):
     """A frozen, hashable record that can say which primitives it is made of.
 
     A record that stands in spaces with very many combinations may also have a method
-    ``output(shape)`` that returns the output shape without building the graph.
+    ``output(shape)`` that returns the output shape without building the graph. Others that a
+    record may have are those of `Scalable` and `Quantisable`.
     """
 
     def graph(self, shape: Shape) -> Graph:
         """Return the primitives for an input of ``shape``; InputError where it does not fit."""
+        ...
+
+
+@runtime_checkable
+class Scalable(Layer, Protocol):
+    """A layer whose inner channels can be more or fewer, with the same outside.
+
+    What `scaled` changes of the record are fields in which layers can share weights.
+    """
+
+    def scaled(self, scale: float) -> Layer:
+        """Return it with ``scale`` times the channels inside; itself where it has none."""
+        ...
+
+
+@runtime_checkable
+class Quantisable(Layer, Protocol):
+    """A layer whose convolutions can be quantised.
+
+    What `quantised` changes of the record are fields in which layers can share weights.
+    """
+
+    def quantised(self, weight_bits: int, input_bits: int) -> Layer:
+        """Return it with so many bits of weights and of what they are multiplied with."""
         ...
 
 
@@ -73,6 +107,24 @@ def squeeze_excite(
     value = build.convolution("se_expand", value, channels, kernel=1, bias=True)
     value = build.activation("se_gate", value, gate)
     return build.multiply("se_scale", source, value)
+
+
+def scale_channels(channels: int, scale: float) -> int:
+    """Return ``channels`` times ``scale``, rounded down.
+
+    Raises:
+        InputError: a scale that leaves no channel.
+
+    >>> scale_channels(32, 0.8), scale_channels(10, 0.1 * 3)
+    (25, 3)
+    """
+    # What is an integer may lie just below one in floating point.
+    scaled = int(round(channels * scale, 9))
+    if scaled < 1:
+        raise InputError(
+            f"scale={scale} of {channels} channels leaves {scaled}; at least 1 is needed"
+        )
+    return scaled
 
 
 def round_channels(

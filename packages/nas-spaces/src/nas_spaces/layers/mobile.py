@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from nas_spaces.errors import InputError
-from nas_spaces.layers.layer import conv_norm, round_channels, squeeze_excite
+from nas_spaces.layers.layer import conv_norm, round_channels, scale_channels, squeeze_excite
 from nas_spaces.primitives import ACTIVATIONS, INPUT, Graph, GraphBuilder, Shape
 
 __all__ = ["HiddenClassifier", "MBConv", "SqueezeExcite"]
@@ -56,7 +56,8 @@ class SqueezeExcite:
 class MBConv:
     """Inverted residual block (Sandler et al., MobileNetV2, 2018).
 
-    1x1 expansion to ``round(in * expand)`` channels (none where ``expand`` is 1), depthwise
+    1x1 expansion to ``round(in * expand)`` channels, times ``scale`` and rounded down (none where
+    ``expand`` is 1: then there are no channels of its own, and ``scale`` must be 1), depthwise
     ``kernel``, squeeze-and-excitation where ``se`` describes one, linear 1x1 projection to
     ``out``; the input is added where the shape is kept, unless ``residual`` is False.
 
@@ -71,6 +72,7 @@ class MBConv:
     activation: str = "relu6"
     residual: bool = True
     se: SqueezeExcite | None = None
+    scale: float = 1.0
 
     def __attrs_post_init__(self) -> None:
         # Checked here, as `output` answers without the graph that would find them.
@@ -79,12 +81,16 @@ class MBConv:
             raise InputError(f"MBConv kernel={self.kernel} must be odd")
         if not self.expand > 0:
             raise InputError(f"MBConv expand={self.expand} must be positive")
+        if not self.scale > 0:
+            raise InputError(f"MBConv scale={self.scale} must be positive")
+        if self.expand == 1 and self.scale != 1:
+            raise InputError(f"MBConv scale={self.scale}: without expansion it must be 1")
         _known("MBConv activation", self.activation)
 
     def graph(self, shape: Shape) -> Graph:
         """Return the primitives for an input of ``shape``."""
         build = GraphBuilder(shape)
-        hidden = round(shape[0] * self.expand)
+        hidden = scale_channels(round(shape[0] * self.expand), self.scale)
         value = INPUT
         if self.expand != 1:
             value = conv_norm(build, "expand", value, hidden, activation=self.activation)
@@ -114,6 +120,10 @@ class MBConv:
     def output(self, shape: Shape) -> Shape:
         """Return what leaves the layer for an input of ``shape``."""
         return (self.out, -(-shape[1] // self.stride), -(-shape[2] // self.stride))
+
+    def scaled(self, scale: float) -> "MBConv":
+        """Return the layer with ``scale`` times the channels between its 1x1 convolutions."""
+        return self if self.expand == 1 else evolve(self, scale=self.scale * scale)
 
 
 @frozen

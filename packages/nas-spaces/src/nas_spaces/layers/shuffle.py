@@ -1,9 +1,9 @@
 """ShuffleNetV2 units."""
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from nas_spaces.errors import InputError
-from nas_spaces.layers.layer import conv_norm
+from nas_spaces.layers.layer import conv_norm, scale_channels
 from nas_spaces.primitives import INPUT, Graph, GraphBuilder, Shape
 
 __all__ = ["ShuffleUnit"]
@@ -60,8 +60,7 @@ class ShuffleUnit:
             main = INPUT
         entering = channels // 2 if self.stride == 1 else channels
         leaving = self.out - entering
-        # What is an integer may lie just below one in floating point.
-        middle = int(round((self.out // 2) * self.scale, 9))
+        middle = scale_channels(self.out // 2, self.scale)
         if self.kind == "k":
             main = conv_norm(build, "pw1", main, middle, activation="relu")
             main = conv_norm(
@@ -79,3 +78,7 @@ class ShuffleUnit:
             main = conv_norm(build, "pw3", main, leaving, activation="relu")
         build.concatenate("join", passed, main)
         return build.graph
+
+    def scaled(self, scale: float) -> "ShuffleUnit":
+        """Return the unit with ``scale`` times the channels in the middle of its main branch."""
+        return evolve(self, scale=self.scale * scale)

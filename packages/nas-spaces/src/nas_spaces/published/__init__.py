@@ -28,7 +28,7 @@ from nas_spaces.published import (
     nas_bench_201,
     nas_bench_macro,
     ponas,
-    resnet_quant,
+    resnet,
     shufflenet_v2,
     spos,
 )
@@ -47,7 +47,7 @@ SPACES: dict[str, Callable[..., SearchSpace]] = {
     **nas_bench_201.SPACES,
     **nas_bench_macro.SPACES,
     **ponas.SPACES,
-    **resnet_quant.SPACES,
+    **resnet.SPACES,
     **spos.SPACES,
 }
 """Name -> function that builds the search space."""
@@ -57,7 +57,7 @@ NETWORKS: dict[str, Callable[..., SearchSpace]] = {
     **fbnetv2.NETWORKS,
     **mnasnet.NETWORKS,
     **mobilenet.NETWORKS,
-    **resnet_quant.NETWORKS,
+    **resnet.NETWORKS,
     **shufflenet_v2.NETWORKS,
 }
 """Name -> function that builds a network that is in none of the spaces: a space with no choice."""

@@ -1,14 +1,15 @@
 """SPOS: Guo et al., "Single Path One-Shot NAS with Uniform Sampling", ECCV 2020.
 
 The space of blocks, the space of channels on top of chosen blocks, and both at once. The paper's
-third space, of bit widths, is in `nas_spaces.published.resnet_quant`.
+third space, of bit widths, is in `nas_spaces.published.resnet`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from nas_spaces.errors import InputError
 from nas_spaces.layers import Classifier, Conv, ShuffleUnit
 from nas_spaces.space import Block, Choice, SearchSpace
+from nas_spaces.vary import with_scales
 
 __all__ = [
     "ARCHITECTURES",
@@ -21,8 +22,6 @@ __all__ = [
 # (channels, blocks) of each stage; the first block of a stage has stride 2 (table 1).
 STAGES = ((64, 4), (160, 4), (320, 8), (640, 4))
 CANDIDATES = ("choice_3", "choice_5", "choice_7", "choice_x")
-# Of the middle of a unit's main branch (section 4.1 and the official code).
-SCALES = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6)
 
 # The result of the paper's search for blocks, on which its search for channels was run.
 PAPER_BLOCKS = (0, 0, 3, 1, 1, 1, 0, 0, 2, 0, 2, 1, 1, 0, 2, 0, 2, 1, 3, 2)
@@ -51,16 +50,7 @@ def spos_shufflenet(
     Three ShuffleNetV2 units with kernel 3, 5 or 7 and an Xception-like one. The classifier has
     no bias, as in the official code. ``resolution`` is a multiple of 32.
     """
-    name = "spos-shufflenet"
-    choices = []
-
-    def place(block: str, channels: int, stride: int) -> Block:
-        choices.append(Choice(block, CANDIDATES))
-        candidates = [_unit(channels, stride, i) for i in range(len(CANDIDATES))]
-        return Block(block, candidates, reads=(block,))
-
-    blocks = _network(name, place, classes, resolution)
-    return SearchSpace(name, (in_channels, resolution, resolution), choices, blocks)
+    return _shufflenet("spos-shufflenet", classes, resolution, in_channels)
 
 
 def spos_shufflenet_channels(
@@ -92,24 +82,14 @@ def spos_shufflenet_channels(
     [51]
     """
     name = "spos-shufflenet-channels"
-    plain = spos_shufflenet()
+    plain = _shufflenet(name, classes, resolution, in_channels)
     try:
         row = plain.parse(blocks) if isinstance(blocks, str) else plain.check([blocks])[0]
     except InputError as error:
         raise InputError(
             f"space {name!r}: blocks={blocks!r} is no row of 'spos-shufflenet': {error}"
         ) from error
-    candidates = iter(row.tolist())
-    choices = []
-
-    def place(block: str, channels: int, stride: int) -> Block:
-        choices.append(Choice(f"{block}_scale", SCALES))
-        candidate = next(candidates)
-        units = [_unit(channels, stride, candidate, scale) for scale in SCALES]
-        return Block(block, units, reads=(f"{block}_scale",), shares=("scale",))
-
-    placed = _network(name, place, classes, resolution)
-    return SearchSpace(name, (in_channels, resolution, resolution), choices, placed)
+    return with_scales(plain.fix(row), name=name)
 
 
 def spos_shufflenet_joint(
@@ -121,42 +101,32 @@ def spos_shufflenet_joint(
     candidate owns its weights; its scales share them. ``resolution`` is a multiple of 32.
     """
     name = "spos-shufflenet-joint"
-    choices = []
-
-    def place(block: str, channels: int, stride: int) -> Block:
-        choices.append(Choice(block, CANDIDATES, group=block))
-        choices.append(Choice(f"{block}_scale", SCALES, group=block))
-        units = [
-            _unit(channels, stride, candidate, scale)
-            for candidate in range(len(CANDIDATES))
-            for scale in SCALES
-        ]
-        return Block(block, units, reads=(block, f"{block}_scale"), shares=("scale",))
-
-    blocks = _network(name, place, classes, resolution)
-    return SearchSpace(name, (in_channels, resolution, resolution), choices, blocks)
+    return with_scales(_shufflenet(name, classes, resolution, in_channels), name=name)
 
 
-def _unit(channels: int, stride: int, candidate: int, scale: float = 1.0) -> ShuffleUnit:
-    """Return one of `CANDIDATES`."""
-    if CANDIDATES[candidate] == "choice_x":
-        return ShuffleUnit(channels, 3, stride, kind="x", scale=scale)
-    return ShuffleUnit(channels, (3, 5, 7)[candidate], stride, scale=scale)
-
-
-def _network(
-    space: str, place: Callable[[str, int, int], Block], classes: int, resolution: int
-) -> list[Block]:
-    """Return stem, 20 blocks by ``place(name, channels, stride)`` and head."""
+def _shufflenet(name: str, classes: int, resolution: int, in_channels: int) -> SearchSpace:
+    """Return the space of blocks under a name."""
     if resolution % 32:
-        raise InputError(f"space {space!r}: resolution={resolution} must be a multiple of 32")
+        raise InputError(f"space {name!r}: resolution={resolution} must be a multiple of 32")
+    choices = []
     blocks = [Block("stem", [Conv(16, 3, stride=2)])]
     for stage, (channels, repeats) in enumerate(STAGES, start=1):
         for repeat in range(repeats):
-            blocks.append(place(f"stage{stage}_{repeat}", channels, 2 if repeat == 0 else 1))
+            block = f"stage{stage}_{repeat}"
+            stride = 2 if repeat == 0 else 1
+            candidates = [_unit(channels, stride, i) for i in range(len(CANDIDATES))]
+            choices.append(Choice(block, CANDIDATES))
+            blocks.append(Block(block, candidates, reads=(block,)))
     blocks.append(Block("last", [Conv(1024, 1)]))
     blocks.append(Block("head", [Classifier(classes, bias=False, dropout=0.1)]))
-    return blocks
+    return SearchSpace(name, (in_channels, resolution, resolution), choices, blocks)
+
+
+def _unit(channels: int, stride: int, candidate: int) -> ShuffleUnit:
+    """Return one of `CANDIDATES`."""
+    if CANDIDATES[candidate] == "choice_x":
+        return ShuffleUnit(channels, 3, stride, kind="x")
+    return ShuffleUnit(channels, (3, 5, 7)[candidate], stride)
 
 
 SPACES = {

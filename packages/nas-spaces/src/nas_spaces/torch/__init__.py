@@ -8,7 +8,7 @@
 torch.Size([2, 10])
 """
 
-from nas_spaces.torch.inherit import Inherited, inherit_candidates
+from nas_spaces.torch.inherit import Inherited, inherit_candidates, inherit_network
 from nas_spaces.torch.initialise import initialise
 from nas_spaces.torch.modules import LayerModule, Norms
 from nas_spaces.torch.network import Network, load_network, save_network
@@ -23,6 +23,7 @@ __all__ = [
     "Trace",
     "check_gates",
     "inherit_candidates",
+    "inherit_network",
     "initialise",
     "load_network",
     "save_network",

@@ -1,8 +1,9 @@
-"""Candidates that start from the weights of one trained path.
+"""Candidates that start from the weights of one trained path, or of a trained network.
 
 PONAS (Huang and Chu, 2020) trains the largest network first, and its supernet inherits from it.
 The source does not say how a smaller candidate takes part of a larger one's weights; here it takes
-the first channels and the centre of a kernel.
+the first channels and the centre of a kernel. Supernets of bit widths start from a network in full
+precision the same way.
 """
 
 from collections.abc import Mapping
@@ -13,10 +14,12 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (the usual name)
 
+from nas_spaces.errors import InputError
 from nas_spaces.torch.modules import LayerModule
+from nas_spaces.torch.quantise import Pact
 from nas_spaces.torch.supernet import Supernet
 
-__all__ = ["Inherited", "corresponding_part", "inherit_candidates"]
+__all__ = ["Inherited", "corresponding_part", "inherit_candidates", "inherit_network"]
 
 
 @frozen
@@ -85,6 +88,111 @@ def inherit_candidates(supernet: Supernet, arch: ArrayLike) -> Inherited:
                         tensor.copy_(values)
                         copied += 1
     return Inherited(copied, tuple(kept))
+
+
+@torch.no_grad()
+def inherit_network(supernet: Supernet, tensors: Mapping[str, Tensor]) -> Inherited:
+    """Give every candidate of every block the weights that a trained network has in that block.
+
+    What has one name belongs together. A candidate with more channels than the network has takes
+    the network's as its first ones and keeps its own values behind them; of more channels it takes
+    the first. Of a larger kernel it takes the centre; a smaller one gets a border of zeros, so that
+    the convolution stays what it was. So the candidate that is built as the network's layer is
+    starts as that layer, and those that share its weights as parts of it. Clipping levels of
+    quantisers, which a network in full precision does not have, keep their start; so does a
+    classifier of another number of classes.
+
+    Args:
+        supernet: changed in place.
+        tensors: as `nas_spaces.torch.Network` names them, ``"blocks.BLOCK.PRIMITIVE.KEY"``; for the
+            names of other libraries see `nas_spaces.torch.names`.
+
+    Returns:
+        What became of the candidates' tensors.
+
+    Raises:
+        InputError: tensors of a block that the supernet does not have, or none for one that it has.
+
+    >>> from nas_spaces import published
+    >>> from nas_spaces.torch import Network
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> network = Network(published.load("resnet20"), generator=generator)
+    >>> space = published.load("resnet20-blocks")
+    >>> supernet = Supernet(space, generator=generator)
+    >>> inherit_network(supernet, network.state_dict()).kept
+    ()
+    """
+    given: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        _, _, inner = name.partition(".")
+        block, _, key = inner.partition(".")
+        given.setdefault(block or name, {})[key] = tensor
+    names = [block.name for block in supernet.space.blocks]
+    foreign = sorted(set(given) - set(names))
+    if foreign:
+        raise InputError(
+            f"weights of block {foreign[0]!r}, which space {supernet.space.name!r} does not have; "
+            "take those of a network of the same blocks"
+        )
+    places: list[tuple[Tensor, Tensor]] = []
+    head = names[-1]
+    kept: list[str] = []
+    for block in names:
+        before = len(places)
+        candidates = supernet.get_submodule(f"blocks.{block}")
+        for owner, candidate in candidates.named_children():
+            for name, module in candidate.named_children():
+                if isinstance(module, Pact):
+                    continue
+                for key, tensor in module.state_dict().items():
+                    source = given.get(block, {}).get(f"{name}.{key}")
+                    if source is None or not _corresponds(
+                        tensor, source, module, whole=block == head
+                    ):
+                        kept.append(f"blocks.{block}.{owner}.{name}.{key}")
+                    else:
+                        places.append((tensor, source))
+        weighted = any(True for _ in candidates.parameters())
+        if len(places) == before and weighted and block != head:
+            raise InputError(
+                f"no weights for block {block!r} of space {supernet.space.name!r}: none of the "
+                "given tensors corresponds to one of its candidates'"
+            )
+    for tensor, source in places:
+        _place(tensor, source)
+    return Inherited(len(places), tuple(kept))
+
+
+def _corresponds(tensor: Tensor, source: Tensor, module: nn.Module, *, whole: bool) -> bool:
+    """Whether a tensor of ``module`` can hold what is in ``source``, or a part of it.
+
+    ``whole``: whether only a tensor of the same shape will do.
+    """
+    if tensor.ndim != source.ndim or (whole and tensor.shape != source.shape):
+        return False
+    if isinstance(module, nn.Conv2d) and tensor.ndim == 4:
+        # One input channel a group on one side, all of them on the other.
+        depthwise = source.shape[1] == 1 and module.in_channels > 1
+        return depthwise == (module.groups > 1)
+    return True
+
+
+def _place(tensor: Tensor, source: Tensor) -> None:
+    """Write ``source`` into the first channels of ``tensor``, its kernel into the centre."""
+    if tensor.ndim == 0:
+        tensor.copy_(source)
+        return
+    here: list[slice] = []
+    there: list[slice] = []
+    for axis, (size, given) in enumerate(zip(tensor.shape, source.shape, strict=True)):
+        both = min(size, given)
+        # The third and the fourth axis are a kernel's, odd on both sides.
+        starts = [(total - both) // 2 if axis >= 2 else 0 for total in (size, given)]
+        here.append(slice(starts[0], starts[0] + both))
+        there.append(slice(starts[1], starts[1] + both))
+    # Around a smaller kernel, where there is one.
+    tensor[tuple(here[:2])] = 0
+    tensor[tuple(here)] = source[tuple(there)].to(tensor)
 
 
 def _counterpart(

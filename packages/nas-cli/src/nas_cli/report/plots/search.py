@@ -14,6 +14,7 @@ from nas_cli.report.plots.style import (
     evenly,
     new_figure,
 )
+from nas_cli.report.words import cost_word
 from nas_spaces import History
 
 __all__ = ["candidates", "limit_lines", "progress"]
@@ -26,28 +27,34 @@ def candidates(
     front: NDArray[np.bool_],
     random: History | None,
     *,
+    cost: str,
+    unit: str,
     inside: NDArray[np.bool_],
     winner: tuple[float, float],
     predicted: bool,
     limit: Limits,
     judged: str,
 ) -> go.Figure:
-    """Draw error against MACs.
+    """Draw error against a cost.
 
     Args:
-        history: what the search evaluated; columns error, macs, generation.
+        history: what the search evaluated; columns error, generation and the cost's.
         front: bool ``[n]``, which rows of ``history`` nothing dominates.
         random: the baseline; None where there is none.
+        cost: the metric's name.
+        unit: of the cost.
         inside: bool ``[n]``, which rows of ``history`` are within the limits.
-        winner: its error and MACs.
+        winner: its error and its cost.
         predicted: whether the winner's error is a prediction, not a measurement.
-        limit: lower and upper end of the limit on MACs, None where open.
+        limit: lower and upper end of the limit on the cost, None where open.
         judged: by what, ``supernet`` or ``search``.
     """
     figure = new_figure(470)
+    word = cost_word(cost)
     hover = (
         "%{customdata[0]}<br>" + judged + " top-1 %{customdata[1]:.1f} %, error %{y:.1f} %"
-        "<br>%{x:,} MACs<br>generation %{customdata[2]}<extra>%{fullData.name}</extra>"
+        f"<br>%{{x:,}} {word}<br>"
+        "generation %{customdata[2]}<extra>%{fullData.name}</extra>"
     )
 
     def points(rows: History, shown: NDArray[np.int64]) -> dict[str, object]:
@@ -55,7 +62,7 @@ def candidates(
         names = [",".join(map(str, arch)) for arch in rows.archs[shown].tolist()]
         generation = rows.column("generation")[shown].astype(int).tolist()
         return {
-            "x": rows.column("macs")[shown].tolist(),
+            "x": rows.column(cost)[shown].tolist(),
             "y": error.tolist(),
             "customdata": list(zip(names, (100 - error).tolist(), generation, strict=True)),
             "hovertemplate": hover,
@@ -86,7 +93,7 @@ def candidates(
             figure.add_scatter(**points(history, shown), mode="markers", name=name, marker=marker)
     if len(history):
         order = np.flatnonzero(front)
-        order = order[np.lexsort((history.column("error")[order], history.column("macs")[order]))]
+        order = order[np.lexsort((history.column("error")[order], history.column(cost)[order]))]
         figure.add_scatter(
             **points(history, order),
             mode="lines+markers",
@@ -106,10 +113,10 @@ def candidates(
             "symbol": "star-open" if predicted else "star",
             "line": {"color": VERMILION if predicted else "white", "width": 2 if predicted else 1},
         },
-        hovertemplate="%{fullData.name}<br>error %{y:.1f} %<br>%{x:,} MACs<extra></extra>",
+        hovertemplate="%{fullData.name}<br>error %{y:.1f} %<br>%{x:,} " + word + "<extra></extra>",
     )
     limit_lines(figure, limit)
-    figure.update_xaxes(title_text="MACs (multiply-adds)", tickformat="~s")
+    figure.update_xaxes(title_text=f"{word} ({unit})", tickformat="~s")
     figure.update_yaxes(title_text=f"{judged} error [%]")
     return figure
 

@@ -1,6 +1,7 @@
 """Loss and learning rate over the steps."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -135,9 +136,10 @@ def retraining(curves: Mapping[str, tuple[Floats, Floats]]) -> go.Figure:
     figure = new_figure(360)
     # The winner last, so that it is drawn over the others.
     names = sorted(curves, key=lambda name: (name == "winner", name))
-    for i, name in enumerate(names):
+    kinds: set[str] = set()
+    for name in names:
         step, loss = curves[name]
-        wins = name == "winner"
+        kind = _kind(name)
         mean, _ = running_mean(loss)
         shown = evenly(len(step), MOST_POINTS)
         figure.add_scatter(
@@ -145,12 +147,28 @@ def retraining(curves: Mapping[str, tuple[Floats, Floats]]) -> go.Figure:
             y=mean[shown].tolist(),
             text=[safe(name)] * len(shown),
             mode=lines(len(shown)),
-            name="winner" if wins else "random architectures",
-            legendgroup="winner" if wins else "random",
-            showlegend=wins or i == 0,
-            line={"color": VERMILION if wins else GREY, "width": 3 if wins else 1.2},
+            name=kind,
+            legendgroup=kind,
+            showlegend=kind not in kinds,
+            line=LINES[kind],
             hovertemplate="%{text}<br>step %{x:,}<br>loss %{y:.4f}<extra></extra>",
         )
+        kinds.add(kind)
     figure.update_xaxes(title_text="step")
     figure.update_yaxes(title_text="training loss")
     return figure
+
+
+RANDOM = "random architectures"
+LINES: dict[str, dict[str, Any]] = {
+    "winner": {"color": VERMILION, "width": 3},
+    "references": {"color": BLUE, "width": 1.8},
+    RANDOM: {"color": GREY, "width": 1.2},
+}
+"""Kind of a retrained network -> how its line looks."""
+
+
+def _kind(name: str) -> str:
+    if name.startswith("random-"):
+        return RANDOM
+    return "winner" if name == "winner" else "references"

@@ -3,6 +3,7 @@ import pytest
 from nas_spaces import InputError, published
 from nas_spaces.layers import BasicBlock
 from nas_spaces.primitives import Activation, Convolution, Quantise
+from nas_spaces.published.resnet import resnet
 from nas_spaces.testing import check_space
 
 REPEATS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
@@ -110,4 +111,40 @@ def test_numbers_of_bits(bits):
 def test_bits_share_the_weights_of_a_block():
     for name in ("resnet18-quant", "resnet34-quant"):
         shares = {block.shares for block in published.load(name).blocks if block.reads}
-        assert shares == {("scale", "weight_bits", "input_bits")}
+        assert shares == {("weight_bits", "input_bits", "scale")}
+
+
+def test_the_resnet_of_cifar():
+    space = published.load("resnet20")
+    assert space.num_choices == 0
+    expected = [(16, 32)] + [(16, 32)] * 3 + [(32, 16)] * 3 + [(64, 8)] * 3 + [(10, 1)]
+    shapes = [placed.out_shape for placed in space.layers(())]
+    assert shapes == [(c, size, size) for c, size in expected]
+    with pytest.raises(InputError, match="resnet: depth=19; valid: 18, 20, 34"):
+        resnet(19)
+
+
+@pytest.mark.parametrize(
+    ("name", "network"), [("resnet18-blocks", "resnet18"), ("resnet20-blocks", "resnet20")]
+)
+def test_blocks_of_kernel_3_are_the_network(name, network):
+    space, plain = published.load(name), published.load(network)
+    assert [p.graph for p in space.layers([0] * space.num_choices)] == [
+        p.graph for p in plain.layers(())
+    ]
+    fives = {
+        node.kernel
+        for placed in space.layers([1] * space.num_choices)
+        if isinstance(placed.layer, BasicBlock)
+        for node in placed.graph
+        if isinstance(node, Convolution) and node.name != "downsample"
+    }
+    assert fives == {5}
+
+
+def test_a_block_may_be_left_out_where_it_keeps_the_shape():
+    space = published.load("digits-resnet")
+    fixed = ["stage2_0", "stage3_0"]
+    assert [choice.name for choice in space.choices if len(choice.options) == 2] == fixed
+    assert published.load("resnet18-blocks").num_options == (3, 3, 2, 3, 2, 3, 2, 3)
+    assert published.load("resnet20-blocks").num_options == (3, 3, 3, 2, 3, 3, 2, 3, 3)

@@ -1,0 +1,203 @@
+"""Channels and bits on top of blocks: searched first in the same run, or by an earlier one."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from nas_cli.config import read_config
+from nas_cli.spaces import load_space
+from nas_spaces import from_json
+from nas_spaces.torch import Network, save_network
+
+CHANNELS = "digits-mobile+channels=0.5,1"
+
+
+@pytest.fixture(scope="module")
+def small(tiny):
+    """Settings of two searches in a few seconds."""
+    return tiny(train__epochs=1, baselines=0, search__population=4, search__parents=2,
+                search__crossover=2, search__mutation=2, search__generations=1)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def channels(nas, small, tmp_path_factory):
+    """A run by spos-channels: its folder, and what was said."""
+    out = tmp_path_factory.mktemp("runs") / "channels"
+    result = nas("pipeline", "--method", "spos-channels", "--space", CHANNELS, "--out", out, *small)
+    assert result.exit_code == 0, result.output
+    return out, result
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def winner(run):
+    return read(run / "searches/main/result.json")["winner"]
+
+
+def test_blocks_are_searched_first_and_then_fixed(channels):
+    out, result = channels
+    blocks = winner(out / "blocks")
+    row = ",".join(map(str, blocks))
+    assert f"blocks:   {row}, {out / 'blocks' / 'report.html'}" in result.stderr.replace("\n", "")
+    first, then = read_config(out / "blocks/config.toml"), read_config(out / "config.toml")
+    assert (first.method, first.space, first.limits) == ("spos", "digits-mobile", ("macs<=50%",))
+    # The settings say how to find the blocks again, not which they were.
+    assert (then.method, then.space, then.blocks) == ("spos-channels", CHANNELS, "spos")
+    assert first.train == then.train
+    space = from_json((out / "space.json").read_text())
+    assert space.blocks == load_space(f"digits-mobile@{row}+channels=0.5,1").blocks
+    assert not (out / "blocks/best").exists()
+
+
+def test_the_usual_channels_are_trained_beside_the_winner(channels):
+    out, _ = channels
+    first, reference = read(out / "searches/main/retrain/result.json")["candidates"]
+    assert (first["name"], first["architecture"]) == ("winner", winner(out))
+    assert reference["name"] == "widths"
+    space = from_json((out / "space.json").read_text())
+    assert reference["architecture"] == [1] * space.num_choices
+    blocks = read(out / "blocks/searches/main/result.json")
+    assert reference["macs"] == blocks["values"]["macs"]
+
+
+def test_the_report_says_where_the_blocks_come_from(channels):
+    out, _ = channels
+    page = (out / "report.html").read_text()
+    row = ",".join(map(str, winner(out / "blocks")))
+    link = '<a href="blocks/report.html">their report</a>'
+    assert f"searched first, by spos: <code>{row}</code>, see {link}" in page
+    assert (out / "blocks/report.html").exists()
+
+
+def test_a_run_stopped_between_its_searches_goes_on(channels, nas, small, tmp_path):
+    out, _ = channels
+    copy = tmp_path / "run"
+    shutil.copytree(out, copy)
+    # As it is when the blocks are found and nothing of what follows has begun.
+    for path in copy.iterdir():
+        if path.name not in ("blocks", "config.toml"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    result = nas("pipeline", "--resume", "--out", copy)
+    assert result.exit_code == 0, result.output
+    for name in ("space.json", "history.csv", "best/model.safetensors", "config.toml"):
+        assert (copy / name).read_bytes() == (out / name).read_bytes()
+    # And once more, with nothing left to do.
+    again = nas("pipeline", "--resume", "--out", copy, "--method", "spos-channels", *small)
+    assert again.exit_code == 0, again.output
+    assert "blocks:" not in again.stderr
+
+
+@pytest.mark.parametrize("stage", ["blocks", "config"])
+def test_killed_in_the_first_search_or_before_its_settings(
+    channels, forked, small, tmp_path, stage
+):
+    out, _ = channels
+    copy = tmp_path / "run"
+    options = ("--method", "spos-channels", "--space", CHANNELS, *small)
+    kill = {"replace": 1 if stage == "config" else 6}
+    status, said = forked("pipeline", "--out", copy, *options, kill=kill)
+    assert status < 0, said
+    assert (copy / "blocks").exists()
+    assert not (copy / "space.json").exists()
+    given = options if stage == "config" else ()
+    assert not given or not (copy / "config.toml").exists()
+    status, said = forked("pipeline", "--resume", "--out", copy, *given)
+    assert status == 0, said
+    for name in ("space.json", "history.csv", "best/model.safetensors"):
+        assert (copy / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_blocks_of_an_earlier_run(channels, nas, small, tmp_path):
+    out, _ = channels
+    row = ",".join(map(str, winner(out / "blocks")))
+    options = ("--method", "spos-channels", "--blocks", out / "blocks", *small)
+    result = nas("pipeline", "--out", tmp_path / "run", *options)
+    assert result.exit_code == 0, result.output
+    config = read_config(tmp_path / "run/config.toml")
+    # What the method varies, as no other space was named.
+    assert (config.space, config.blocks) == (f"digits-mobile@{row}+channels", None)
+    assert not (tmp_path / "run/blocks").exists()
+    again = nas("pipeline", "--out", tmp_path / "run", "--resume", *options)
+    assert again.exit_code == 0, again.output
+    # And on top of that, which has channels already.
+    deeper = nas(
+        "train", "--out", tmp_path / "deeper", "--blocks", tmp_path / "run",
+        "--space", "+channels=0.5,1", "--limit", "macs<=80%", *small,
+    )  # fmt: skip
+    assert deeper.exit_code == 0, deeper.output
+    channels_row = ",".join(map(str, winner(tmp_path / "run")))
+    config = read_config(tmp_path / "deeper/config.toml")
+    assert config.space == f"digits-mobile@{row}+channels@{channels_row}+channels=0.5,1"
+
+
+def test_images_are_those_of_the_earlier_run(channels, nas, small, tmp_path):
+    out, _ = channels
+    options = ("--method", "spos-channels", "--blocks", out / "blocks")
+    result = nas("train", "--out", tmp_path / "run", *options, "--set", "train.epochs=1")
+    assert result.exit_code == 0, result.output
+    assert read_config(tmp_path / "run/config.toml").images.subset == 300
+
+
+def test_bits_start_from_weights_in_full_precision(nas, small, tmp_path):
+    network = Network(load_space("digits-resnet@0,0,0,0,0,0"), generator=torch.Generator())
+    save_network(network, tmp_path / "float")
+    weights = tmp_path / "float/model.safetensors"
+    options = ("--method", "spos-bits", "--weights", weights, *small)
+    result = nas("train", "--out", tmp_path / "run", *options)
+    assert result.exit_code == 0, result.output
+    assert f"supernet: starts from {weights}, 0 tensors are new" in result.stderr
+    other = nas("train", "--out", tmp_path / "other", "--method", "spos", *options[2:])
+    assert other.exit_code == 2
+    assert "no weights for block 'stage1_0' of space 'digits-mobile'" in other.output
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "reason"),
+    [
+        ("train", (), "searches the blocks first, by spos: run `nas pipeline`, or give --blocks"),
+        (
+            "pipeline",
+            ("--space", "digits-mobile"),
+            "space digits-mobile has nothing to search behind the blocks; add +channels or +bits",
+        ),
+        (
+            "pipeline",
+            ("--space", "digits-mobile+channels=0.001"),
+            "leaves 0; at least 1 is needed",
+        ),
+        ("pipeline", ("--set", "references=[\"3w4a\"]"), "references must be 'widths' or like"),
+        ("pipeline", ("--set", "references=[\"3w3a\"]"), "references=3w3a: space"),
+        ("pipeline", ("--set", "blocks=spoz"), "blocks"),
+        ("pipeline", ("--blocks", "nowhere"), "nowhere holds no run"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(nas, small, tmp_path, command, options, reason):
+    method = ("--method", "spos-channels")
+    result = nas(command, "--out", tmp_path / "run", *method, *small, *options)
+    assert result.exit_code == 2
+    assert reason in result.output
+    assert not (tmp_path / "run/config.toml").exists()
+
+
+def test_blocks_that_cannot_be_taken(nas, trained, channels, small, tmp_path):
+    out, _ = channels
+    for path, method, reason in (
+        (trained, "spos-channels", "its search is not finished; go on with it first"),
+        (out / "blocks", "spos", "space digits-mobile adds nothing to blocks; add +channels"),
+        (out / "blocks", "spos-bits", "has no layer that can be quantised"),
+    ):
+        result = nas(
+            "pipeline", "--out", tmp_path / "run", "--method", method, "--blocks", path, *small
+        )
+        assert result.exit_code == 2
+        assert reason in result.output.replace("\n", " ")
+    (tmp_path / "blocks/searches/main").mkdir(parents=True)
+    shutil.copy(out / "blocks/config.toml", tmp_path / "blocks")
+    (tmp_path / "blocks/searches/main/result.json").write_text("{}")
+    result = nas("train", "--method", "spos-channels", "--blocks", tmp_path / "blocks", *small)
+    assert result.exit_code == 2
+    assert "is damaged (it lacks winner)" in result.output

@@ -1,0 +1,126 @@
+"""Weights in a file as the start of a network or of a supernet."""
+
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from nas_samplers.checkpoint import OPTIMISER
+from nas_spaces import InputError
+from nas_spaces.torch import Supernet, inherit_network
+from nas_spaces.torch.names import from_torchvision
+from nas_spaces.torch.quantise import Pact
+
+__all__ = ["load_weights"]
+
+
+def load_weights(network: nn.Module, path: Path) -> list[str]:
+    """Start ``network`` from weights in a file: safetensors, or a torch file without code.
+
+    Tensors of the same name and shape are copied. A classifier of another number of classes
+    keeps its own weights, and so do clipping levels of quantisers where the file has none. A
+    supernet also starts from the weights of one network of its blocks, see
+    `nas_spaces.torch.inherit_network`. Names of torchvision's ResNets are understood.
+
+    Args:
+        network: the module to load into.
+        path: ``*.safetensors``, or what ``torch.save(module.state_dict(), path)`` wrote.
+
+    Returns:
+        Names of tensors that kept their own values.
+
+    Raises:
+        InputError: no such file, a file that is damaged, or one whose tensors do not fit: every
+            tensor of the network, and every one of the file, must have its counterpart, other
+            than those named above and those of an optimiser. Nothing is loaded then.
+        OSError: the file may not be read.
+    """
+    tensors = {name.removeprefix("network."): x for name, x in _read_tensors(path).items()}
+    tensors = from_torchvision(tensors) or tensors
+    if isinstance(network, Supernet) and _of_one_network(tensors):
+        weights = {name: x for name, x in tensors.items() if not name.startswith(OPTIMISER)}
+        try:
+            return sorted(inherit_network(network, weights).kept)
+        except InputError as error:
+            raise InputError(f"weights: {path}: {error}") from error
+    own = network.state_dict()
+    last_block = _last_block(own)
+    fitting = {name: x for name, x in tensors.items() if name in own and own[name].shape == x.shape}
+    kept = sorted(name for name in own if name not in fitting)
+    may_keep = {name for name in own if name.startswith(last_block)} | _levels(network)
+    wrong = [name for name in kept if name not in may_keep and not name.endswith("batches_tracked")]
+    if wrong:
+        name = wrong[0]
+        received = f"shape {tuple(tensors[name].shape)}" if name in tensors else "no such tensor"
+        raise InputError(
+            f"weights: {path} does not fit the network in {len(wrong)} tensors; the first is "
+            f"{name} of shape {tuple(own[name].shape)}, the file has {received}"
+        )
+    # A checkpoint of a training holds its optimiser's tensors as well.
+    exempt = (OPTIMISER, last_block)
+    foreign = sorted(n for n in tensors if n not in own and not n.startswith(exempt))
+    if foreign:
+        name = foreign[0]
+        raise InputError(
+            f"weights: {path} holds {len(foreign)} tensors that the network does not have; the "
+            f"first is {name} of shape {tuple(tensors[name].shape)}: build the network as the "
+            "file's was, with the same space and norms, or leave these tensors out"
+        )
+    network.load_state_dict(fitting, strict=False)
+    return kept
+
+
+def _read_tensors(path: Path) -> Mapping[str, Tensor]:
+    """Return the tensors of a file by their names in it."""
+    if not path.is_file():
+        raise InputError(f"weights: there is no file {path}")
+    content = path.read_bytes()
+    try:
+        if path.suffix == ".safetensors":
+            tensors = safetensors.torch.load(content)
+        else:
+            tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:
+        # Damage surfaces as any exception: torch takes the bytes of a text for instructions, and
+        # ends in a KeyError or IndexError. What it says itself is long, and ends in advice to let
+        # files run code.
+        kind = "safetensors" if path.suffix == ".safetensors" else "torch"
+        raise InputError(
+            f"weights: {path} cannot be read as tensors: it is truncated, or no {kind} file; give "
+            "safetensors, or what torch.save(module.state_dict(), path) wrote"
+        ) from error
+    if not isinstance(tensors, Mapping) or not all(
+        isinstance(name, str) and isinstance(x, Tensor) for name, x in tensors.items()
+    ):
+        raise InputError(
+            f"weights: {path} holds something else than tensors by name; write it with "
+            "torch.save(module.state_dict(), path)"
+        )
+    return tensors
+
+
+def _of_one_network(names: Iterable[str]) -> bool:
+    """Whether tensors are a network's: a supernet's have the number of a candidate in their names.
+
+    They are ``blocks.BLOCK.PRIMITIVE.KEY`` and ``blocks.BLOCK.NUMBER.PRIMITIVE.KEY``.
+    """
+    parts = [name.split(".") for name in names if name.startswith("blocks.")]
+    return bool(parts) and not any(len(part) > 3 and part[2].isdigit() for part in parts)
+
+
+def _levels(network: nn.Module) -> set[str]:
+    """Return the names of the clipping levels of quantisers."""
+    return {
+        f"{name}.{key}"
+        for name, module in network.named_modules()
+        if isinstance(module, Pact)
+        for key in module.state_dict()
+    }
+
+
+def _last_block(names: Mapping[str, Tensor]) -> str:
+    """Return the prefix of the last block's tensors, such as ``"blocks.head."``."""
+    return ".".join([*list(names)[-1].split(".")[:2], ""])

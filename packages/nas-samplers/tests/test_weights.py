@@ -1,0 +1,217 @@
+import os
+import pickle
+
+import pytest
+import safetensors.torch
+import torch
+import torchvision
+
+from nas_samplers import load_weights
+from nas_samplers.checkpoint import Checkpoint, write_checkpoint
+from nas_spaces import InputError, published
+from nas_spaces.torch import Network, Supernet
+from nas_spaces.vary import with_bits, with_scales
+
+
+class Bomb:
+    """Unpickling it makes a folder."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def fresh(seed=0, classes=10, arch=(1, 2, 3, 1, 4, 0, 1, 2)):
+    space = published.load("digits-mobile", classes=classes)
+    return Network(space.fix(arch), generator=torch.Generator().manual_seed(seed))
+
+
+def write_plain(module, folder):
+    path = folder / "w.safetensors"
+    safetensors.torch.save_file(module.state_dict(), path)
+    return path
+
+
+def write_torch(module, folder):
+    path = folder / "w.pt"
+    torch.save(module.state_dict(), path)
+    return path
+
+
+def write_old_torch(module, folder):
+    path = folder / "w.pth"
+    torch.save(module.state_dict(), path, _use_new_zipfile_serialization=False)
+    return path
+
+
+def write_ours(module, folder):
+    path = folder / "checkpoint.safetensors"
+    tensors = {f"network.{name}": x for name, x in module.state_dict().items()}
+    tensors["optimiser.blocks.stem.0.conv.weight|momentum_buffer"] = torch.zeros(3)
+    write_checkpoint(path, Checkpoint(tensors, {"step": 3}))
+    return path
+
+
+WRITERS = [write_plain, write_torch, write_old_torch, write_ours]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_weights_from_a_file(tmp_path, write):
+    for build in (fresh, supernet):
+        given, network = build(1), build(2)
+        assert load_weights(network, write(given, tmp_path)) == []
+        wanted = given.state_dict()
+        assert all(torch.equal(x, wanted[name]) for name, x in network.state_dict().items())
+
+
+def supernet(seed, classes=10, **options):
+    space = published.load("digits-mobile", classes=classes)
+    return Supernet(space, generator=torch.Generator().manual_seed(seed), **options)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_tensors_that_the_network_lacks_are_named_and_nothing_loaded(tmp_path, write):
+    network = supernet(2, affine=False)
+    before = {name: x.clone() for name, x in network.state_dict().items()}
+    lacking = r"the network does not have; the first is blocks\.\w+\.0\.\w+_norm\.bias of shape"
+    with pytest.raises(InputError, match=lacking):
+        load_weights(network, write(supernet(1), tmp_path))
+    assert all(torch.equal(x, before[name]) for name, x in network.state_dict().items())
+
+
+def test_a_classifier_may_have_other_tensors(tmp_path):
+    network = fresh(2)
+    tensors = {**fresh(1).state_dict(), "blocks.head.hidden.weight": torch.ones(3)}
+    safetensors.torch.save_file(tensors, tmp_path / "w.safetensors")
+    assert load_weights(network, tmp_path / "w.safetensors") == []
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_classifier_of_other_classes_keeps_its_own(tmp_path, write):
+    given, network = fresh(1, classes=7), fresh(2)
+    before = {name: x.clone() for name, x in network.state_dict().items()}
+    head = ["blocks.head.linear.bias", "blocks.head.linear.weight"]
+    assert load_weights(network, write(given, tmp_path)) == head
+    for name, x in network.state_dict().items():
+        assert torch.equal(x, before[name] if name in head else given.state_dict()[name])
+    head = ["blocks.head.0.linear.bias", "blocks.head.0.linear.weight"]
+    assert load_weights(supernet(2), write(supernet(1, classes=7), tmp_path)) == head
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_mismatch_is_named_and_nothing_loaded(tmp_path, write):
+    path = write(fresh(1, arch=(0,) * 8), tmp_path)
+    network = fresh(2)
+    before = {name: x.clone() for name, x in network.state_dict().items()}
+    with pytest.raises(
+        InputError, match=r"blocks\.stage1_0\.\w+\.weight of shape \(.*the file has"
+    ):
+        load_weights(network, path)
+    assert all(torch.equal(x, before[name]) for name, x in network.state_dict().items())
+
+
+def test_files_that_are_no_weights(tmp_path):
+    network = fresh()
+    with pytest.raises(InputError, match="no file"):
+        load_weights(network, tmp_path / "none.pt")
+    with pytest.raises(InputError, match="no file"):
+        load_weights(network, tmp_path)
+    for suffix in ("pt", "safetensors"):
+        path = tmp_path / f"w.{suffix}"
+        broken = (b"", b"not weights at all", b"\x80\x02" * 40, b"PK\x03\x04" + b"x" * 60)
+        # Torch ends in a KeyError at the one, in an IndexError at the other.
+        for content in (*broken, b"hello\n", b"e = 1\n"):
+            path.write_bytes(content)
+            kind = "torch" if suffix == "pt" else "safetensors"
+            with pytest.raises(InputError, match=f"cannot be read.* truncated, or no {kind} file"):
+                load_weights(network, path)
+    for write in (write_plain, write_torch):
+        path = write(network, tmp_path)
+        path.write_bytes(path.read_bytes()[:-2000])
+        with pytest.raises(InputError, match="cannot be read"):
+            load_weights(network, path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [torch.ones(2)],
+        torch.ones(3),
+        {"state_dict": {"blocks.stem.conv.weight": torch.ones(2)}, "epoch": 3},
+        {0: torch.ones(2)},
+        7,
+    ],
+)
+def test_torch_files_of_something_else(tmp_path, content):
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(InputError, match="tensors by name"):
+        load_weights(fresh(), tmp_path / "w.pt")
+
+
+def test_code_in_a_torch_file_is_not_run(tmp_path):
+    trap = tmp_path / "trap"
+    for name, options in (("a.pt", {}), ("b.pth", {"_use_new_zipfile_serialization": False})):
+        torch.save({"x": Bomb(trap)}, tmp_path / name, **options)
+        with pytest.raises(InputError, match="cannot be read"):
+            load_weights(fresh(), tmp_path / name)
+    (tmp_path / "c.pt").write_bytes(pickle.dumps(Bomb(trap)))
+    with pytest.raises(InputError, match="cannot be read"):
+        load_weights(fresh(), tmp_path / "c.pt")
+    assert not trap.exists()
+
+
+def quantised(seed, network="resnet20", scales=(0.5, 1.0, 1.5)):
+    space = with_scales(with_bits(published.load(network, classes=10, resolution=32)), scales)
+    return Supernet(space, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_supernet_starts_from_one_network(tmp_path, write):
+    generator = torch.Generator().manual_seed(1)
+    given = Network(published.load("resnet20"), generator=generator)
+    supernet = quantised(2)
+    assert load_weights(supernet, write(given, tmp_path)) == []
+    weight = supernet.state_dict()["blocks.stage1_0.0.conv1.weight"]
+    assert weight.shape[0] == 24
+    assert torch.equal(weight[:16], given.state_dict()["blocks.stage1_0.conv1.weight"])
+
+
+def test_a_network_of_other_blocks_is_named_and_nothing_loaded(tmp_path):
+    supernet = quantised(2)
+    before = {name: x.clone() for name, x in supernet.state_dict().items()}
+    with pytest.raises(InputError, match=r"w.safetensors: weights of block 'last', which space"):
+        load_weights(supernet, write_plain(fresh(1), tmp_path))
+    assert all(torch.equal(x, before[name]) for name, x in supernet.state_dict().items())
+
+
+def test_a_quantised_network_starts_from_one_in_full_precision(tmp_path):
+    given = Network(published.load("resnet20"), generator=torch.Generator().manual_seed(1))
+    space = with_bits(published.load("resnet20"))
+    network = Network(space.fix([3] * 9), generator=torch.Generator().manual_seed(2))
+    kept = load_weights(network, write_plain(given, tmp_path))
+    assert len(kept) == 18
+    assert all(name.endswith(".alpha_4") for name in kept)
+    wanted = given.state_dict()
+    for name, x in network.state_dict().items():
+        if name not in kept:
+            assert torch.equal(x, wanted[name])
+
+
+@pytest.mark.parametrize("depth", [18, 34])
+def test_weights_of_torchvision(tmp_path, depth):
+    theirs = getattr(torchvision.models, f"resnet{depth}")(weights=None).eval()
+    path = tmp_path / "resnet.pth"
+    torch.save(theirs.state_dict(), path)
+    network = Network(published.load(f"resnet{depth}"), generator=torch.Generator()).eval()
+    assert load_weights(network, path) == []
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(network(images), theirs(images))
+    supernet = quantised(2, f"resnet{depth}")
+    # Of 10 classes.
+    head = ["blocks.head.0.linear.bias", "blocks.head.0.linear.weight"]
+    assert load_weights(supernet, path) == head
+    weight = supernet.state_dict()["blocks.stage4_1.0.conv2.weight"]
+    assert torch.equal(weight[:, :512], theirs.layer4[1].conv2.weight)

@@ -1,0 +1,261 @@
+"""Spaces with further choices: the channels inside each block, the bits of its convolutions.
+
+What Guo et al. search beside blocks ("Single Path One-Shot NAS with Uniform Sampling", ECCV 2020,
+sections 3.4 and 4.3), for any space whose layers can be scaled or quantised: on top of a network,
+``with_scales(space.fix(row))``, or together with what the space already leaves open.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+import attrs
+import numpy as np
+from attrs import evolve
+from numpy.typing import ArrayLike, NDArray
+
+from nas_spaces.blocks import Choice, Option
+from nas_spaces.errors import InputError
+from nas_spaces.layers import Layer, Quantisable, Scalable
+from nas_spaces.space import SearchSpace
+
+__all__ = ["BITS", "SCALES", "uniform_bits", "usual_channels", "with_bits", "with_scales"]
+
+# What the names of these choices end in.
+SCALE = "scale"
+
+T = TypeVar("T", bound=Option)
+
+SCALES = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6)
+"""SPOS's scales of a block's middle channels (section 4.1)."""
+
+BITS = ((1, 2), (2, 2), (1, 4), (2, 4), (3, 4), (4, 4))
+"""SPOS's bits of weights and of activations (section 4.3)."""
+
+
+def with_scales(
+    space: SearchSpace, scales: Iterable[float] = SCALES, *, name: str | None = None
+) -> SearchSpace:
+    """Return ``space`` with a choice of the channels inside each block that has some.
+
+    Block ``b`` gets a choice ``b_scale``, behind those that it reads. What enters and leaves a
+    block stays as it is. The scales of a candidate share its weights: narrower ones use the first
+    channels. Candidates without channels of their own, such as identities, are what they are.
+
+    Args:
+        space: what is varied; dropped options stay dropped.
+        scales: factors on the channels inside, each above 0.
+        name: of the new space; the old one's and "-channels" where left out.
+
+    Raises:
+        InputError: no scales, one that is not above 0, one by which a layer has no channel, or a
+            space without such layers.
+
+    >>> from nas_spaces import published
+    >>> space = published.load("nas-bench-macro")
+    >>> with_scales(space.fix([2] * 8)).size == 8**8, with_scales(space).size == (3 * 8) ** 8
+    (True, True)
+    """
+    options = tuple(float(scale) for scale in scales)
+    for scale in options:
+        if not 0 < scale < math.inf:
+            raise InputError(f"scales: {scale} must be a number above 0")
+
+    def change(layer: Layer, scale: float) -> Layer:
+        return layer.scaled(scale) if isinstance(layer, Scalable) else layer
+
+    varied = _vary(space, SCALE, options, change, name or f"{space.name}-channels")
+    if varied is None:
+        raise InputError(
+            f"space {space.name!r} has no layer inside which scales {options} change channels"
+        )
+    return varied
+
+
+def with_bits(
+    space: SearchSpace,
+    bits: Iterable[tuple[int, int]] = BITS,
+    *,
+    name: str | None = None,
+) -> SearchSpace:
+    """Return ``space`` with a choice of the bits of each block that can be quantised.
+
+    Block ``b`` gets a choice ``b_bits``, behind those that it reads. All bits of a candidate use
+    its weights in full precision; each number of activation bits has a clipping level of its own.
+
+    Args:
+        space: what is varied; dropped options stay dropped.
+        bits: pairs of the bits of weights and of activations, each 1 to 16.
+        name: of the new space; the old one's and "-bits" where left out.
+
+    Raises:
+        InputError: no bits, no pairs, bits out of range, or a space without layers that can be
+            quantised.
+
+    >>> from nas_spaces import published
+    >>> with_bits(published.load("resnet18")).size == 6**8
+    True
+    """
+    options = tuple((int(weights), int(inputs)) for weights, inputs in bits)
+
+    def change(layer: Layer, pair: tuple[int, int]) -> Layer:
+        return layer.quantised(*pair) if isinstance(layer, Quantisable) else layer
+
+    varied = _vary(space, "bits", options, change, name or f"{space.name}-bits")
+    if varied is None:
+        raise _not_quantisable(space)
+    return varied
+
+
+def uniform_bits(space: SearchSpace, arch: ArrayLike, bits: int) -> SearchSpace:
+    """Return an architecture with ``bits`` everywhere, kWkA in the field: a space with no choice.
+
+    Every block that can be quantised has them. Channels are those of before `with_scales`: so come
+    the networks that SPOS compares its own with (table 6).
+
+    Args:
+        space: the space.
+        arch: its blocks are those of this row int ``[d]``.
+        bits: of weights and of activations, 1 to 16.
+
+    Raises:
+        InputError: a row of another space, bits out of range, a space without layers that can be
+            quantised, or scales among which 1 is none.
+
+    >>> from nas_spaces import published
+    >>> network = uniform_bits(published.load("resnet18-quant"), [0] * 16, 3)
+    >>> network.name, network.layers(())[2].layer.weight_bits
+    ('resnet18-quant-3w3a', 3)
+    """
+    network = space.fix(usual_channels(space, arch))
+    blocks = []
+    for block in network.blocks:
+        (layer,) = block.layers
+        quantised = layer.quantised(bits, bits) if isinstance(layer, Quantisable) else layer
+        blocks.append(evolve(block, layers=(quantised,)))
+    if not any(isinstance(block.layers[0], Quantisable) for block in network.blocks):
+        raise _not_quantisable(space)
+    return evolve(network, name=f"{space.name}-{bits}w{bits}a", blocks=blocks)
+
+
+def usual_channels(space: SearchSpace, arch: ArrayLike) -> NDArray[np.int64]:
+    """Return an architecture with the channels that its blocks have unscaled, int64 ``[d]``.
+
+    Args:
+        space: the space.
+        arch: a row int ``[d]``; what is no choice of `with_scales` stays as it has it.
+
+    Raises:
+        InputError: a row of another space, or scales among which 1 is none.
+
+    >>> from nas_spaces import published
+    >>> usual_channels(published.load("resnet18-quant"), [3, 0] * 8)
+    array([3, 1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1])
+    """
+    row: NDArray[np.int64] = space.check(np.asarray(arch)[None])[0].copy()
+    own = {f"{block.name}_{SCALE}" for block in space.blocks}
+    for column, choice in enumerate(space.choices):
+        if choice.name in own:
+            if 1 not in choice.options:
+                raise InputError(
+                    f"choice {choice.name!r} has no option 1, the usual channels; it has "
+                    f"{choice.options}"
+                )
+            row[column] = choice.options.index(1)
+    return row
+
+
+def _vary(
+    space: SearchSpace,
+    suffix: str,
+    options: Sequence[T],
+    change: Callable[[Layer, T], Layer],
+    name: str,
+) -> SearchSpace | None:
+    """Return ``space`` with a choice of ``options`` for each block that ``change`` changes.
+
+    None where it changes none.
+    """
+    if not options:
+        raise InputError(f"space {name!r}: name at least one {suffix}")
+    read_by = Counter(name for block in space.blocks for name in block.reads)
+    columns = {
+        choice.name: (choice, tuple(live[: len(choice.options)].tolist()))
+        for choice, live in zip(space.choices, space.mask, strict=True)
+    }
+    # Names in the order of the new columns; where the next one comes that follows none.
+    order, at = list(columns), 0
+    blocks = []
+    for block in space.blocks:
+        at = max((order.index(choice) + 1 for choice in block.reads), default=at)
+        layers = [[change(layer, option) for option in options] for layer in block.layers]
+        # In the order of the records' fields.
+        varying = list(
+            dict.fromkeys(
+                field
+                for layer, variants in zip(block.layers, layers, strict=True)
+                for variant in variants
+                for field in _differing(layer, variant)
+            )
+        )
+        if not varying:
+            blocks.append(block)
+            continue
+        # It belongs together with what this block alone reads.
+        own = [columns[choice][0] for choice in block.reads if read_by[choice] == 1]
+        group = next((choice.group for choice in own if choice.group), block.name) if own else None
+        for choice in own:
+            live = columns[choice.name][1]
+            columns[choice.name] = (evolve(choice, group=choice.group or group), live)
+        new = Choice(f"{block.name}_{suffix}", options, group=group)
+        if new.name in columns:
+            raise InputError(f"space {space.name!r} has a choice {new.name!r} already")
+        while at < len(order) and order[at] not in read_by:
+            at += 1  # what another block has put behind the same choice
+        order.insert(at, new.name)
+        columns[new.name] = (new, (True,) * len(options))
+        blocks.append(
+            evolve(
+                block,
+                layers=[variant for variants in layers for variant in variants],
+                reads=(*block.reads, new.name),
+                shares=(*block.shares, *(field for field in varying if field not in block.shares)),
+            )
+        )
+    if len(order) == space.num_choices:
+        return None
+    varied = SearchSpace(
+        name,
+        space.input_shape,
+        [columns[choice][0] for choice in order],
+        blocks,
+        alive=None if space.alive is None else tuple(columns[choice][1] for choice in order),
+    )
+    _check_graphs(varied, space)
+    return varied
+
+
+def _check_graphs(varied: SearchSpace, space: SearchSpace) -> None:
+    """Refuse options that a layer cannot have: some know their shapes without their graphs."""
+    for index, (block, before) in enumerate(zip(varied.blocks, space.blocks, strict=True)):
+        if block != before:
+            try:
+                for combination in range(varied.plan[index].combinations):
+                    varied.graph(index, combination)
+            except InputError as error:
+                raise InputError(f"block {block.name!r}: {error}") from error
+
+
+def _differing(layer: Layer, variant: Layer) -> list[str]:
+    """Return the names of the fields in which two records of one class differ."""
+    if layer == variant:
+        return []
+    fields = attrs.fields(type(layer))  # type: ignore[arg-type]  # layers are attrs records
+    return [
+        field.name for field in fields if getattr(layer, field.name) != getattr(variant, field.name)
+    ]
+
+
+def _not_quantisable(space: SearchSpace) -> InputError:
+    return InputError(f"space {space.name!r} has no layer that can be quantised")
