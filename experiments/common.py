@@ -38,13 +38,14 @@ def parser(about: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def arguments(about: str | None) -> argparse.Namespace:
-    """Return the command line of an experiment that trains supernets."""
+def arguments(about: str | None, *, truth: bool = True) -> argparse.Namespace:
+    """Return the command line of an experiment that trains supernets; ``truth``: with a table."""
     told = parser(about)
     told.add_argument(
         "--data", type=Path, required=True, help="CIFAR-10 as folders: train/CLASS, test/CLASS"
     )
-    told.add_argument("--truth", type=Path, required=True, help="NAS-Bench-Macro's JSON file")
+    if truth:
+        told.add_argument("--truth", type=Path, required=True, help="NAS-Bench-Macro's JSON file")
     told.add_argument(
         "--seed", type=int, action="append", help="a seed; may be given several times [0, 1, 2]"
     )

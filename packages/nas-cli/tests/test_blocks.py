@@ -3,12 +3,15 @@
 import json
 import shutil
 
+import attrs
 import pytest
 import torch
 
-from nas_cli.config import read_config
-from nas_cli.spaces import load_space
-from nas_spaces import from_json
+from nas_cli.config import read_config, resolve
+from nas_cli.run import Run
+from nas_cli.spaces import blocks_of, load_space
+from nas_cli.stage_blocks import blocks_left, on_blocks
+from nas_spaces import InputError, from_json, published, to_json
 from nas_spaces.torch import Network, save_network
 
 CHANNELS = "digits-mobile+channels=0.5,1"
@@ -18,7 +21,10 @@ CHANNELS = "digits-mobile+channels=0.5,1"
 def small(tiny):
     """Settings of two searches in a few seconds."""
     return tiny(train__epochs=1, baselines=0, search__population=4, search__parents=2,
-                search__crossover=2, search__mutation=2, search__generations=1)  # fmt: skip
+                search__crossover=2, search__mutation=2, search__generations=1,
+                first__train__epochs=1, first__search__population=4, first__search__parents=2,
+                first__search__crossover=2, first__search__mutation=2,
+                first__search__generations=1)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +52,9 @@ def test_blocks_are_searched_first_and_then_fixed(channels):
     first, then = read_config(out / "blocks/config.toml"), read_config(out / "config.toml")
     assert (first.method, first.space, first.limits) == ("spos", "digits-mobile", ("macs<=50%",))
     # The settings say how to find the blocks again, not which they were.
-    assert (then.method, then.space, then.blocks) == ("spos-channels", CHANNELS, "spos")
-    assert first.train == then.train
+    assert (then.method, then.space, then.first["method"]) == ("spos-channels", CHANNELS, "spos")
+    assert (first.train.epochs, first.train.lr, first.baselines) == (1, 0.3, 5)
+    assert (first.images, first.seed, first.threads) == (then.images, then.seed, then.threads)
     space = from_json((out / "space.json").read_text())
     assert space.blocks == load_space(f"digits-mobile@{row}+channels=0.5,1").blocks
     assert not (out / "blocks/best").exists()
@@ -119,7 +126,7 @@ def test_blocks_of_an_earlier_run(channels, nas, small, tmp_path):
     assert result.exit_code == 0, result.output
     config = read_config(tmp_path / "run/config.toml")
     # What the method varies, as no other space was named.
-    assert (config.space, config.blocks) == (f"digits-mobile@{row}+channels", None)
+    assert (config.space, config.first) == (f"digits-mobile@{row}+channels", None)
     assert not (tmp_path / "run/blocks").exists()
     again = nas("pipeline", "--out", tmp_path / "run", "--resume", *options)
     assert again.exit_code == 0, again.output
@@ -134,12 +141,66 @@ def test_blocks_of_an_earlier_run(channels, nas, small, tmp_path):
     assert config.space == f"digits-mobile@{row}+channels@{channels_row}+channels=0.5,1"
 
 
-def test_images_are_those_of_the_earlier_run(channels, nas, small, tmp_path):
+def test_images_are_those_of_the_earlier_run(channels, tmp_path):
     out, _ = channels
-    options = ("--method", "spos-channels", "--blocks", out / "blocks")
-    result = nas("train", "--out", tmp_path / "run", *options, "--set", "train.epochs=1")
+    shutil.copytree(out / "blocks", tmp_path / "blocks")
+    path = tmp_path / "blocks/config.toml"
+    path.write_text(path.read_text().replace("seed = 0", "seed = 7"))
+    given = on_blocks(tmp_path / "blocks", [{"method": "spos-channels"}])
+    config = resolve(given)
+    assert (config.images.subset, config.seed) == (300, 7)
+    # Unless others are named.
+    config = resolve(
+        on_blocks(tmp_path / "blocks", [{"method": "spos-channels", "data": "digits"}])
+    )
+    assert (config.images.subset, config.seed) == (None, 0)
+
+
+def test_a_space_that_has_changed_since_is_refused(channels, tmp_path):
+    out, _ = channels
+    shutil.copytree(out / "blocks", tmp_path / "blocks")
+    path = tmp_path / "blocks/config.toml"
+    space = tmp_path / "space.json"
+    space.write_text(to_json(published.load("digits-mobile", classes=4)))
+    path.write_text(path.read_text().replace('"digits-mobile"', f'"{space}"'))
+    with pytest.raises(InputError, match="is not the one that it was begun with"):
+        on_blocks(tmp_path / "blocks", [{"method": "spos-channels"}])
+
+
+@pytest.mark.parametrize("data", ["digits", "cifar10", "imagefolder:x"])
+def test_blocks_come_first_at_every_scale(tmp_path, data):
+    config = resolve([{"method": "spos-channels", "data": data}])
+    run = Run(tmp_path, config, None)
+    assert blocks_left(run)
+    assert not blocks_left(Run(tmp_path, attrs.evolve(config, first=None), None))
+    for method in ("spos-bits", "spos-joint"):
+        assert not blocks_left(Run(tmp_path, resolve([{"method": method, "data": data}]), None))
+
+
+def test_settings_of_a_run_repeat_it(channels, nas, tmp_path):
+    out, _ = channels
+    result = nas("pipeline", "--config", out / "config.toml", "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
-    assert read_config(tmp_path / "run/config.toml").images.subset == 300
+    for name in ("blocks/config.toml", "config.toml", "history.csv", "best/model.safetensors"):
+        assert (tmp_path / "run" / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_a_report_before_the_blocks_are_found(channels, nas, tmp_path):
+    out, _ = channels
+    shutil.copytree(out / "blocks", tmp_path / "run/blocks")
+    shutil.copy(out / "config.toml", tmp_path / "run")
+    result = nas("report", tmp_path / "run")
+    assert result.exit_code == 2
+    assert f"nas report {tmp_path / 'run/blocks'}" in result.output
+
+
+def test_a_folder_of_that_name_alone_is_no_search_of_blocks(channels, nas, small, tmp_path):
+    out, _ = channels
+    shutil.copytree(out / "blocks", tmp_path / "run/blocks")
+    result = nas("train", "--out", tmp_path / "run", *small)
+    assert result.exit_code == 2
+    assert "is not empty and holds no run" in result.output
+    assert blocks_of(tmp_path / "run/blocks") is None
 
 
 def test_bits_start_from_weights_in_full_precision(nas, small, tmp_path):
@@ -149,16 +210,17 @@ def test_bits_start_from_weights_in_full_precision(nas, small, tmp_path):
     options = ("--method", "spos-bits", "--weights", weights, *small)
     result = nas("train", "--out", tmp_path / "run", *options)
     assert result.exit_code == 0, result.output
-    assert f"supernet: starts from {weights}, 0 tensors are new" in result.stderr
-    other = nas("train", "--out", tmp_path / "other", "--method", "spos", *options[2:])
+    assert f"supernet: starts from {weights}, 24 tensors are new" in result.stderr
+    other = nas("train", "--out", tmp_path / "other", "--method", "spos", *options[2:],
+                "--set", "first=none")  # fmt: skip
     assert other.exit_code == 2
-    assert "no weights for block 'stage1_0' of space 'digits-mobile'" in other.output
+    assert "of the network correspond to none of space 'digits-mobile'" in other.output
 
 
 @pytest.mark.parametrize(
     ("command", "options", "reason"),
     [
-        ("train", (), "searches the blocks first, by spos: run `nas pipeline`, or give --blocks"),
+        ("train", (), "searches the blocks first: run `nas pipeline`, or give --blocks RUN"),
         (
             "pipeline",
             ("--space", "digits-mobile"),
@@ -171,7 +233,13 @@ def test_bits_start_from_weights_in_full_precision(nas, small, tmp_path):
         ),
         ("pipeline", ("--set", "references=[\"3w4a\"]"), "references must be 'widths' or like"),
         ("pipeline", ("--set", "references=[\"3w3a\"]"), "references=3w3a: space"),
-        ("pipeline", ("--set", "blocks=spoz"), "blocks"),
+        ("pipeline", ("--set", "first.method=spoz"), "method 'spoz' is unknown: did you mean"),
+        ("pipeline", ("--set", "first.train.epoch=1"), "setting 'first.train.epoch' is unknown"),
+        ("pipeline", ("--set", "first.limits=[\"macs<=1k\"]"), "satisfies macs <= 1,000"),
+        ("pipeline", ("--limit", "macs<=1k"), "satisfies macs <= 1,000"),
+        ("pipeline", ("--limit", "bitops<=50%"), "counted of quantised layers only"),
+        ("pipeline", ("--weights", "none.pth"), "weights: there is no file none.pth"),
+        ("pipeline", ("--space", "+channels"), "put a space's name before it, or give the blocks"),
         ("pipeline", ("--blocks", "nowhere"), "nowhere holds no run"),
     ],
 )  # fmt: skip
@@ -180,19 +248,20 @@ def test_what_is_refused(nas, small, tmp_path, command, options, reason):
     result = nas(command, "--out", tmp_path / "run", *method, *small, *options)
     assert result.exit_code == 2
     assert reason in result.output
-    assert not (tmp_path / "run/config.toml").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_blocks_that_cannot_be_taken(nas, trained, channels, small, tmp_path):
     out, _ = channels
     for path, method, reason in (
         (trained, "spos-channels", "its search is not finished; go on with it first"),
-        (out / "blocks", "spos", "space digits-mobile adds nothing to blocks; add +channels"),
+        (out / "blocks", "spos", "method spos adds nothing to blocks; take one that does"),
         (out / "blocks", "spos-bits", "has no layer that can be quantised"),
+        (out / "blocks", "spos --space nas-bench-macro+channels", "of space digits-mobile, recei"),
+        (out / "blocks", "spos --space digits-mobile", "space digits-mobile adds nothing to bl"),
     ):
-        result = nas(
-            "pipeline", "--out", tmp_path / "run", "--method", method, "--blocks", path, *small
-        )
+        options = ["--method", *method.split(), "--blocks", path, *small]
+        result = nas("pipeline", "--out", tmp_path / "run", *options)
         assert result.exit_code == 2
         assert reason in result.output.replace("\n", " ")
     (tmp_path / "blocks/searches/main").mkdir(parents=True)

@@ -70,6 +70,17 @@ SMALLER = {
         "NETWORKS, BATCH, STEP = 40, 10, 32": "NETWORKS, BATCH, STEP = 4, 2, 5",
         "EPOCHS = (1, 2, 4)": "EPOCHS = (1,)",
     },
+    "channels-bits/config.toml": {
+        "subset = 25000": 'subset = "none"',
+        "epochs = 10": "epochs = 1",
+        "[train]\nbatch_size = 32": "[train]\nbatch_size = 16",
+        **SEARCH,
+    },
+    "channels-bits/run.py": {
+        "WIDTHS = (2, 3, 4)": "WIDTHS = (3,)",
+        '{"channels": 4, "bits": 2}': '{"channels": 2, "bits": 1}',
+        "EQUAL = 0.97": "EQUAL = 0.8",
+    },
     "fp-nas/synthetic.py": {
         "STEPS, LR = 3000, 0.016": "STEPS, LR = 40, 0.5",
         "tuple(range(100, 110))": "(100, 101)",
@@ -84,6 +95,7 @@ MORE = {
     "fairness/run.py": ["--seed", "0", "--only", "uniform"],
     "ponas/run.py": ["--seed", "0"],
     "betanas/run.py": ["--seed", "0", "--only", "betanas"],
+    "channels-bits/run.py": ["--seed", "0", "--only", "bits", "--only", "two-stage"],
     "betanas/branches.py": ["--seed", "0"],
     "betanas/steps.py": [],
     "fnas/critic.py": [],

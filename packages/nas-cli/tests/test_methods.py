@@ -28,6 +28,8 @@ def pipeline(nas, tiny, tmp_path_factory):
                        search__crossover=2, search__mutation=2)  # fmt: skip
         if method == "ponas":
             options += ["--set", "meta.epochs=1"]
+        if method == "spos-channels":
+            options += [f"first.{part}" if "=" in part else part for part in options]
         if method == "fnas":
             options += ["--set", "candidates.workers=1", "--set", "candidates.finalists=2"]
         result = nas("pipeline", "--method", method, "--out", out, *options)

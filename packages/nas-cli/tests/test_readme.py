@@ -53,6 +53,7 @@ def test_defaults_are_those_of_the_table(column):
         value = attrs.asdict(config)
         for key in row[0].split("."):
             value = value[key]
+        value = list(value) if isinstance(value, tuple) else value
         shown = "none" if value is None else str(value).lower()
         assert shown.removesuffix(".0") == row[column].removesuffix(".0"), row[0]
 

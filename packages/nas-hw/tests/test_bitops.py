@@ -8,7 +8,9 @@ from nas_spaces.layers import BasicBlock, Classifier, Conv, Pool
 from nas_spaces.primitives import Convolution, GraphBuilder
 from nas_spaces.space import Block
 from nas_spaces.testing import check_metric
+from nas_spaces.vary import uniform_bits, with_bits
 
+REPEATS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 USUAL = 1  # index of scale 1.0
 BITS = {(1, 2): 0, (2, 2): 1, (1, 4): 2, (2, 4): 3, (3, 4): 4, (4, 4): 5}
 
@@ -19,14 +21,7 @@ def row(blocks, bits, scale=USUAL):
 
 def resnet(depth, bits):
     """ResNet with the same bits everywhere, also those that are in no space."""
-    plain = published.load(f"resnet{depth}")
-    blocks = []
-    for block in plain.blocks:
-        (layer,) = block.layers
-        if isinstance(layer, BasicBlock):
-            layer = BasicBlock(layer.out, layer.stride, 1.0, *bits)
-        blocks.append(Block(block.name, [layer]))
-    return SearchSpace("resnet", plain.input_shape, (), blocks)
+    return with_bits(published.load(f"resnet{depth}"), [bits]).fix([0] * sum(REPEATS[depth]))
 
 
 # SPOS, table of section 4.3; "G" of 2^30.
@@ -44,6 +39,10 @@ def resnet(depth, bits):
 def test_the_table_of_the_paper(depth, bits, published_g):
     (count,) = nas_hw.bitops(resnet(depth, (bits, bits)))([[]])
     assert round(count / 2**30, 2) == published_g
+    # What a winner of SPOS's space is compared with.
+    space = published.load(f"resnet{depth}-quant")
+    everywhere = uniform_bits(space, [0] * space.num_choices, bits)
+    assert nas_hw.bitops(everywhere)([[]]).tolist() == [count]
 
 
 @pytest.mark.parametrize(

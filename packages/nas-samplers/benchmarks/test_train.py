@@ -22,7 +22,14 @@ from nas_spaces import published
 from nas_spaces.torch import Supernet
 
 ROUNDS, FAIR_ROUNDS, WARM_UP = 60, 30, 5
-CASES = {"spos-shufflenet": (64, 16), "nas-bench-macro": (32, 16)}  # pixels, images a step
+# Pixels, images of a step, and the largest ratio: sliced weights are copied, and their gradients as
+# large as the largest.
+CASES = {
+    "spos-shufflenet": (64, 16, 1.10),
+    "nas-bench-macro": (32, 16, 1.10),
+    "spos-shufflenet-channels": (64, 16, 1.15),
+    "resnet18-quant": (64, 16, 1.15),
+}
 
 
 class Turns:
@@ -66,7 +73,7 @@ class Timed:
 
 @pytest.mark.parametrize("name", list(CASES))
 def test_supernet_step_against_static_step(name):
-    resolution, batch = CASES[name]
+    resolution, batch, most = CASES[name]
     space = published.load(name, resolution=resolution, classes=10)
     images = load_data("synthetic", resolution=resolution, device="cpu", seed=0).train
     rng = np.random.default_rng(0)
@@ -111,7 +118,8 @@ def test_supernet_step_against_static_step(name):
     assert not failures
 
     whole, path = (sum(p.numel() for p in m.parameters()) for m in (supernet, network))
-    assert [stepped[thread][1] for thread in threads] == [path, path]
+    if not any(block.shares for block in space.blocks):
+        assert [stepped[thread][1] for thread in threads] == [path, path]
     ours, theirs = (np.array(sampler.seconds[WARM_UP:]) for _, sampler, _ in players)
     assert ours.shape == theirs.shape == (ROUNDS, 2)
     low, ratio, high = np.percentile(ours / theirs, [25, 50, 75], axis=0)
@@ -125,7 +133,7 @@ def test_supernet_step_against_static_step(name):
             f"{np.median(theirs[:, i]) * 1e3:.1f} ms; ratio {ratio[i]:.3f} "
             f"({low[i]:.3f} to {high[i]:.3f})"
         )
-    assert ratio[0] <= 1.10
+    assert ratio[0] <= most
 
 
 class Portions:

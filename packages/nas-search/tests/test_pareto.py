@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nas_search import crowding, fronts, non_dominated
+from nas_search import crowding, fronts, hypervolume, non_dominated
 from nas_spaces import InputError
 
 
@@ -153,3 +153,26 @@ def test_bad_input_of_crowding_is_refused():
     for ranks in ([0], [0, 0, 0], [[0, 0]], [0.0, 0.0], [True, False]):
         with pytest.raises(InputError, match=r"ranks has shape .* expected integers \[2\]"):
             crowding([[1, 2], [2, 1]], ranks)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 4])
+def test_the_volume_is_what_some_row_dominates(columns):
+    rng = np.random.default_rng(columns)
+    # On a grid every cell is dominated as a whole or not at all.
+    rows = rng.integers(0, 6, (12, columns))
+    cells = np.array([*np.ndindex(*(5,) * columns)])
+    dominated = (rows[None] <= cells[:, None]).all(axis=2).any(axis=1)
+    assert hypervolume(rows, [5] * columns) == dominated.sum()
+    assert hypervolume(rows[::-1], [5] * columns) == dominated.sum()
+
+
+def test_rows_beyond_the_reference_add_no_volume():
+    assert hypervolume([[2.0, 0.0], [0.0, 1.0]], [1.0, 1.0]) == 0
+    assert hypervolume(np.empty((0, 2)), [1.0, 1.0]) == 0
+    assert hypervolume([[-1.0, 0.5]], [1.0, 1.0]) == 1.0
+
+
+@pytest.mark.parametrize("reference", [[1.0], [1.0, np.inf], [np.nan, 1.0], 1.0])
+def test_bad_references_are_refused(reference):
+    with pytest.raises(InputError, match="must be one finite number for each of the 2 objectives"):
+        hypervolume([[0.0, 0.0]], reference)

@@ -142,8 +142,8 @@ def test_the_same_bits_everywhere():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: with_scales(s, ()), "space 'digits-mobile-channels': name at least one scale"),
-        (lambda s: with_scales(s, (0.5, 0)), "scales: 0.0 must be a number above 0"),
+        (lambda s: with_scales(s, ()), "scale: () must be at least one, and each once"),
+        (lambda s: with_scales(s, (0.5, 0)), "scales: 0 must be a number above 0"),
         (lambda s: with_scales(s, (float("nan"),)), "scales: nan must be a number above 0"),
         (lambda s: with_scales(s, (float("inf"),)), "scales: inf must be a number above 0"),
         (
@@ -155,6 +155,14 @@ def test_the_same_bits_everywhere():
             "space 'nas-bench-201' has no layer inside which scales (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, "
             "1.4, 1.6) change channels",
         ),
+        (lambda s: with_scales(s, (0.5, 0.5)), "scale: (0.5, 0.5) must be at least one, and each"),
+        (lambda s: with_scales(s, "a"), "scales: 'a' must be a number above 0"),
+        (
+            lambda s: with_bits(s, [2]),
+            "bits: 2 must be a pair of whole numbers",
+        ),
+        (lambda s: with_bits(s, [(2, 2, 2)]), "bits: (2, 2, 2) must be a pair of whole numbers"),
+        (lambda s: with_bits(s, [(2.7, 2)]), "bits: (2.7, 2) must be a pair of whole numbers"),
         (with_bits, "space 'digits-mobile' has no layer that can be quantised"),
         (
             lambda s: with_bits(published.load("digits-resnet"), ((2, 2), (0, 2))),

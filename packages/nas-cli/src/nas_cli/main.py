@@ -170,7 +170,8 @@ def retrain(
     """Train a search's winner from scratch, and random ones.
 
     The random architectures are within the limits of the search and show what it was worth. --set
-    retrain.KEY=VALUE and --set baselines=N change settings of RUN; --weights are for the winner.
+    retrain.KEY=VALUE, baselines=N and references=[...] change settings of RUN; --weights are for
+    the winner.
     """
     from nas_cli.opening import opened
 

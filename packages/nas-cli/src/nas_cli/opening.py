@@ -18,7 +18,7 @@ from nas_cli.group import remember
 from nas_cli.limits import parse_limit
 from nas_cli.run import MAIN_SEARCH, Run, open_run, read_json, start_run
 from nas_cli.show import count
-from nas_cli.stage_blocks import begin_blocks, blocks_left, on_blocks
+from nas_cli.stage_blocks import blocks_left, on_blocks, start_blocks
 from nas_spaces import InputError
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ def started(command: str, options: dict[str, Any]) -> Iterator["Workshop"]:
         given = on_blocks(options["blocks"], given)
     run = start_run(options["out"], given, resume=options["resume"])
     try:
-        if blocks_left(run):
-            _search_blocks(command, run, given)
         for text in run.config.limits:
             parse_limit(text)  # what needs no torch is said at once
+        if blocks_left(run):
+            _search_blocks(command, run)
         if command == "train" and run.config.search.evaluation == "standalone":
             raise InputError(
                 f"method {run.config.method} has no supernet to train: each architecture is "
@@ -67,20 +67,21 @@ def _remember(command: str, run: Run) -> None:
     remember(f"nas {command} --resume --out {shlex.quote(str(run.path))}")
 
 
-def _search_blocks(command: str, run: Run, given: list[dict[str, Any]]) -> None:
+def _search_blocks(command: str, run: Run) -> None:
     """Search the blocks of a run that then searches on top of them."""
     if command != "pipeline":
         raise InputError(
-            f"method {run.config.method} searches the blocks first, by {run.config.blocks}: run "
-            "`nas pipeline`, or give --blocks RUN of an earlier search"
+            f"method {run.config.method} searches the blocks first: run `nas pipeline`, or give "
+            "--blocks RUN of an earlier search"
         )
-    blocks = begin_blocks(run, given)
+    blocks = start_blocks(run)
     try:
         shop = _shop(blocks)
         shop.say(f"blocks:   searched first, in {blocks.path}")
         _introduce(shop)
-        _begin(shop)
+        run.begin()
         _remember(command, run)
+        _begin(shop)
         from nas_cli.report import write_report
         from nas_cli.stage_search import search
         from nas_cli.stage_train import train_supernet

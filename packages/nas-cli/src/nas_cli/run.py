@@ -31,7 +31,7 @@ MAIN_SEARCH = "main"
 
 LOCK = ".lock"
 # What a process that was killed before it began may have left.
-REMAINS = {LOCK, f".{CONFIG}.tmp", BLOCKS}
+REMAINS = {LOCK, f".{CONFIG}.tmp"}
 
 
 @define(eq=False)
@@ -158,12 +158,20 @@ def start_run(out: Path | None, overrides: Iterable[Mapping[str, Any]], *, resum
         return run
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; name a folder")
-    if out.exists() and {path.name for path in out.iterdir()} - REMAINS:
+    if out.exists() and not _is_empty(out):
         raise InputError(f"--out {out} is not empty and holds no run; choose another folder")
     config = resolve(given)
     made = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     return Run(out, config, lock_folder(out), made)
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether a folder holds nothing but what a process left that was killed before it began."""
+    names = {path.name for path in folder.iterdir()} - REMAINS
+    if names != {BLOCKS} or not (folder / BLOCKS).is_dir():
+        return not names
+    return not {path.name for path in (folder / BLOCKS).iterdir()} - REMAINS
 
 
 def open_run(path: Path) -> Run:

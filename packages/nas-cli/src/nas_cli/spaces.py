@@ -6,6 +6,7 @@ import importlib
 import inspect
 import json
 import sys
+import tomllib
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from nas_cli.folder import ALPHAS_FILE, BLOCKS
+from nas_cli.folder import ALPHAS_FILE, BLOCKS, CONFIG
 from nas_cli.varied import fix_first, split_changes, vary
 from nas_spaces import InputError, SearchSpace, from_json, nearest, published
 from nas_spaces.layers import LAYERS
@@ -61,6 +62,11 @@ def load_space(name: str, **options: int) -> SearchSpace:
     True
     """
     base, changes = split_changes(name)
+    if not base:
+        raise InputError(
+            f"space {name!r} says what is added, and to nothing: put a space's name before it, or "
+            "give the blocks of an earlier run by --blocks RUN"
+        )
     return vary(_load_base(base, options), changes)
 
 
@@ -85,12 +91,20 @@ def blocks_of(run: Path) -> tuple[int, ...] | None:
         InputError: a damaged result.
     """
     path = run / BLOCKS / "searches" / "main" / "result.json"
-    if not path.exists():
+    if not path.exists() or not _has_first(run / CONFIG):
         return None
     try:
         return tuple(int(option) for option in json.loads(path.read_text())["winner"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error}); remove it and resume the run") from error
+
+
+def _has_first(path: Path) -> bool:
+    """Whether the settings of a run say that blocks are searched first."""
+    try:
+        return bool(tomllib.loads(path.read_text()).get("first", "none") != "none")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is missing or damaged: {error}") from error
 
 
 def settled_name(run: Path, name: str) -> str:

@@ -1,104 +1,146 @@
 """The stage before the others, where channels or bits are searched on top of blocks: the blocks.
 
-It is a run of its own in the folder ``blocks`` of the run, by the same settings and another method.
+It is a run of its own in the folder ``blocks`` of the run. The setting ``first`` says by which
+method and settings; images, seed and device are the run's.
 """
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nas_cli.config import read_config, resolve
+import attrs
+
+from nas_cli.config import Config, read_config, resolve
 from nas_cli.folder import BLOCKS, CONFIG, check_run
+from nas_cli.limits import build_limits
 from nas_cli.references import reference
 from nas_cli.run import MAIN_SEARCH, Run, read_json, start_run
-from nas_cli.spaces import load_space, settled_name
-from nas_cli.varied import fix_first, unvaried
-from nas_spaces import InputError
+from nas_cli.spaces import load_space, settled_name, stored_space
+from nas_cli.varied import split_changes, unvaried
+from nas_spaces import InputError, SearchSpace
 
-__all__ = ["begin_blocks", "blocks_left", "on_blocks"]
+__all__ = ["blocks_left", "on_blocks", "start_blocks"]
 
-# What is of the search on top of the blocks only.
-OF_MAIN = ("method", "space", "blocks", "references", "weights", "warm_start")
+# What both stages have in common.
+SHARED = ("data", "resolution", "images", "seed", "device", "threads")
 
 
 def blocks_left(run: Run) -> bool:
-    """Return whether a run is to search its blocks first and has not begun what follows."""
+    """Return whether a run is to search its blocks first and has not begun what follows.
+
+    Raises:
+        InputError: what would be refused behind the first search, as far as it can be known.
+    """
     config = run.config
-    if config.blocks is None or (run.path / "space.json").exists():
+    if config.first is None or (run.path / "space.json").exists():
         return False
-    first = unvaried(config.space)
-    if first == config.space:
+    blocks = unvaried(config.space)
+    if blocks == config.space:
         raise InputError(
             f"space {config.space} has nothing to search behind the blocks; add +channels or "
-            "+bits, or --set blocks=none"
+            "+bits, or --set first=none"
         )
-    space = load_space(first)
-    if not space.num_choices:
+    if not load_space(blocks).num_choices:
         return False
-    # What would be refused behind the first search is refused before it.
-    varied = load_space(fix_first(config.space, [0] * space.num_choices))
+    # With all blocks that there may be.
+    space = load_space(config.space)
+    build_limits(space, config.limits)
     for name in config.references:
-        reference(varied, [0] * varied.num_choices, name)
+        _check_reference(space, name)
+    if config.weights is not None and not Path(config.weights).is_file():
+        raise InputError(f"weights: there is no file {config.weights}")
     return True
 
 
-def begin_blocks(run: Run, given: Iterable[Mapping[str, Any]]) -> Run:
-    """Begin the run that searches the blocks of ``run``, or go on with it.
+def _check_reference(space: SearchSpace, name: str) -> None:
+    """Refuse a reference that no architecture of ``space`` has."""
+    for option in range(max(space.num_options)):
+        try:
+            reference(space, [min(option, size - 1) for size in space.num_options], name)
+        except InputError as error:
+            reason = error
+        else:
+            return
+    raise reason
 
-    Args:
-        run: what comes behind; its settings are written here, so that it can be gone on with.
-        given: the settings that were asked for.
+
+def start_blocks(run: Run) -> Run:
+    """Return the run that searches the blocks of ``run``, to begin it or to go on with it.
 
     Raises:
         InputError: see `nas_cli.run.start_run`.
     """
-    shared = [{key: value for key, value in one.items() if key not in OF_MAIN} for one in given]
-    of_blocks = {"method": run.config.blocks, "space": unvaried(run.config.space)}
-    blocks = start_run(run.path / BLOCKS, [*shared, of_blocks], resume=True)
-    try:
-        blocks.begin()
-        run.begin()
-    except BaseException:
-        blocks.close()
-        raise
-    return blocks
+    config = run.config
+    assert config.first is not None
+    values = attrs.asdict(config)
+    shared = {key: values[key] for key in SHARED}
+    of_blocks = {"method": "spos", **config.first, "space": unvaried(config.space)}
+    return start_run(run.path / BLOCKS, [shared, of_blocks], resume=True)
 
 
 def on_blocks(path: Path, given: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return settings for a search on top of the blocks that an earlier run found.
 
-    Images are that run's where nothing else is asked for.
+    Images, their split and the seed are that run's where no other images are named.
 
     Args:
         path: the earlier run.
         given: the settings that were asked for; a ``space`` may be ``+channels`` alone.
 
     Raises:
-        InputError: no run there, none that has found something, or a space that adds nothing.
+        InputError: no run there, none that has found something, a space that adds nothing or is
+            another one, or one that has changed since.
     """
     check_run(path)
     before = read_config(path / CONFIG)
     result = path / "searches" / MAIN_SEARCH / "result.json"
     if not result.exists():
         raise InputError(f"--blocks {path}: its search is not finished; go on with it first")
-    images = {"root": before.images.root, "subset": before.images.subset}
-    same: dict[str, Any] = {
-        "data": before.data,
-        "resolution": before.resolution,
-        "images": {**images, "classes": before.images.classes, "upscale": before.images.upscale},
-    }
-    settings = [same, *map(dict, given)]
+    settings = list(map(dict, given))
+    if not any("data" in one for one in settings):
+        values = attrs.asdict(before)
+        settings.insert(0, {key: values[key] for key in ("data", "resolution", "images", "seed")})
     named = [str(one["space"]) for one in settings if "space" in one]
-    if named and named[-1].startswith("+"):
-        added = named[-1]
-    else:
-        space = resolve(settings).space
-        added = space.removeprefix(unvaried(space))
-        if not added:
-            raise InputError(
-                f"--blocks {path}: space {space} adds nothing to blocks; add +channels or +bits, "
-                "or take a method that does, like spos-channels"
-            )
+    added = _added(path, before, named[-1]) if named else _added_by_method(path, settings)
     row = ",".join(map(str, read_json(result, "winner")["winner"]))
-    fixed = f"{settled_name(path, before.space)}@{row}"
-    return [*settings, {"space": fixed + added, "blocks": None}]
+    name = settled_name(path, before.space)
+    _check_unchanged(path, before, name)
+    return [*settings, {"space": f"{name}@{row}{added}", "first": None}]
+
+
+def _added(path: Path, before: Config, space: str) -> str:
+    """Return what a named space adds to blocks."""
+    first = unvaried(space)
+    if first not in ("", split_changes(before.space)[0]):
+        raise InputError(
+            f"--blocks {path}: its blocks are of space {before.space}, received --space {space}; "
+            f"give --space {space.removeprefix(first) or '+channels'} alone"
+        )
+    if space == first:
+        raise InputError(
+            f"--blocks {path}: space {space} adds nothing to blocks; add +channels or +bits"
+        )
+    return space.removeprefix(first)
+
+
+def _added_by_method(path: Path, settings: list[dict[str, Any]]) -> str:
+    config = resolve(settings)
+    added = config.space.removeprefix(unvaried(config.space))
+    if not added:
+        raise InputError(
+            f"--blocks {path}: method {config.method} adds nothing to blocks; take one that does, "
+            "like spos-channels, or add --space +channels or +bits"
+        )
+    return added
+
+
+def _check_unchanged(path: Path, before: Config, name: str) -> None:
+    """Refuse a space that is another one by now, so that the row would mean something else."""
+    stored = stored_space(path, before.space)
+    channels, resolution, _ = stored.input_shape
+    now = load_space(name, classes=stored.num_classes, resolution=resolution, in_channels=channels)
+    if (now.choices, now.blocks) != (stored.choices, stored.blocks):
+        raise InputError(
+            f"--blocks {path}: space {name} is not the one that it was begun with, which "
+            f"{path / 'space.json'} holds; restore it"
+        )

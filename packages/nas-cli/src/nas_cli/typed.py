@@ -17,9 +17,12 @@ from cattrs.v import format_exception
 
 from nas_spaces import InputError, nearest
 
-__all__ = ["check_keys", "flatten", "merge", "structure"]
+__all__ = ["OVERRIDES", "check_keys", "flatten", "merge", "structure"]
 
 Record = TypeVar("Record")
+
+OVERRIDES = dict[str, Any] | None
+"""The annotation of a setting that holds other settings of the whole record, over theirs."""
 
 
 def check_keys(values: Mapping[str, Any], cls: type, *, stand: str = "a run's config.toml") -> None:
@@ -91,6 +94,9 @@ def _check_keys(values: Mapping[str, Any], cls: type, root: type, prefix: str, s
             close = difflib.get_close_matches(name, keys, n=1, cutoff=0.5)
             hint = f"did you mean {close[0]!r}? " if close else ""
             raise InputError(f"setting {name!r} is unknown: {hint}every setting stands in {stand}")
+        if hints[key] == OVERRIDES and isinstance(value, Mapping):
+            _check_keys(value, root, root, f"{name}.", stand)
+            continue
         table = _table(hints[key])
         if table is not None and value is None and hints[key] != table:
             continue

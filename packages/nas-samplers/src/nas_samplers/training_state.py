@@ -80,7 +80,12 @@ class TrainingState:
                 # None as in checkpoints of before there was such a setting.
                 "learn_from": phase.learn_from or None,
                 "learn_every": phase.learn_every,
-                **{f"optimiser.{key}": value for key, value in asdict(phase.optimiser).items()},
+                **{
+                    f"optimiser.{key}": value
+                    for key, value in asdict(phase.optimiser).items()
+                    # Without it nothing is as it was not before there was one.
+                    if key != "level_decay" or value
+                },
             }
             training.update({f"phases[{index}].{key}": x for key, x in numbers.items()})
         return cls(training)

@@ -22,8 +22,8 @@ def load_weights(network: nn.Module, path: Path) -> list[str]:
 
     Tensors of the same name and shape are copied. A classifier of another number of classes
     keeps its own weights, and so do clipping levels of quantisers where the file has none. A
-    supernet also starts from the weights of one network of its blocks, see
-    `nas_spaces.torch.inherit_network`. Names of torchvision's ResNets are understood.
+    supernet also starts from the weights of one network of its blocks, by the rules of
+    `nas_spaces.torch.inherit_network`. Names of torchvision's ResNet-18 and -34 are understood.
 
     Args:
         network: the module to load into.
@@ -34,8 +34,9 @@ def load_weights(network: nn.Module, path: Path) -> list[str]:
 
     Raises:
         InputError: no such file, a file that is damaged, or one whose tensors do not fit: every
-            tensor of the network, and every one of the file, must have its counterpart, other
-            than those named above and those of an optimiser. Nothing is loaded then.
+            tensor of the file must have its counterpart, other than the classifier's and an
+            optimiser's; and every one of the network, but for those named above, or unless it is a
+            supernet that starts from one network. Nothing is loaded then.
         OSError: the file may not be read.
     """
     tensors = {name.removeprefix("network."): x for name, x in _read_tensors(path).items()}

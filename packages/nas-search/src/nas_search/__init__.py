@@ -35,7 +35,7 @@ from nas_search.evolution import Evolution
 from nas_search.listed import Listed
 from nas_search.most_probable import MostProbable
 from nas_search.nsga2 import NSGA2, Mutator
-from nas_search.pareto import crowding, fronts, non_dominated
+from nas_search.pareto import crowding, fronts, hypervolume, non_dominated
 from nas_search.progressive import Progressive, largest
 from nas_search.random import Random
 from nas_search.rank import (
@@ -82,6 +82,7 @@ __all__ = [
     "evaluations_to",
     "fronts",
     "holm",
+    "hypervolume",
     "kendall",
     "largest",
     "measured_rows",

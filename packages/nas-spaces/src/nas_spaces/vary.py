@@ -57,10 +57,11 @@ def with_scales(
     >>> with_scales(space.fix([2] * 8)).size == 8**8, with_scales(space).size == (3 * 8) ** 8
     (True, True)
     """
-    options = tuple(float(scale) for scale in scales)
-    for scale in options:
-        if not 0 < scale < math.inf:
-            raise InputError(f"scales: {scale} must be a number above 0")
+    options = []
+    for scale in scales:
+        if not isinstance(scale, int | float) or not 0 < scale < math.inf:
+            raise InputError(f"scales: {scale!r} must be a number above 0")
+        options.append(float(scale))
 
     def change(layer: Layer, scale: float) -> Layer:
         return layer.scaled(scale) if isinstance(layer, Scalable) else layer
@@ -68,7 +69,8 @@ def with_scales(
     varied = _vary(space, SCALE, options, change, name or f"{space.name}-channels")
     if varied is None:
         raise InputError(
-            f"space {space.name!r} has no layer inside which scales {options} change channels"
+            f"space {space.name!r} has no layer inside which scales {tuple(options)} change "
+            "channels"
         )
     return varied
 
@@ -97,7 +99,12 @@ def with_bits(
     >>> with_bits(published.load("resnet18")).size == 6**8
     True
     """
-    options = tuple((int(weights), int(inputs)) for weights, inputs in bits)
+    options = []
+    for one in bits:
+        pair = tuple(one) if isinstance(one, Iterable) else (one,)
+        if len(pair) != 2 or not all(isinstance(width, int) for width in pair):
+            raise InputError(f"bits: {one!r} must be a pair of whole numbers, weights and inputs")
+        options.append((pair[0], pair[1]))
 
     def change(layer: Layer, pair: tuple[int, int]) -> Layer:
         return layer.quantised(*pair) if isinstance(layer, Quantisable) else layer
@@ -154,7 +161,8 @@ def usual_channels(space: SearchSpace, arch: ArrayLike) -> NDArray[np.int64]:
     array([3, 1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1])
     """
     row: NDArray[np.int64] = space.check(np.asarray(arch)[None])[0].copy()
-    own = {f"{block.name}_{SCALE}" for block in space.blocks}
+    own = {name for block in space.blocks if block.shares for name in block.reads}
+    own &= {f"{block.name}_{SCALE}" for block in space.blocks}
     for column, choice in enumerate(space.choices):
         if choice.name in own:
             if 1 not in choice.options:
@@ -177,8 +185,8 @@ def _vary(
 
     None where it changes none.
     """
-    if not options:
-        raise InputError(f"space {name!r}: name at least one {suffix}")
+    if not options or len(set(options)) < len(options):
+        raise InputError(f"{suffix}: {tuple(options)} must be at least one, and each once")
     read_by = Counter(name for block in space.blocks for name in block.reads)
     columns = {
         choice.name: (choice, tuple(live[: len(choice.options)].tolist()))

@@ -305,11 +305,10 @@ def test_wider_candidates_keep_what_the_network_does_not_have():
     supernet = build(space)
     before = copy_of(supernet)
     inherited = inherit_network(supernet, network.state_dict())
-    assert inherited.kept == ()
     after = supernet.state_dict()
-    levels = [name for name in after if "alpha" in name]
-    assert levels
-    assert all(torch.equal(after[name], before[name]) for name in levels)
+    assert inherited.kept == tuple(name for name in after if "alpha" in name)
+    assert inherited.kept
+    assert all(torch.equal(after[name], before[name]) for name in inherited.kept)
     name = "blocks.stage1_0.0.conv1.weight"
     given = network.state_dict()["blocks.stage1_0.conv1.weight"]
     assert after[name].shape == (24, 16, 3, 3)
@@ -333,27 +332,60 @@ def test_a_classifier_of_other_classes_keeps_its_own():
     assert all(torch.equal(supernet.state_dict()[name], before[name]) for name in inherited.kept)
 
 
-def test_dense_and_depthwise_kernels_do_not_correspond():
-    dense = SearchSpace("d", (8, 4, 4), (), [Block("a", [Conv(8, 3)]), Block("h", [Classifier(2)])])
-    depthwise = SearchSpace(
-        "w", (8, 4, 4), (), [Block("a", [Conv(8, 3, groups=None)]), Block("h", [Classifier(2)])]
-    )
-    for one, other in ((dense, depthwise), (depthwise, dense)):
-        supernet = build(one)
-        kept = inherit_network(supernet, network_of(other).state_dict()).kept
-        assert kept == ("blocks.a.0.conv.weight",)
+def one_block(*layers, shares=()):
+    choices = [Choice("a", tuple(range(len(layers))))] if len(layers) > 1 else []
+    block = Block("a", layers, [choice.name for choice in choices], shares=shares)
+    return SearchSpace("one", (8, 4, 4), choices, [block, Block("h", [Classifier(2)])])
 
 
-def test_weights_of_another_network_are_refused():
-    space = published.load("digits-resnet")
+@pytest.mark.parametrize(
+    ("given", "space"),
+    [
+        (Conv(8, 3), [Conv(8, 3, groups=None)]),
+        (Conv(8, 3, groups=None), [Conv(8, 3)]),
+        (Conv(8, 3, groups=2), [Conv(8, 3)]),
+        # The channels outside a block are not among what differs in it.
+        (Conv(12, 3), [Conv(8, 3), Conv(8, 5)]),
+        (MBConv(12, 3), [MBConv(8, 3, expand=3), MBConv(8, 3)]),
+    ],
+)
+def test_weights_of_another_network_are_refused_and_nothing_written(given, space):
+    supernet = build(one_block(*space))
+    before = copy_of(supernet)
+    with pytest.raises(InputError, match=r"of the network correspond to none of space 'one'"):
+        inherit_network(supernet, network_of(one_block(given)).state_dict())
+    after = supernet.state_dict()
+    assert all(torch.equal(after[name], x) for name, x in before.items())
+
+
+@pytest.mark.parametrize("layer", [Conv(8, 3, groups=2), Conv(8, 3, groups=None), MBConv(8, 5)])
+def test_a_network_is_its_own_part(layer):
+    network = network_of(one_block(layer))
+    supernet = build(one_block(layer))
+    assert inherit_network(supernet, network.state_dict()).kept == ()
+    for name, x in network.state_dict().items():
+        _, block, rest = name.split(".", 2)
+        assert torch.equal(supernet.state_dict()[f"blocks.{block}.0.{rest}"], x)
+
+
+def test_learned_clipping_levels_are_taken():
+    space = with_bits(published.load("digits-resnet").fix([0] * 6), ((2, 2), (4, 4)))
+    network = network_of(space.fix([1] * 6))
     supernet = build(space)
-    state = network_of(space.fix([0] * 6)).state_dict()
-    with pytest.raises(
-        InputError, match="weights of block 'stage9_0', which space 'digits-resnet'"
-    ):
-        inherit_network(supernet, {**state, "blocks.stage9_0.conv1.weight": torch.zeros(1)})
-    with pytest.raises(InputError, match="weights of block 'conv', which space"):
-        inherit_network(supernet, {**state, "conv": torch.zeros(1)})
-    without = {name: x for name, x in state.items() if ".stage2_1." not in name}
-    with pytest.raises(InputError, match="no weights for block 'stage2_1' of space"):
-        inherit_network(supernet, without)
+    kept = inherit_network(supernet, network.state_dict()).kept
+    state = supernet.state_dict()
+    assert kept == tuple(name for name in state if name.endswith("alpha_2"))
+    level = network.state_dict()["blocks.stage1_0.quantise1.alpha_4"]
+    assert torch.equal(state["blocks.stage1_0.0.quantise1.alpha_4"], level)
+
+
+def test_a_block_that_the_network_left_out_keeps_its_own():
+    space = published.load("digits-resnet")
+    network = network_of(space.fix([0, 2, 0, 1, 0, 2]))
+    supernet = build(space)
+    kept = inherit_network(supernet, network.state_dict()).kept
+    assert {name.split(".")[1] for name in kept} == {"stage1_1", "stage3_1"}
+    with pytest.raises(InputError, match=r"the first is blocks.stage9_0.conv1.weight of shape"):
+        inherit_network(
+            supernet, {**network.state_dict(), "blocks.stage9_0.conv1.weight": torch.zeros(1)}
+        )

@@ -8,6 +8,7 @@ from nas_spaces import Block, Choice, SearchSpace, published
 from nas_spaces.layers import BasicBlock, Classifier, Conv
 from nas_spaces.torch import LayerModule, Network, Norms, Supernet, initialise
 from nas_spaces.torch.quantise import FIRST_ALPHA, Pact, dorefa, pact
+from nas_spaces.vary import with_bits, with_scales
 
 NAN = float("nan")
 
@@ -192,8 +193,13 @@ def rows(space, n=6):
     return np.concatenate([first, last, space.sample(n, rng=np.random.default_rng(2))])
 
 
+def joint():
+    return with_scales(with_bits(published.load("digits-resnet")), (0.5, 1.0, 1.5))
+
+
 SPACES = {
     "tiny": (tiny, 6),
+    "digits-joint": (joint, 4),
     "resnet18-quant": (lambda: published.load("resnet18-quant", resolution=32, classes=10), 1),
     "resnet34-quant": (lambda: published.load("resnet34-quant", resolution=32, classes=10), 0),
 }

@@ -5,6 +5,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from nas_spaces import published
 from nas_spaces.torch import Supernet
+from nas_spaces.vary import with_scales
 
 
 def owners(supernet):
@@ -49,3 +50,23 @@ def test_the_largest_scale_is_what_is_stored():
     weight = supernet.layer(1, 0).pw1.weight
     assert weight.shape == (51, 16, 1, 1)
     assert supernet.layer(1, 7).pw1.weight is weight
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("name", ["spos-shufflenet-channels", "digits-mobile"])
+def test_slices_give_what_their_copies_do_to_the_last_bit(name, memory_format):
+    space = published.load(name, resolution=64, in_channels=3, classes=10)
+    if name == "digits-mobile":
+        space = with_scales(space)
+    supernet = Supernet(space, generator=torch.Generator().manual_seed(0))
+    supernet.to(memory_format=memory_format)
+    images = torch.randn((4, 3, 64, 64), generator=torch.Generator().manual_seed(1))
+    images = images.contiguous(memory_format=memory_format)
+    last = np.array(space.num_options) - 1
+    for arch in (last * 0, last, *space.sample(2, rng=np.random.default_rng(0))):
+        # Dropout of the one draws other units than that of the other.
+        for training in (False, True) if name == "digits-mobile" else (False,):
+            supernet.train(training)
+            network = supernet.inherit(arch)
+            with torch.no_grad():
+                assert torch.equal(supernet(images, arch), network(images))

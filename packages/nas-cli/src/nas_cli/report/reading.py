@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nas_cli.folder import ALPHAS_FILE, CONFIG, DISTRIBUTION_FILE, check_run
+from nas_cli.folder import ALPHAS_FILE, BLOCKS, CONFIG, DISTRIBUTION_FILE, check_run
 from nas_cli.report.files import optional, parse, required, structure, text_of
 from nas_cli.report.reading_alphas import read_alphas
 from nas_cli.report.reading_distribution import read_distribution
@@ -47,6 +47,11 @@ def load_run(run: Path) -> RunData:
     check_run(run)
     config_text = text_of(run / CONFIG)
     config = parse(run / CONFIG, lambda: structure(tomllib.loads(config_text), Config))
+    if (run / BLOCKS).is_dir() and not (run / "space.json").exists():
+        raise InputError(
+            f"{run} is searching its blocks, or was stopped there: `nas report {run / BLOCKS}` "
+            f"shows them, `nas pipeline --resume --out {run}` goes on"
+        )
     space = parse(run / "space.json", lambda: stored_space(run, config.space))
     curves, seconds = _events(run / "events.jsonl")
 

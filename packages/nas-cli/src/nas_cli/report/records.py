@@ -62,7 +62,7 @@ class Config:
     method: str
     space: str
     data: str
-    blocks: str | None = None
+    first: Any = None
     limits: tuple[str, ...] = ()
     supernet: Supernet = Supernet()
     search: SearchSettings = SearchSettings()

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (the usual name)
 
 from nas_spaces.errors import InputError
+from nas_spaces.primitives import Convolution, Linear, Norm
+from nas_spaces.space import SearchSpace
 from nas_spaces.torch.modules import LayerModule
-from nas_spaces.torch.quantise import Pact
 from nas_spaces.torch.supernet import Supernet
 
 __all__ = ["Inherited", "corresponding_part", "inherit_candidates", "inherit_network"]
@@ -94,24 +95,26 @@ def inherit_candidates(supernet: Supernet, arch: ArrayLike) -> Inherited:
 def inherit_network(supernet: Supernet, tensors: Mapping[str, Tensor]) -> Inherited:
     """Give every candidate of every block the weights that a trained network has in that block.
 
-    What has one name belongs together. A candidate with more channels than the network has takes
-    the network's as its first ones and keeps its own values behind them; of more channels it takes
-    the first. Of a larger kernel it takes the centre; a smaller one gets a border of zeros, so that
-    the convolution stays what it was. So the candidate that is built as the network's layer is
-    starts as that layer, and those that share its weights as parts of it. Clipping levels of
-    quantisers, which a network in full precision does not have, keep their start; so does a
-    classifier of another number of classes.
+    What has one name belongs together. Where candidates of a block differ in a number of channels,
+    one with more than the network takes the network's as its first ones and keeps its own values
+    behind them, and one with fewer takes the first; other numbers of channels must be the
+    network's. Of a larger kernel a candidate takes the centre; a larger one gets a border of zeros,
+    so that the convolution stays what it was. So the candidate that is built as the network's layer
+    is starts as that layer, and those that share its weights as parts of it.
 
     Args:
         supernet: changed in place.
         tensors: as `nas_spaces.torch.Network` names them, ``"blocks.BLOCK.PRIMITIVE.KEY"``; for the
-            names of other libraries see `nas_spaces.torch.names`.
+            names of other libraries see `nas_spaces.torch.names`. A block of which they hold
+            nothing, such as an identity, keeps its own.
 
     Returns:
-        What became of the candidates' tensors.
+        What became of the candidates' tensors. Clipping levels of quantisers, which a network in
+        full precision does not have, and a classifier of other classes keep their own.
 
     Raises:
-        InputError: tensors of a block that the supernet does not have, or none for one that it has.
+        InputError: a tensor, other than the classifier's, that no candidate can take; nothing is
+            written then.
 
     >>> from nas_spaces import published
     >>> from nas_spaces.torch import Network
@@ -122,59 +125,75 @@ def inherit_network(supernet: Supernet, tensors: Mapping[str, Tensor]) -> Inheri
     >>> inherit_network(supernet, network.state_dict()).kept
     ()
     """
-    given: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        _, _, inner = name.partition(".")
-        block, _, key = inner.partition(".")
-        given.setdefault(block or name, {})[key] = tensor
-    names = [block.name for block in supernet.space.blocks]
-    foreign = sorted(set(given) - set(names))
-    if foreign:
-        raise InputError(
-            f"weights of block {foreign[0]!r}, which space {supernet.space.name!r} does not have; "
-            "take those of a network of the same blocks"
-        )
     places: list[tuple[Tensor, Tensor]] = []
-    head = names[-1]
     kept: list[str] = []
-    for block in names:
-        before = len(places)
-        candidates = supernet.get_submodule(f"blocks.{block}")
+    taken: set[str] = set()
+    head = f"blocks.{supernet.space.blocks[-1].name}."
+    for index, block in enumerate(supernet.space.blocks):
+        candidates = supernet.get_submodule(f"blocks.{block.name}")
+        varying = _varying_axes(supernet.space, index)
         for owner, candidate in candidates.named_children():
             for name, module in candidate.named_children():
-                if isinstance(module, Pact):
-                    continue
                 for key, tensor in module.state_dict().items():
-                    source = given.get(block, {}).get(f"{name}.{key}")
-                    if source is None or not _corresponds(
-                        tensor, source, module, whole=block == head
-                    ):
-                        kept.append(f"blocks.{block}.{owner}.{name}.{key}")
+                    source = tensors.get(f"blocks.{block.name}.{name}.{key}")
+                    axes = varying[name]
+                    if source is None or not _can_take(tensor, source, module, axes):
+                        kept.append(f"blocks.{block.name}.{owner}.{name}.{key}")
                     else:
                         places.append((tensor, source))
-        weighted = any(True for _ in candidates.parameters())
-        if len(places) == before and weighted and block != head:
-            raise InputError(
-                f"no weights for block {block!r} of space {supernet.space.name!r}: none of the "
-                "given tensors corresponds to one of its candidates'"
-            )
+                        taken.add(f"blocks.{block.name}.{name}.{key}")
+    foreign = sorted(name for name in tensors if name not in taken and not name.startswith(head))
+    if foreign:
+        name = foreign[0]
+        raise InputError(
+            f"{len(foreign)} tensors of the network correspond to none of space "
+            f"{supernet.space.name!r}; the first is {name} of shape {tuple(tensors[name].shape)}: "
+            "take the weights of a network of the same blocks"
+        )
     for tensor, source in places:
         _place(tensor, source)
     return Inherited(len(places), tuple(kept))
 
 
-def _corresponds(tensor: Tensor, source: Tensor, module: nn.Module, *, whole: bool) -> bool:
-    """Whether a tensor of ``module`` can hold what is in ``source``, or a part of it.
+def _varying_axes(space: SearchSpace, index: int) -> dict[str, frozenset[int]]:
+    """Return, for each primitive with weights of a block, the axes in which its layers differ.
 
-    ``whole``: whether only a tensor of the same shape will do.
+    Axis 0 are the channels that leave it, axis 1 those that enter.
     """
-    if tensor.ndim != source.ndim or (whole and tensor.shape != source.shape):
+    sizes: dict[str, set[tuple[int, int]]] = {}
+    for combination in range(space.plan[index].combinations):
+        for node in space.graph(index, combination):
+            if isinstance(node, Convolution):
+                own = (node.out_channels, node.in_channels // node.groups)
+            elif isinstance(node, Linear):
+                own = (node.out_features, node.in_features)
+            elif isinstance(node, Norm):
+                own = (node.channels, 0)
+            else:
+                own = (0, 0)
+            sizes.setdefault(node.name, set()).add(own)
+    return {
+        name: frozenset(axis for axis in (0, 1) if len({size[axis] for size in own}) > 1)
+        for name, own in sizes.items()
+    }
+
+
+def _can_take(tensor: Tensor, source: Tensor, module: nn.Module, varying: frozenset[int]) -> bool:
+    """Whether a tensor of ``module`` can take ``source`` or a part of it.
+
+    ``varying``: the axes in which their sizes may differ; those of kernels always may.
+    """
+    if tensor.ndim != source.ndim:
         return False
     if isinstance(module, nn.Conv2d) and tensor.ndim == 4:
-        # One input channel a group on one side, all of them on the other.
         depthwise = source.shape[1] == 1 and module.in_channels > 1
-        return depthwise == (module.groups > 1)
-    return True
+        # A depthwise kernel is none of a dense convolution, nor the other way round.
+        if depthwise != (tensor.shape[1] == 1 and module.groups > 1):
+            return False
+    return all(
+        one == other or axis in varying or axis >= 2
+        for axis, (one, other) in enumerate(zip(tensor.shape, source.shape, strict=True))
+    )
 
 
 def _place(tensor: Tensor, source: Tensor) -> None:

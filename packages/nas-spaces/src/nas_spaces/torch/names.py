@@ -11,10 +11,10 @@ __all__ = ["from_torchvision"]
 RESNET = (
     (r"conv1\.(.+)", r"blocks.stem.conv.\1"),
     (r"bn1\.(.+)", r"blocks.stem.conv_norm.\1"),
-    (r"layer(\d)\.(\d+)\.bn(\d)\.(.+)", r"blocks.stage\1_\2.conv\3_norm.\4"),
+    (r"layer(\d)\.(\d+)\.bn([12])\.(.+)", r"blocks.stage\1_\2.conv\3_norm.\4"),
     (r"layer(\d)\.(\d+)\.downsample\.0\.(.+)", r"blocks.stage\1_\2.downsample.\3"),
     (r"layer(\d)\.(\d+)\.downsample\.1\.(.+)", r"blocks.stage\1_\2.downsample_norm.\3"),
-    (r"layer(\d)\.(\d+)\.(conv\d\..+)", r"blocks.stage\1_\2.\3"),
+    (r"layer(\d)\.(\d+)\.(conv[12]\..+)", r"blocks.stage\1_\2.\3"),
     (r"fc\.(.+)", r"blocks.head.linear.\1"),
 )
 
