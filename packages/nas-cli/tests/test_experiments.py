@@ -81,6 +81,16 @@ SMALLER = {
         '{"channels": 4, "bits": 2}': '{"channels": 2, "bits": 1}',
         "EQUAL = 0.97": "EQUAL = 0.8",
     },
+    "fp-nas/config.toml": {
+        "epochs = 7.68": "epochs = 2",
+        "batch_size = 32": "batch_size = 10",
+        "subset = 25000": 'subset = "none"',
+        "samples = 20": "samples = 2",
+    },
+    "fp-nas/run.py": {
+        "EPOCHS, BATCH, LR = 10, 32": "EPOCHS, BATCH, LR = 1, 20",
+        "else 25_000": "else None",
+    },
     "fp-nas/synthetic.py": {
         "STEPS, LR = 3000, 0.016": "STEPS, LR = 40, 0.5",
         "tuple(range(100, 110))": "(100, 101)",
@@ -101,6 +111,7 @@ MORE = {
     "fnas/critic.py": [],
     "fnas/pool.py": ["--seed", "0"],
     "fnas/run.py": ["--workers", "1"],
+    "fp-nas/run.py": ["--seed", "0", "--only", "K = 7"],
     "fp-nas/synthetic.py": [],
 }
 
