@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import shutil
+import time
 import tomllib
 from pathlib import Path
 
@@ -26,9 +27,8 @@ VARIANTS = tuple(
     for package in PACKAGES
     for variant in (package, *([f"{package}[{EXTRAS[package]}]"] if package in EXTRAS else []))
 )
-# One takes seconds, and one would start a cluster in each process; the others run in a process for
-# each core.
-ONE_PROCESS = ("nas-search", "nas-samplers[ray]", "nas-cli[ray]")
+# Each process would start a cluster of its own; the others run in a process for each core.
+ONE_PROCESS = ("nas-samplers[ray]", "nas-cli[ray]")
 PARALLEL = tuple(variant for variant in VARIANTS if variant not in ONE_PROCESS)
 # No example, of a README or a docstring, needs what these install: nothing of them runs twice.
 NO_EXAMPLES = ("nas-samplers[ray]", "nas-cli[ray]")
@@ -120,6 +120,8 @@ def benchmarks(session: nox.Session, package: str) -> None:
     """Measure one package (all of them: `nox -s benchmarks`)."""
     # Benchmarks include what an extra brings.
     install(session, f"{package}[{EXTRAS[package]}]" if package in EXTRAS else package)
+    if package == "nas-search":
+        session.install("pymoo")  # what non-dominated sorting is measured against
     columns = "--benchmark-columns=min,median,iqr,rounds"
     session.run(*pytest(f"packages/{package}/benchmarks"), columns, "-s", *session.posargs)
 
@@ -136,7 +138,9 @@ def methods(session: nox.Session) -> None:
     with session.chdir(session.create_tmp()):
         shutil.rmtree("runs", ignore_errors=True)
         for method in session.posargs or known:
+            begun = time.monotonic()
             session.run("nas", "pipeline", "--method", method, "--out", f"runs/{method}")
+            session.log(f"{method}: {time.monotonic() - begun:.0f} s")
             if not Path("runs", method, "report.html").exists():
                 session.error(f"method {method} wrote no report")
 

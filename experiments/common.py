@@ -117,18 +117,25 @@ def device() -> str:
     return f"{name}, torch {torch.__version__}"
 
 
+def stamp() -> Record:
+    """Return on what and when something is measured."""
+    return {
+        "device": device(),
+        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+    }
+
+
 def keep(folder: Path, records: Iterable[Record], key: Sequence[str]) -> list[Record]:
     """Merge records into ``folder/results.json``: those with equal ``key`` fields are replaced."""
     path = folder / "results.json"
     runs = {_key(one, key): one for one in (read(path)["runs"] if path.exists() else [])}
-    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
     for record in records:
         before = runs.get(_key(record, key), {})
         # A record that is collected again keeps where and when it was measured.
-        stamp = {"device": device(), "date": today}
-        if before == record | {name: before.get(name) for name in stamp}:
-            stamp = {name: before[name] for name in stamp}
-        runs[_key(record, key)] = {**record, **stamp}
+        measured = stamp()
+        if before == record | {name: before.get(name) for name in measured}:
+            measured = {name: before[name] for name in measured}
+        runs[_key(record, key)] = {**record, **measured}
     ordered = [runs[one] for one in sorted(runs)]
     write(path, {"runs": ordered})
     return ordered

@@ -93,6 +93,18 @@ def imbalance(record: common.Record) -> float:
     return float(np.mean(ratios))
 
 
+def drops_in_words(one: common.Record) -> list[str]:
+    """Return what a run dropped and when, in one cell."""
+    alphas = one["alphas"]
+    return [
+        "; ".join(
+            f"{drop['step']:,}: {alphas['choices'][drop['choice']]} "
+            f"{alphas['options'][drop['choice']][drop['option']]}"
+            for drop in alphas["dropped"]
+        )
+    ]
+
+
 def collect() -> None:
     """Rewrite the table and the plot from results.json."""
     runs = common.largest(HERE)
@@ -121,11 +133,34 @@ def collect() -> None:
         "dropped",
         "training [s]",
     )
+    dropped = [
+        [name, str(one["seed"]), *drops_in_words(one)]
+        for name, ones in found.items()
+        for one in ones
+        if one.get("alphas", {}).get("dropped")
+    ]
+    drops = common.table(("training", "seed", "dropped, by step"), dropped)
+    networks = common.table(
+        ("training", "seed", "network", "its supernet error [%]", "least of 200 random [%]"),
+        [
+            [
+                name,
+                str(one["seed"]),
+                "".join(map(str, one["architecture"])),
+                f"{100 * one['supernet_error']:.1f}",
+                "-"
+                if one["random_best_error"] is None
+                else f"{100 * one['random_best_error']:.1f}",
+            ]
+            for name, ones in found.items()
+            for one in ones
+        ],
+    )
     middle = common.spread(one["median_possible"] for one in runs)
     best = common.spread(one["best_possible"] for one in runs)
     text = (
         f"{common.table(head, rows)}\n\nOf all networks within the limit the best has {best} %, "
-        f"the median {middle} %.\n\n![counts](counts.svg)"
+        f"the median {middle} %.\n\n{networks}\n\n{drops}\n\n![counts](counts.svg)"
     )
     common.publish(HERE, text)
     drawn = {name: ones[0] for name, ones in found.items() if "alphas" in ones[0]}

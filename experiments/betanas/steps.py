@@ -185,7 +185,7 @@ if __name__ == "__main__":
     given = parser.parse_args()
     torch.set_num_threads(1)
     found = {
-        "device": common.device(),
+        **common.stamp(),
         "space": f"nas-bench-macro, {PIXELS} px, batch {BATCH}",
         "methods": measure(given.rounds),
     }
@@ -201,4 +201,5 @@ if __name__ == "__main__":
         for one in found["methods"]
     ]
     head = ("method", "time / single path", "ms", "activations [MiB]", "weights [MiB]")
-    print(common.table(head, rows))
+    note = f"{found['space']}; {found['device']}; medians of {given.rounds} interleaved rounds."
+    common.publish(HERE, f"{common.table(head, rows)}\n\n{note}", "steps")

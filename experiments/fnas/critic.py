@@ -85,7 +85,7 @@ def of_seed(given: argparse.Namespace, settings: Methods, index: int) -> common.
             own = attrs.evolve(settings, fnas=attrs.evolve(settings.fnas, critic=critic))
         taken, _ = run_search(bench, own, index, BUDGET, None if least is None else earlier)
         evaluations[kind] = taken if math.isfinite(taken) else None
-    return {"seed": index, "device": common.device(), "evaluations": evaluations}
+    return {"seed": index, **common.stamp(), "evaluations": evaluations}
 
 
 def collect(path: Path) -> str:

@@ -31,11 +31,13 @@ RESOLUTION, IMAGES = 16, 3000  # a third of them to judge
 NETWORKS, BATCH, STEP = 40, 10, 32  # STEP: images of one
 EPOCHS = (1, 2, 4)
 HALVES = {"first": slice(0, 5), "second": slice(5, 10)}  # of the classes by name
-# Which half is trained, and whose pool it begins with: none, an empty one, or the other half's.
+# Which half is trained, and whose pool it begins with: none, an empty one, or the other half's. All
+# that have a pool add to it.
 WAYS = {
     "scratch, first": ("first", None),
     "pool, first": ("first", "own"),
     "scratch, second": ("second", None),
+    "pool, second": ("second", "own"),
     "pool of the first, second": ("second", "pool, first"),
 }
 
@@ -189,7 +191,7 @@ if __name__ == "__main__":
         names = ["".join(map(str, row)) for row in architectures(seed).tolist()]
         found = {
             **key,
-            "device": common.device(),
+            **common.stamp(),
             "truth": [truth[name]["mean_acc"] for name in names],
             "errors": errors(given, way, epochs, seed),
         }

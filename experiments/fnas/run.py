@@ -46,6 +46,9 @@ PARTS = {
     "critic alone": {"fnas.buffer": "none"},
     "buffer alone": {"fnas.critic": "none"},
     "critic that trusts half": {"fnas.critic.threshold": "none"},
+    # What V + U is worth as a choice among many draws, apart from answers in place of trainings.
+    "picks the least certain": {"fnas.policy.pick": "uncertain"},
+    "draws what is missing": {"fnas.policy.resampled": 1},
 }
 
 

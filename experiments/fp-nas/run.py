@@ -3,12 +3,11 @@
     python experiments/fp-nas/run.py --data CIFAR
 
 Each run trains a supernet with a distribution for as many steps, and differs in how many paths a
-step has. What it comes to is trained from scratch: its most probable network within the limit, and
-the most probable ones without attention and with split attention in every group. It can be stopped
-at any time; the same command goes on.
+step has. Its most probable network within the limit is trained from scratch; of the first kind also
+the most probable ones at equal multiply-adds, whatever their attention, and with the same
+everywhere. It can be stopped at any time; the same command goes on.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -33,23 +32,54 @@ from nas_samplers import (
     train,
     wrong_answers,
 )
-from nas_spaces import FeasibleSet, Limit, SearchSpace, published
+from nas_spaces import FeasibleSet, Limit, SearchSpace, to_json
+from nas_spaces.published.fbnetv2 import Group, grouped_space
 from nas_spaces.torch import Network
 
 HERE = Path(__file__).parent
 
+EXPANSIONS = (1.5, 3.0, 4.5, 6.0)
+GROUPS = (
+    Group((1.0,), (8, 12), 1, 1),
+    Group(EXPANSIONS, (16, 20, 24), 1, 2),
+    Group(EXPANSIONS, (16, 20, 24), 2, 1),
+    Group(EXPANSIONS, (32, 40, 48), 1, 2),
+    Group(EXPANSIONS, (32, 40, 48), 2, 1),
+)
+ATTENTION = (0, 1, 2, 4)  # none, squeeze-and-excitation, so many splits
 FIRST = 14  # rows of the first step, as in the paper
-SPACE, SHARE = "digits-fp-nas", 0.5
-LAMBDA = FIRST / float(Distribution(published.load(SPACE)).entropy())  # rows a nat
-WAYS: dict[str, dict[str, Any]] = {
-    "λ H": {"distribution.rows_per_nat": LAMBDA},
-    "λ H / 2": {"distribution.rows_per_nat": LAMBDA / 2},
-    "K = 14": {"distribution.rows": FIRST},
-    "K = 7": {"distribution.rows": FIRST // 2},
-    "K = 14, joint": {"distribution.rows": FIRST, "distribution.joint": "true"},
-}
-SPLITS = {"searched": None, "none anywhere": 0, "2 everywhere": 1}
+SHARE = 0.5  # of the largest network's multiply-adds
 EPOCHS, BATCH, LR = 10, 32, 0.025
+
+
+def space_of(given: Any) -> SearchSpace:
+    """Return the space: digits-fp-nas with more kinds of attention."""
+    return grouped_space(
+        "small-fp-nas",
+        GROUPS,
+        attention=ATTENTION,
+        kernels=(3,),
+        stem=8,
+        stem_stride=1,
+        last=96,
+        classes=sum(path.is_dir() for path in (given.data / "train").iterdir()),
+        resolution=common.resolution(given),
+        in_channels=3,
+    )
+
+
+def ways(space: SearchSpace) -> dict[str, dict[str, Any]]:
+    """Return the settings of each kind of run."""
+    # Rows a nat, so that a step begins with as many.
+    rows = {"distribution.rows_per_nat": round(FIRST / Distribution(space).entropy(), 4)}
+    return {
+        "λ H": rows,
+        "λ H, joint from 3/4": {**rows, "distribution.join_after": 0.75},
+        "λ H / 2": {name: value / 2 for name, value in rows.items()},
+        f"K = {FIRST}": {"distribution.rows": FIRST},
+        f"K = {FIRST // 2}": {"distribution.rows": FIRST // 2},
+        f"K = {FIRST}, joint": {"distribution.rows": FIRST, "distribution.joint": "true"},
+    }
 
 
 def run(given: Any, way: str, seed: int) -> None:
@@ -58,8 +88,12 @@ def run(given: Any, way: str, seed: int) -> None:
     log = common.log_of(out)
     images = ("--data", f"imagefolder:{given.data}", "--out", out, "--resume")
     if not (out / "train" / "summary.json").exists():
+        file = given.work / f"space-{common.resolution(given)}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(to_json(space_of(given)))
         begin = ("--method", "fpnas", "--config", HERE / "config.toml", "--seed", str(seed))
-        own = {**WAYS[way], **common.size(given), **full(given)}
+        begin = (*begin, "--space", file)
+        own = {**ways(space_of(given))[way], **common.size(given), **full(given)}
         common.nas("train", *begin, *common.settings(own), *images, log=log)
     result = out / "searches" / "main" / "result.json"
     if not result.exists():
@@ -71,6 +105,7 @@ def run(given: Any, way: str, seed: int) -> None:
         "way": way,
         "seed": seed,
         "size": "full" if given.full else "reduced",
+        "steps": learned["steps"],
         "rows": learned["rows"],
         "sampled": learned["sampled"][-1],
         "entropy": [learned["entropy"][0], learned["entropy"][-1]],
@@ -78,7 +113,7 @@ def run(given: Any, way: str, seed: int) -> None:
         "supernet_error": found["values"]["error"],
         "better_samples": samples["better"] / samples["evaluated"],
         "random_best_error": found["random_best_error"],
-        "networks": networks(given, out, learned, seed),
+        "networks": networks(given, out, found["winner"], seed, all_kinds=way == "λ H"),
     }
     common.keep(HERE, [record], ("size", "way", "seed"))
 
@@ -88,33 +123,40 @@ def full(given: Any) -> dict[str, Any]:
     return {"train.epochs": 50, "images.held_out": 0.5} if given.full else {}
 
 
-def networks(given: Any, out: Path, learned: common.Record, seed: int) -> common.Record:
-    """Return what the most probable networks come to from scratch, of each kind of attention."""
-    space = published.load(
-        SPACE, resolution=common.resolution(given), in_channels=3, classes=len(classes(given))
-    )
-    distribution = Distribution.from_record(space, learned)
+def networks(
+    given: Any, out: Path, winner: list[int], seed: int, *, all_kinds: bool
+) -> common.Record:
+    """Return what the winner comes to from scratch, and with it the kinds of attention.
+
+    ``all_kinds``: whether the most probable networks of each kind of attention are trained too, at
+    the multiply-adds of the limit or at most 3 % less.
+    """
+    space = space_of(given)
     macs = nas_hw.macs(space)
-    most = SHARE * FeasibleSet(space).attainable(macs)[1]
+    rows = {"winner": winner}
+    if all_kinds:
+        learned = common.read(out / "train" / "distribution.json")
+        distribution = Distribution.from_record(space, learned)
+        most = SHARE * FeasibleSet(space).attainable(macs)[1]
+        equal = Limit(macs, lower=0.97 * most, upper=most)
+        kinds = {"searched": space}
+        kinds |= {str(one): restricted(space, i) for i, one in enumerate(ATTENTION)}
+        rows |= {
+            kind: likely_row(distribution, FeasibleSet(part, [equal]))[0].tolist()
+            for kind, part in kinds.items()
+        }
     kept, known = out / "networks.json", {}
     if kept.exists():
         known = common.read(kept)
-    for name, option in SPLITS.items():
+    for name, row in rows.items():
         if name not in known:
-            only = space if option is None else restricted(space, option)
-            row, _ = likely_row(distribution, FeasibleSet(only, [Limit(macs, upper=most)]))
             known[name] = {
-                "architecture": row.tolist(),
+                "architecture": row,
                 "macs": int(macs([row])[0]),
                 "top1": from_scratch(given, space.fix(row), seed),
             }
             common.write(kept, known)
     return known
-
-
-def classes(given: Any) -> list[Path]:
-    """Return the folders of the classes."""
-    return [path for path in (given.data / "train").iterdir() if path.is_dir()]
 
 
 def restricted(space: SearchSpace, option: int) -> SearchSpace:
@@ -155,11 +197,17 @@ def from_scratch(given: Any, network: SearchSpace, seed: int) -> float:
     )
 
 
+def top1(one: common.Record) -> float:
+    """Return the top-1 from scratch of a run's winner [%]."""
+    return float(one["networks"]["winner"]["top1"])
+
+
 def collect() -> None:
     """Rewrite the tables and the plot from results.json."""
     runs = common.largest(HERE)
     rows = []
-    for way in WAYS:
+    named = list(dict.fromkeys(one["way"] for one in runs))
+    for way in named:
         ones = [one for one in runs if one["way"] == way]
         if not ones:
             continue
@@ -175,7 +223,8 @@ def collect() -> None:
                 common.spread((one["entropy"][1] for one in ones), ".1f"),
                 common.spread((100 * one["supernet_error"] for one in ones), ".1f"),
                 common.spread((100 * one["better_samples"] for one in ones), ".0f"),
-                common.spread(one["networks"]["searched"]["top1"] for one in ones),
+                common.spread(top1(one) for one in ones),
+                common.spread(top1(a) - top1(b) for a, b in pairs),
             ]
         )
     head = (
@@ -188,26 +237,35 @@ def collect() -> None:
         "supernet error of the mode [%]",
         "of 20 draws better than it [%]",
         "top-1 from scratch [%]",
+        f"minus that of K = {FIRST} [points]",
     )
+    several = [one["networks"] for one in runs if len(one["networks"]) > 1]
     splits = [
         [
-            name,
-            str(len(runs)),
-            common.spread((one["networks"][name]["macs"] / 1e6 for one in runs), ".2f"),
-            common.spread(one["networks"][name]["top1"] for one in runs),
+            kind,
+            str(len(several)),
+            common.spread(one[kind]["macs"] / 1e6 for one in several),
+            common.spread(one[kind]["top1"] for one in several),
+            common.spread(one["searched"]["top1"] - one[kind]["top1"] for one in several),
         ]
-        for name in SPLITS
+        for kind in ("searched", *map(str, ATTENTION))
     ]
-    splits_head = ("splits of attention", "runs", "macs [M]", "top-1 from scratch [%]")
+    splits_head = (
+        "splits of attention",
+        "runs",
+        "macs [M]",
+        "top-1 from scratch [%]",
+        "searched minus it [points]",
+    )
     text = [common.table(head, rows), common.table(splits_head, splits), "![rows](rows.svg)"]
     common.publish(HERE, "\n\n".join(text))
 
     figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
-    for color, way in enumerate(WAYS):
+    for color, way in enumerate(named):
         for number, one in enumerate(one for one in runs if one["way"] == way):
             label = way if number == 0 else None
-            axes.plot(one["rows"], color=f"C{color}", alpha=0.7, label=label)
-    axes.set_xlabel("moment of the record")
+            axes.plot(one["steps"], one["rows"], color=f"C{color}", alpha=0.7, label=label)
+    axes.set_xlabel("step")
     axes.set_ylabel("paths of a step")
     axes.legend()
     common.save(figure, HERE / "rows.svg")
@@ -215,12 +273,13 @@ def collect() -> None:
 
 if __name__ == "__main__":
     given = common.arguments(__doc__, truth=False)
-    unknown = set(given.only or ()) - set(WAYS)
-    if unknown:
-        raise SystemExit(f"--only {unknown.pop()!r}: the ways are {json.dumps([*WAYS])}")
     if not given.collect:
+        kinds = ways(space_of(given))
+        unknown = set(given.only or ()) - set(kinds)
+        if unknown:
+            raise SystemExit(f"--only {unknown.pop()!r}: the ways are {', '.join(kinds)}")
         for seed in given.seed:
-            for way in WAYS:
+            for way in kinds:
                 if not given.only or way in given.only:
                     run(given, way, seed)
     collect()

@@ -111,7 +111,7 @@ MORE = {
     "fnas/critic.py": [],
     "fnas/pool.py": ["--seed", "0"],
     "fnas/run.py": ["--workers", "1"],
-    "fp-nas/run.py": ["--seed", "0", "--only", "K = 7"],
+    "fp-nas/run.py": ["--seed", "0", "--only", "λ H"],
     "fp-nas/synthetic.py": [],
 }
 

@@ -73,6 +73,20 @@ def test_every_method_gets_to_its_report(pipeline, method):
     assert ("inherited" in summary) == (method == "ponas")
 
 
+def test_steps_that_are_fair_in_the_mean_only_are_named(nas, tiny, tmp_path):
+    options = tiny(train__epochs=0.5)
+    result = nas("train", "--method", "fairnas", "--out", tmp_path / "run", *options)
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stderr.split())
+    assert "strictly fair among 5 options; of stage1_0, stage2_0, stage3_0 some are on" in said
+    even = nas(
+        "train", "--method", "fairnas", "--space", "digits-mobile@0,0,0,0,0,0,0,0+channels=0.5,1",
+        "--limit", "macs<=90%", "--out", tmp_path / "even", *options,
+    )  # fmt: skip
+    assert even.exit_code == 0, even.output
+    assert "strictly fair" not in even.stderr
+
+
 def check_bits(out, found, references):
     """Check that errors stand against what is limited, and networks of equal bits beside."""
     page = (out / "report.html").read_text()

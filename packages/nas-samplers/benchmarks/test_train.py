@@ -161,9 +161,9 @@ class Portions:
         return {}
 
 
-@pytest.mark.parametrize("name", list(CASES))
+@pytest.mark.parametrize("name", ["spos-shufflenet", "nas-bench-macro"])
 def test_strictly_fair_step_against_single_path_steps(name):
-    resolution, batch = CASES[name]
+    resolution, batch, _ = CASES[name]
     space = published.load(name, resolution=resolution, classes=10)
     images = load_data("synthetic", resolution=resolution, device="cpu", seed=0).train
     turns, passes, steps, failures = Turns(), {}, {}, []

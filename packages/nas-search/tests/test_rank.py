@@ -197,3 +197,17 @@ def test_bad_scores_are_refused(function, args, match):
 def test_bad_regrets_are_refused(args, match):
     with pytest.raises(InputError, match=match):
         top_k_regret(*args)
+
+
+@pytest.mark.parametrize(("discordant", "tau"), [(2, 0.9487), (15, 0.6153), (20, 0.4871)])
+def test_the_correlations_of_fairnas_are_of_13_models(discordant, tau):
+    """78 pairs, of which 2, 15 or 20 are the other way round."""
+    order = list(range(13))
+    for _ in range(discordant):
+        # Each exchange of neighbours in order makes one pair more discordant.
+        i = next(i for i in range(12) if order[i] < order[i + 1])
+        order[i], order[i + 1] = order[i + 1], order[i]
+    found = kendall(np.arange(13), order, rng=np.random.default_rng(0), resamples=1)
+    assert found.tau == pytest.approx((78 - 2 * discordant) / 78)
+    # The paper cuts off what is behind the fourth decimal.
+    assert int(found.tau * 1e4) / 1e4 == tau

@@ -6,8 +6,8 @@ import torch
 
 from nas_cli.phases import META, plan_training
 from nas_cli.run import read_json, write_json
-from nas_cli.workshop import INITIAL, ORDER, Workshop, fit
-from nas_samplers import load_weights
+from nas_cli.workshop import INITIAL, ORDER, PATHS, Workshop, fit
+from nas_samplers import StrictFair, load_weights
 from nas_spaces import InputError
 from nas_spaces.torch import Inherited, Supernet
 
@@ -40,6 +40,17 @@ def _within(shop: Workshop) -> str:
     )
 
 
+def _say_uneven(shop: Workshop) -> None:
+    """Say where strictly fair steps are fair in the mean only."""
+    sampler = StrictFair(shop.space, rng=shop.rng(PATHS))
+    if sampler.uneven:
+        shop.say(
+            f"supernet: strictly fair among {sampler.rows} options; of "
+            f"{', '.join(sampler.uneven)} some are on more paths of a step than others, equally "
+            "often in the mean"
+        )
+
+
 def _begun(shop: Workshop) -> bool:
     """Whether the weights to start from are in a checkpoint already."""
     return (shop.run.train / "checkpoint.safetensors").exists()
@@ -60,6 +71,8 @@ def train_supernet(shop: Workshop) -> None:
         shop.say(f"supernet: starts from {config.weights}, {len(kept)} tensors are new")
     if config.supernet.sampler == "constrained":
         shop.say(f"supernet: trains paths of {_within(shop)}")
+    if config.supernet.sampler == "strict-fair":
+        _say_uneven(shop)
     known = run.train / "inherited.json"
 
     def inherited(found: Inherited) -> None:
