@@ -39,7 +39,7 @@ NETWORK = "nas-bench-macro@2,2,2,1,2,2,2,0+channels"
 BITS = "+bits+channels=0.5,1,1.5"
 SPACES = {"bits": f"resnet20{BITS}", "joint": f"resnet20-blocks{BITS}"}
 BLOCKS = "resnet20-blocks"
-WIDTHS = (2, 3, 4)  # the numbers of bits whose BitOPs are the budgets
+BUDGET_BITS = (2, 3, 4)  # the numbers of bits whose BitOPs are the budgets
 EQUAL = 0.97  # what counts as equal cost: from so much of a budget up to all of it
 RANDOMS = {"channels": 4, "bits": 2}
 VARIANTS = ("channels", "bits", "two-stage", "joint")
@@ -53,7 +53,7 @@ def run(given: Any, variant: str, seed: int) -> None:
         space = load_space(NETWORK, resolution=resolution)
         macs = nas_hw.macs(space)([usual_channels(space, [0] * space.num_choices)])[0]
         train(given, out, seed, NETWORK, 1.0)
-        records = [found(out, "usual", "macs", int(macs), variant, ["widths"])]
+        records = [found(out, "usual", "macs", int(macs), variant, ["channels"])]
     else:
         if variant == "two-stage":
             blocks = given.work / f"blocks-{seed}"
@@ -72,7 +72,7 @@ def run(given: Any, variant: str, seed: int) -> None:
                 variant,
                 [f"{bits}w{bits}a"] if variant == "bits" else [],
             )
-            for bits in WIDTHS
+            for bits in BUDGET_BITS
         ]
     size = "full" if given.full else "reduced"
     ones = [{"variant": variant, "seed": seed, "size": size, **one} for one in records]
@@ -132,7 +132,7 @@ def found(
 def collect() -> None:
     """Rewrite the tables and the plot from results.json."""
     runs = common.largest(HERE)
-    named = [*(f"{bits}-bits" for bits in WIDTHS)]
+    named = [*(f"{bits}-bits" for bits in BUDGET_BITS)]
     head = ("channels at equal multiply-adds", "seeds", "top-1 from scratch [%]")
     ones = [one for one in runs if one["variant"] == "channels"]
     rows = [
@@ -163,7 +163,7 @@ def collect() -> None:
         if seeds:
             rows.append([label, str(len(seeds)), *cells, volume])
     if rows:
-        budgets = [f"top-1 at the BitOPs of {bits} bits [%]" for bits in WIDTHS]
+        budgets = [f"top-1 at the BitOPs of {bits} bits [%]" for bits in BUDGET_BITS]
         text.append(common.table(("ResNet-20", "seeds", *budgets, "hypervolume"), rows))
         text.append(
             "Hypervolume: of error (up to 100 %) and BitOPs (up to those of 4 bits everywhere), as "
@@ -183,7 +183,7 @@ def collect() -> None:
 def volume_of(runs: list[common.Record], variant: str, seed: int, value: Any) -> float | None:
     """Return the share of error x BitOPs that a seed's networks dominate, None if incomplete."""
     ones = [one for one in runs if (one["variant"], one["seed"]) == (variant, seed)]
-    if len(ones) < len(WIDTHS):
+    if len(ones) < len(BUDGET_BITS):
         return None
     most = max(one["most"] for one in ones)
     points = np.array([[1 - value(one) / 100, one["most"] / most] for one in ones])

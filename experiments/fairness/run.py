@@ -107,9 +107,7 @@ def run(given: Any, variant: str, seed: int) -> None:
         "steps": trained["steps"],
         "loss": trained["loss"],
         "training_seconds": trained["seconds"],
-        **{
-            key: ranked[key] for key in ("architectures", "tau", "macs", "regret", "gap", "verdict")
-        },
+        **{key: ranked[key] for key in RANKED},
     }
     common.keep(HERE, [record], ("size", "variant", "seed"))
 

@@ -77,7 +77,7 @@ SMALLER = {
         **SEARCH,
     },
     "channels-bits/run.py": {
-        "WIDTHS = (2, 3, 4)": "WIDTHS = (3,)",
+        "BUDGET_BITS = (2, 3, 4)": "BUDGET_BITS = (3,)",
         '{"channels": 4, "bits": 2}': '{"channels": 2, "bits": 1}',
         "EQUAL = 0.97": "EQUAL = 0.8",
     },

@@ -12,7 +12,7 @@ from nas_spaces import from_json, published
 
 LEARNING = {"betanas", "proxyless", "gumbel", "darts"}
 REFERENCES = {
-    "spos-channels": ["widths"],
+    "spos-channels": ["channels"],
     "spos-bits": ["2w2a", "3w3a", "4w4a"],
     "spos-joint": ["2w2a", "3w3a", "4w4a"],
 }
@@ -29,7 +29,7 @@ def pipeline(nas, tiny, tmp_path_factory):
         if method == "ponas":
             options += ["--set", "meta.epochs=1"]
         if method == "spos-channels":
-            options += [f"first.{part}" if "=" in part else part for part in options]
+            options += [f"blocks.{part}" if "=" in part else part for part in options]
         if method == "fnas":
             options += ["--set", "candidates.workers=1", "--set", "candidates.finalists=2"]
         result = nas("pipeline", "--method", method, "--out", out, *options)

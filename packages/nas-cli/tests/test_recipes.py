@@ -4,8 +4,8 @@ import nas_hw
 from nas_cli.config import resolve
 from nas_cli.limits import build_limits
 from nas_cli.recipes import ADAPTED, DEFAULT_SPACES, RECIPES, SCALES, defaults
+from nas_cli.space_names import before_additions, fix_first
 from nas_cli.spaces import load_space
-from nas_cli.varied import fix_first, unvaried
 from nas_spaces import published
 from nas_spaces.vary import uniform_bits, usual_channels
 
@@ -58,7 +58,7 @@ def test_references_are_about_as_large_as_the_limit(data):
         network = uniform_bits(space, [0] * space.num_choices, 3)
         assert 1 <= limit.upper / nas_hw.bitops(network)([[]])[0] < 1.05
     channels = resolve([{"method": "spos-channels", "data": data}])
-    blocks = load_space(unvaried(channels.space))
+    blocks = load_space(before_additions(channels.space))
     space = load_space(fix_first(channels.space, [1] * blocks.num_choices))
     [limit] = build_limits(space, channels.limits).limits
     usual = usual_channels(space, [0] * space.num_choices)

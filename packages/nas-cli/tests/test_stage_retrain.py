@@ -193,3 +193,11 @@ def test_a_healthy_retraining_is_not_thrown_away_for_other_settings(nas, searche
     assert result.exit_code == 2
     assert "is retrained with other settings" in result.output
     assert (folder / "winner/checkpoint.safetensors").read_bytes() == b"state"
+
+
+def test_references_that_nothing_has_are_refused_before_settings_are_kept(nas, searched):
+    refused = nas("retrain", searched, "--set", 'references=["3w3a"]')
+    assert refused.exit_code == 2
+    assert "references=3w3a: space 'digits-mobile' has no layer that can be quan" in refused.output
+    assert not (searched / "searches/main/retrain/settings.json").exists()
+    assert nas("retrain", searched).exit_code == 0

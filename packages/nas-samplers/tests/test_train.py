@@ -89,10 +89,6 @@ class Learner:
         self.weights = state["weights"].copy()
 
 
-def recalled(learner):
-    return [(rows.tolist(), images, labels) for rows, images, labels in learner.calls]
-
-
 # --- the same seed, the same bits -------------------------------------------------------------
 
 

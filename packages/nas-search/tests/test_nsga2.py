@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nas_search import NSGA2, Random, crowding, fronts, non_dominated, search
+from nas_search import NSGA2, Random, crowding, fronts, hypervolume, non_dominated, search
 from nas_spaces import FeasibleSet, InputError, Limit
 from nas_spaces.testing import check_searcher
 
@@ -305,16 +305,6 @@ def test_a_space_without_choices_has_one_row(macro):
     assert searcher.ask().shape == (1, 0)
     searcher.tell(np.zeros((1, 0), dtype=int), [[0.5, 1.0]])
     assert searcher.ask().shape == (0, 0)
-
-
-def hypervolume(values, reference):
-    """Return the area [m = 2] that is dominated below the reference point."""
-    area, top = 0.0, reference[1]
-    for first, second in sorted(map(tuple, values)):
-        if first < reference[0] and second < top:
-            area += (reference[0] - first) * (top - second)
-            top = second
-    return area
 
 
 def interacting_error(space, seed):

@@ -15,7 +15,7 @@ from attrs.validators import and_, ge, gt, in_, le, lt, optional
 from nas_cli.ppo_settings import BufferConfig, CriticConfig, PolicyConfig
 from nas_cli.recipes import DEFAULT_SPACES, RECIPES, defaults, scale_of
 from nas_cli.spaces import load_space
-from nas_cli.typed import check_keys, flatten, merge, structure
+from nas_cli.typed import Overrides, check_keys, flatten, merge, structure
 from nas_spaces import InputError, nearest
 
 __all__ = [
@@ -133,9 +133,9 @@ def _known_references(_: Any, attribute: Any, values: tuple[str, ...]) -> None:
         if values.count(value) > 1:
             raise ValueError(f"'{attribute.name}' must name each once: {value!r}")
         match = re.fullmatch(r"([0-9]+)w\1a", value)
-        if value != "widths" and (match is None or not 1 <= int(match[1]) <= 16):
+        if value != "channels" and (match is None or not 1 <= int(match[1]) <= 16):
             raise ValueError(
-                f"'{attribute.name}' must be 'widths' or like '3w3a', of 1 to 16 bits: {value!r}"
+                f"'{attribute.name}' must be 'channels' or like '3w3a', of 1 to 16 bits: {value!r}"
             )
 
 
@@ -343,17 +343,17 @@ class Config:
     """All settings of a run.
 
     ``space``: a published name, a JSON file, or ``module:attribute``, and behind it what is done to
-    it, see `nas_cli.varied`. ``data``: ``digits``,
+    it, see `nas_cli.space_names`. ``data``: ``digits``,
     ``cifar10``, ``cifar100``, ``imagefolder:PATH`` or ``synthetic``. ``resolution``: None takes
     the space's own. ``baselines``: random architectures within the limits that are trained from
     scratch as the winner is, so that the worth of the search can be seen. ``threads``: of torch on
     a CPU, None for all cores; results there repeat to the bit only with the same number.
-    ``first``: where there is one, what the space has before ``+channels`` and ``+bits`` add to it,
+    ``blocks``: where there is one, what the space has before ``+channels`` and ``+bits`` add to it,
     such as its blocks, is searched first, in the run's folder ``blocks``, and then fixed as its
     winner has it: ``method`` and any other settings of that search; images, seed and device are the
     run's. None searches all of it at once. ``references``: networks that are trained from scratch
-    beside the winner, whatever the limits: its blocks with the usual channels (``widths``), or with
-    these and the same bits everywhere, like ``3w3a``.
+    beside the winner, whatever the limits: its blocks with the usual ``channels``, or with these
+    and the same bits everywhere, like ``3w3a``.
     ``weights``: a file that the supernet starts from. ``meta``: where there is one, the largest
     network is trained first, as it says; all candidates then inherit from it, and ``train``
     follows (precision, channels_last and checkpoint_every are those of ``train`` for both).
@@ -364,7 +364,7 @@ class Config:
     space: str
     data: str = "digits"
     resolution: int | None = field(default=None, validator=optional(gt(0)))
-    first: dict[str, Any] | None = None
+    blocks: Overrides = None
     limits: tuple[str, ...] = ()
     references: tuple[str, ...] = field(default=(), validator=_known_references)
     baselines: int = field(default=5, validator=ge(0))

@@ -18,7 +18,7 @@ from nas_cli.group import remember
 from nas_cli.limits import parse_limit
 from nas_cli.run import MAIN_SEARCH, Run, open_run, read_json, start_run
 from nas_cli.show import count
-from nas_cli.stage_blocks import blocks_left, on_blocks, start_blocks
+from nas_cli.stage_blocks import blocks_left, check_blocks, on_blocks, start_blocks
 from nas_spaces import InputError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def started(command: str, options: dict[str, Any]) -> Iterator["Workshop"]:
     try:
         for text in run.config.limits:
             parse_limit(text)  # what needs no torch is said at once
-        if blocks_left(run):
+        if blocks_left(run) and check_blocks(run.config):
             _search_blocks(command, run)
         if command == "train" and run.config.search.evaluation == "standalone":
             raise InputError(

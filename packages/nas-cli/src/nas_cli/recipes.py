@@ -66,10 +66,10 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     # SPOS, sections 3.4 and 4.1: the channels inside the blocks that a search for blocks has found.
     "spos-channels": {
-        "first": {"method": "spos"},
+        "blocks": {"method": "spos"},
         "limits": ("macs<=64%",),  # about what the blocks have with their usual channels, of 1.6
         "baselines": 2,
-        "references": ("widths",),
+        "references": ("channels",),
         "supernet": {"sampler": "auto", "affine": False, "scheme": "spos"},
         "train": SPOS_TRAIN,
         "search": SPOS_SEARCH,

@@ -1,4 +1,4 @@
-"""Networks that a winner is compared with, by the names that the setting ``references`` has."""
+"""Networks that are trained from scratch, and those that the setting ``references`` names."""
 
 import numpy as np
 from attrs import frozen
@@ -7,11 +7,14 @@ from numpy.typing import ArrayLike, NDArray
 from nas_spaces import InputError, SearchSpace
 from nas_spaces.vary import uniform_bits, usual_channels
 
-__all__ = ["Reference", "reference"]
+__all__ = ["NetworkAlone", "check_reference", "reference"]
+
+
+CHANNELS = "channels"
 
 
 @frozen(eq=False)
-class Reference:
+class NetworkAlone:
     """A network to train from scratch.
 
     ``name``: what it is called. ``network``: it, a space with no choice. ``arch``: its row int
@@ -23,22 +26,40 @@ class Reference:
     arch: NDArray[np.int64] | None = None
 
 
-def reference(space: SearchSpace, arch: ArrayLike, name: str) -> Reference:
+def reference(space: SearchSpace, arch: ArrayLike, name: str) -> NetworkAlone:
     """Return a network with the blocks of an architecture.
 
     Args:
         space: the run's.
         arch: a row int ``[d]``.
-        name: ``widths``: with the channels that its blocks have unscaled; ``3w3a`` and such: with
+        name: ``channels``: with the channels that its blocks have unscaled; ``3w3a`` and such: with
             these and so many bits of weights and activations everywhere.
 
     Raises:
         InputError: a space whose layers cannot be changed so.
     """
     try:
-        if name == "widths":
+        if name == CHANNELS:
             usual = usual_channels(space, arch)
-            return Reference(name, space.fix(usual), usual)
-        return Reference(name, uniform_bits(space, arch, int(name.partition("w")[0])))
+            return NetworkAlone(name, space.fix(usual), usual)
+        return NetworkAlone(name, uniform_bits(space, arch, int(name.partition("w")[0])))
     except InputError as error:
         raise InputError(f"references={name}: {error}; leave it out of references") from error
+
+
+def check_reference(space: SearchSpace, name: str) -> None:
+    """Refuse a reference that no architecture of ``space`` has.
+
+    Raises:
+        InputError: why it has none.
+    """
+    reasons = []
+    # Some option may be one that cannot be changed, such as an identity.
+    for option in range(max(space.num_options, default=1)):
+        try:
+            reference(space, [min(option, size - 1) for size in space.num_options], name)
+        except InputError as error:
+            reasons.append(error)
+        else:
+            return
+    raise reasons[0]

@@ -12,7 +12,7 @@ from attrs import define, field
 
 from nas_cli.config import Config, differences, override, read_config, resolve, to_toml
 from nas_cli.folder import BLOCKS, CONFIG, check_run
-from nas_cli.varied import short_name
+from nas_cli.space_names import short_name
 from nas_spaces import InputError, replace_file
 
 __all__ = [

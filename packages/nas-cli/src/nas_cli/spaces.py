@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from nas_cli.folder import ALPHAS_FILE, BLOCKS, CONFIG
-from nas_cli.varied import fix_first, split_changes, vary
+from nas_cli.space_names import apply_changes, fix_first, split_changes
 from nas_spaces import InputError, SearchSpace, from_json, nearest, published
 from nas_spaces.layers import LAYERS
 
@@ -47,7 +47,7 @@ def load_space(name: str, **options: int) -> SearchSpace:
 
     Args:
         name: a published name, a JSON file, or ``module:attribute`` where the attribute is a
-            space or a function that returns one; what `nas_cli.varied` understands may follow.
+            space or a function that returns one; what `nas_cli.space_names` understands may follow.
         options: ``classes``, ``resolution``, ``in_channels``; the space's own where left out. A
             file, and a space that is no function, are what they are; a function gets those
             options that it names.
@@ -67,7 +67,7 @@ def load_space(name: str, **options: int) -> SearchSpace:
             f"space {name!r} says what is added, and to nothing: put a space's name before it, or "
             "give the blocks of an earlier run by --blocks RUN"
         )
-    return vary(_load_base(base, options), changes)
+    return apply_changes(_load_base(base, options), changes)
 
 
 def _load_base(name: str, options: dict[str, int]) -> SearchSpace:
@@ -91,7 +91,7 @@ def blocks_of(run: Path) -> tuple[int, ...] | None:
         InputError: a damaged result.
     """
     path = run / BLOCKS / "searches" / "main" / "result.json"
-    if not path.exists() or not _has_first(run / CONFIG):
+    if not path.exists() or not _blocks_come_first(run / CONFIG):
         return None
     try:
         return tuple(int(option) for option in json.loads(path.read_text())["winner"])
@@ -99,10 +99,10 @@ def blocks_of(run: Path) -> tuple[int, ...] | None:
         raise InputError(f"{path} is damaged ({error}); remove it and resume the run") from error
 
 
-def _has_first(path: Path) -> bool:
+def _blocks_come_first(path: Path) -> bool:
     """Whether the settings of a run say that blocks are searched first."""
     try:
-        return bool(tomllib.loads(path.read_text()).get("first", "none") != "none")
+        return bool(tomllib.loads(path.read_text()).get("blocks", "none") != "none")
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is missing or damaged: {error}") from error
 

@@ -1,6 +1,6 @@
 """The stage before the others, where channels or bits are searched on top of blocks: the blocks.
 
-It is a run of its own in the folder ``blocks`` of the run. The setting ``first`` says by which
+It is a run of its own in the folder ``blocks`` of the run. The setting ``blocks`` says by which
 method and settings; images, seed and device are the run's.
 """
 
@@ -13,32 +13,37 @@ import attrs
 from nas_cli.config import Config, read_config, resolve
 from nas_cli.folder import BLOCKS, CONFIG, check_run
 from nas_cli.limits import build_limits
-from nas_cli.references import reference
+from nas_cli.references import check_reference
 from nas_cli.run import MAIN_SEARCH, Run, read_json, start_run
+from nas_cli.space_names import before_additions, split_changes
 from nas_cli.spaces import load_space, settled_name, stored_space
-from nas_cli.varied import split_changes, unvaried
-from nas_spaces import InputError, SearchSpace
+from nas_spaces import InputError
 
-__all__ = ["blocks_left", "on_blocks", "start_blocks"]
+__all__ = ["blocks_left", "check_blocks", "on_blocks", "start_blocks"]
 
 # What both stages have in common.
 SHARED = ("data", "resolution", "images", "seed", "device", "threads")
 
 
 def blocks_left(run: Run) -> bool:
-    """Return whether a run is to search its blocks first and has not begun what follows.
+    """Return whether a run is to search its blocks first and has not begun what follows."""
+    return run.config.blocks is not None and not (run.path / "space.json").exists()
+
+
+def check_blocks(config: Config) -> bool:
+    """Refuse what would be refused behind the search of the blocks, as far as it can be known.
+
+    Returns:
+        Whether there are blocks to search: a space that is fixed before what is added has none.
 
     Raises:
-        InputError: what would be refused behind the first search, as far as it can be known.
+        InputError: what is wrong.
     """
-    config = run.config
-    if config.first is None or (run.path / "space.json").exists():
-        return False
-    blocks = unvaried(config.space)
+    blocks = before_additions(config.space)
     if blocks == config.space:
         raise InputError(
             f"space {config.space} has nothing to search behind the blocks; add +channels or "
-            "+bits, or --set first=none"
+            "+bits, or --set blocks=none"
         )
     if not load_space(blocks).num_choices:
         return False
@@ -46,22 +51,10 @@ def blocks_left(run: Run) -> bool:
     space = load_space(config.space)
     build_limits(space, config.limits)
     for name in config.references:
-        _check_reference(space, name)
+        check_reference(space, name)
     if config.weights is not None and not Path(config.weights).is_file():
         raise InputError(f"weights: there is no file {config.weights}")
     return True
-
-
-def _check_reference(space: SearchSpace, name: str) -> None:
-    """Refuse a reference that no architecture of ``space`` has."""
-    for option in range(max(space.num_options)):
-        try:
-            reference(space, [min(option, size - 1) for size in space.num_options], name)
-        except InputError as error:
-            reason = error
-        else:
-            return
-    raise reason
 
 
 def start_blocks(run: Run) -> Run:
@@ -71,10 +64,10 @@ def start_blocks(run: Run) -> Run:
         InputError: see `nas_cli.run.start_run`.
     """
     config = run.config
-    assert config.first is not None
+    assert config.blocks is not None
     values = attrs.asdict(config)
     shared = {key: values[key] for key in SHARED}
-    of_blocks = {"method": "spos", **config.first, "space": unvaried(config.space)}
+    of_blocks = {"method": "spos", **config.blocks, "space": before_additions(config.space)}
     return start_run(run.path / BLOCKS, [shared, of_blocks], resume=True)
 
 
@@ -105,12 +98,12 @@ def on_blocks(path: Path, given: Iterable[Mapping[str, Any]]) -> list[dict[str, 
     row = ",".join(map(str, read_json(result, "winner")["winner"]))
     name = settled_name(path, before.space)
     _check_unchanged(path, before, name)
-    return [*settings, {"space": f"{name}@{row}{added}", "first": None}]
+    return [*settings, {"space": f"{name}@{row}{added}", "blocks": None}]
 
 
 def _added(path: Path, before: Config, space: str) -> str:
     """Return what a named space adds to blocks."""
-    first = unvaried(space)
+    first = before_additions(space)
     if first not in ("", split_changes(before.space)[0]):
         raise InputError(
             f"--blocks {path}: its blocks are of space {before.space}, received --space {space}; "
@@ -125,7 +118,7 @@ def _added(path: Path, before: Config, space: str) -> str:
 
 def _added_by_method(path: Path, settings: list[dict[str, Any]]) -> str:
     config = resolve(settings)
-    added = config.space.removeprefix(unvaried(config.space))
+    added = config.space.removeprefix(before_additions(config.space))
     if not added:
         raise InputError(
             f"--blocks {path}: method {config.method} adds nothing to blocks; take one that does, "

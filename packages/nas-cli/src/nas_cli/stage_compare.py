@@ -26,9 +26,9 @@ from nas_cli.config import cores
 from nas_cli.limits import METRICS, build_limits
 from nas_cli.progress import stage
 from nas_cli.run import lock_folder, new_folder, read_json, write_json
+from nas_cli.space_names import short_name
 from nas_cli.spaces import load_space
 from nas_cli.truth import Truth, read_costs, read_truth
-from nas_cli.varied import short_name
 from nas_search import Tabular, TrainingCost
 from nas_spaces import FeasibleSet, History, InputError, Metric, SearchSpace, Table, replace_file
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import nas_search
 from nas_cli.config import Config, differences, override
 from nas_cli.limits import RECORDED, build_limits, cost_tables
-from nas_cli.references import Reference, reference
+from nas_cli.references import NetworkAlone, check_reference, reference
 from nas_cli.run import Run, read_json, write_json
 from nas_cli.workshop import ALONE, BASELINES, DIVERGED, Workshop, fit, phase
 from nas_samplers import Phase, Uniform, load_weights, run_network, wrong_answers
@@ -93,7 +93,7 @@ def check_retrain(shop: Workshop) -> None:
     """
     _phase(shop, shop.space, 0)
     for one in shop.run.config.references:
-        reference(shop.space, [0] * shop.space.num_choices, one)
+        check_reference(shop.space, one)
 
 
 def _phase(shop: Workshop, space: SearchSpace, index: int) -> Phase:
@@ -127,6 +127,17 @@ def retrain(shop: Workshop, name: str, weights: Path | None = None) -> None:
     config = run.config
     found = read_json(run.search(name) / "result.json", "winner", "values")
     winner = np.array(found["winner"], dtype=np.int64)
+    drawn = _baselines(shop, name, winner)
+    if len(drawn) < config.baselines:
+        shop.say(f"retrain {name}: only {len(drawn)} other networks are within the limits")
+    networks = [
+        NetworkAlone("winner", shop.space.fix(winner), winner),
+        *(
+            NetworkAlone(f"random-{index}", shop.space.fix(arch), arch)
+            for index, arch in enumerate(drawn, start=1)
+        ),
+        *(reference(shop.space, winner, kind) for kind in config.references),
+    ]
     begun = list((run.retrain(name) / "winner").glob("*.*"))
     if weights is not None and not begun:
         load_weights(_network(shop, shop.space.fix(winner), 0), weights)
@@ -138,17 +149,6 @@ def retrain(shop: Workshop, name: str, weights: Path | None = None) -> None:
             "weights": None if weights is None else str(weights),
         }
         write_json(_settings_file(run, name), record)
-    drawn = _baselines(shop, name, winner)
-    if len(drawn) < config.baselines:
-        shop.say(f"retrain {name}: only {len(drawn)} other networks are within the limits")
-    networks = [
-        Reference("winner", shop.space.fix(winner), winner),
-        *(
-            Reference(f"random-{index}", shop.space.fix(arch), arch)
-            for index, arch in enumerate(drawn, start=1)
-        ),
-        *(reference(shop.space, winner, name) for name in config.references),
-    ]
     candidates = [
         _retrain_one(shop, name, one, index, len(networks), weights if index == 0 else None)
         for index, one in enumerate(networks)
@@ -181,7 +181,7 @@ def _network(shop: Workshop, space: SearchSpace, index: int) -> Network:
 
 
 def _retrain_one(
-    shop: Workshop, name: str, alone: Reference, index: int, total: int, weights: Path | None
+    shop: Workshop, name: str, alone: NetworkAlone, index: int, total: int, weights: Path | None
 ) -> dict[str, Any]:
     """Train and test one network, the winner where ``index`` is 0; return its record."""
     run = shop.run

@@ -17,11 +17,11 @@ from cattrs.v import format_exception
 
 from nas_spaces import InputError, nearest
 
-__all__ = ["OVERRIDES", "check_keys", "flatten", "merge", "structure"]
+__all__ = ["Overrides", "check_keys", "flatten", "merge", "structure"]
 
 Record = TypeVar("Record")
 
-OVERRIDES = dict[str, Any] | None
+Overrides = dict[str, Any] | None
 """The annotation of a setting that holds other settings of the whole record, over theirs."""
 
 
@@ -94,7 +94,7 @@ def _check_keys(values: Mapping[str, Any], cls: type, root: type, prefix: str, s
             close = difflib.get_close_matches(name, keys, n=1, cutoff=0.5)
             hint = f"did you mean {close[0]!r}? " if close else ""
             raise InputError(f"setting {name!r} is unknown: {hint}every setting stands in {stand}")
-        if hints[key] == OVERRIDES and isinstance(value, Mapping):
+        if hints[key] == Overrides and isinstance(value, Mapping):
             _check_keys(value, root, root, f"{name}.", stand)
             continue
         table = _table(hints[key])

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from nas_samplers.checkpoint import OPTIMISER
 from nas_spaces import InputError
 from nas_spaces.torch import Supernet, inherit_network
-from nas_spaces.torch.names import from_torchvision
 from nas_spaces.torch.quantise import Pact
+from nas_spaces.torch.torchvision_names import from_torchvision
 
 __all__ = ["load_weights"]
 

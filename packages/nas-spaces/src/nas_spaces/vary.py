@@ -118,8 +118,8 @@ def with_bits(
 def uniform_bits(space: SearchSpace, arch: ArrayLike, bits: int) -> SearchSpace:
     """Return an architecture with ``bits`` everywhere, kWkA in the field: a space with no choice.
 
-    Every block that can be quantised has them. Channels are those of before `with_scales`: so come
-    the networks that SPOS compares its own with (table 6).
+    Every block that can be quantised has them, and the channels that it has unscaled, as the
+    networks have with which SPOS compares its own (table 6).
 
     Args:
         space: the space.
@@ -147,7 +147,10 @@ def uniform_bits(space: SearchSpace, arch: ArrayLike, bits: int) -> SearchSpace:
 
 
 def usual_channels(space: SearchSpace, arch: ArrayLike) -> NDArray[np.int64]:
-    """Return an architecture with the channels that its blocks have unscaled, int64 ``[d]``.
+    """Return the row int64 ``[d]`` of an architecture with the channels of its blocks unscaled.
+
+    Choices of channels are those that `with_scales` adds, by their names: ``b_scale`` of block
+    ``b``.
 
     Args:
         space: the space.

@@ -62,7 +62,7 @@ class Config:
     method: str
     space: str
     data: str
-    first: Any = None
+    blocks: Any = None
     limits: tuple[str, ...] = ()
     supernet: Supernet = Supernet()
     search: SearchSettings = SearchSettings()

@@ -3,7 +3,7 @@
 PONAS (Huang and Chu, 2020) trains the largest network first, and its supernet inherits from it.
 The source does not say how a smaller candidate takes part of a larger one's weights; here it takes
 the first channels and the centre of a kernel. Supernets of bit widths start from a network in full
-precision the same way.
+precision by their first channels too, see `inherit_network`.
 """
 
 from collections.abc import Mapping
@@ -99,14 +99,14 @@ def inherit_network(supernet: Supernet, tensors: Mapping[str, Tensor]) -> Inheri
     one with more than the network takes the network's as its first ones and keeps its own values
     behind them, and one with fewer takes the first; other numbers of channels must be the
     network's. Of a larger kernel a candidate takes the centre; a larger one gets a border of zeros,
-    so that the convolution stays what it was. So the candidate that is built as the network's layer
-    is starts as that layer, and those that share its weights as parts of it.
+    so that the convolution stays what it was. A candidate like the network's layer so starts as
+    that layer, and those that share its weights as parts of it.
 
     Args:
         supernet: changed in place.
         tensors: as `nas_spaces.torch.Network` names them, ``"blocks.BLOCK.PRIMITIVE.KEY"``; for the
-            names of other libraries see `nas_spaces.torch.names`. A block of which they hold
-            nothing, such as an identity, keeps its own.
+            names of torchvision see `nas_spaces.torch.torchvision_names`. A block of which they
+            hold nothing, such as an identity, keeps its own.
 
     Returns:
         What became of the candidates' tensors. Clipping levels of quantisers, which a network in

@@ -1,7 +1,7 @@
 import pytest
 
+from nas_cli.space_names import before_additions, fix_first, short_name, split_changes
 from nas_cli.spaces import load_space
-from nas_cli.varied import fix_first, short_name, split_changes, unvaried
 from nas_spaces import InputError, published, to_json
 from nas_spaces.vary import BITS, SCALES, with_bits, with_scales
 
@@ -27,7 +27,7 @@ def test_what_stands_behind_a_name(name, base, changes):
 
 def test_names_that_others_are_made_of():
     assert short_name(f"digits-mobile@{ROW}+channels=0.5,1") == "digits-mobile+channels"
-    assert unvaried(f"a@{ROW}+channels@0+bits") == f"a@{ROW}"
+    assert before_additions(f"a@{ROW}+channels@0+bits") == f"a@{ROW}"
     assert fix_first("a+channels=1+bits", [3, 2]) == "a@3,2+channels=1+bits"
     assert fix_first("a.json", [3]) == "a.json@3"
 

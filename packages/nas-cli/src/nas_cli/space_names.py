@@ -12,7 +12,14 @@ from collections.abc import Callable, Iterable
 from nas_spaces import InputError, SearchSpace, nearest
 from nas_spaces.vary import with_bits, with_scales
 
-__all__ = ["VARIATIONS", "fix_first", "short_name", "split_changes", "unvaried", "vary"]
+__all__ = [
+    "VARIATIONS",
+    "apply_changes",
+    "before_additions",
+    "fix_first",
+    "short_name",
+    "split_changes",
+]
 
 # A space's own name may hold the signs, as fbnetv2-f++ does.
 BEGINNING = re.compile(r"(?=@\d|\+[a-z])")
@@ -33,10 +40,10 @@ def split_changes(name: str) -> tuple[str, tuple[str, ...]]:
     return name[:start] + base, tuple(changes)
 
 
-def unvaried(name: str) -> str:
+def before_additions(name: str) -> str:
     """Return what a space's name says before anything is added to it.
 
-    >>> unvaried("digits-mobile+channels"), unvaried("digits-mobile@0,1+channels")
+    >>> before_additions("digits-mobile+channels"), before_additions("digits-mobile@0,1+channels")
     ('digits-mobile', 'digits-mobile@0,1')
     """
     base, changes = split_changes(name)
@@ -49,7 +56,7 @@ def fix_first(name: str, row: Iterable[int]) -> str:
     >>> fix_first("digits-mobile+channels", [0, 1])
     'digits-mobile@0,1+channels'
     """
-    first = unvaried(name)
+    first = before_additions(name)
     return f"{first}@{','.join(map(str, row))}{name.removeprefix(first)}"
 
 
@@ -64,7 +71,7 @@ def short_name(name: str) -> str:
     return base + "".join(kept)
 
 
-def vary(space: SearchSpace, changes: tuple[str, ...]) -> SearchSpace:
+def apply_changes(space: SearchSpace, changes: tuple[str, ...]) -> SearchSpace:
     """Return ``space`` with what `split_changes` found done to it.
 
     Raises:

@@ -22,9 +22,9 @@ def small(tiny):
     """Settings of two searches in a few seconds."""
     return tiny(train__epochs=1, baselines=0, search__population=4, search__parents=2,
                 search__crossover=2, search__mutation=2, search__generations=1,
-                first__train__epochs=1, first__search__population=4, first__search__parents=2,
-                first__search__crossover=2, first__search__mutation=2,
-                first__search__generations=1)  # fmt: skip
+                blocks__train__epochs=1, blocks__search__population=4, blocks__search__parents=2,
+                blocks__search__crossover=2, blocks__search__mutation=2,
+                blocks__search__generations=1)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_blocks_are_searched_first_and_then_fixed(channels):
     first, then = read_config(out / "blocks/config.toml"), read_config(out / "config.toml")
     assert (first.method, first.space, first.limits) == ("spos", "digits-mobile", ("macs<=50%",))
     # The settings say how to find the blocks again, not which they were.
-    assert (then.method, then.space, then.first["method"]) == ("spos-channels", CHANNELS, "spos")
+    assert (then.method, then.space, then.blocks["method"]) == ("spos-channels", CHANNELS, "spos")
     assert (first.train.epochs, first.train.lr, first.baselines) == (1, 0.3, 5)
     assert (first.images, first.seed, first.threads) == (then.images, then.seed, then.threads)
     space = from_json((out / "space.json").read_text())
@@ -64,7 +64,7 @@ def test_the_usual_channels_are_trained_beside_the_winner(channels):
     out, _ = channels
     first, reference = read(out / "searches/main/retrain/result.json")["candidates"]
     assert (first["name"], first["architecture"]) == ("winner", winner(out))
-    assert reference["name"] == "widths"
+    assert reference["name"] == "channels"
     space = from_json((out / "space.json").read_text())
     assert reference["architecture"] == [1] * space.num_choices
     blocks = read(out / "blocks/searches/main/result.json")
@@ -126,7 +126,7 @@ def test_blocks_of_an_earlier_run(channels, nas, small, tmp_path):
     assert result.exit_code == 0, result.output
     config = read_config(tmp_path / "run/config.toml")
     # What the method varies, as no other space was named.
-    assert (config.space, config.first) == (f"digits-mobile@{row}+channels", None)
+    assert (config.space, config.blocks) == (f"digits-mobile@{row}+channels", None)
     assert not (tmp_path / "run/blocks").exists()
     again = nas("pipeline", "--out", tmp_path / "run", "--resume", *options)
     assert again.exit_code == 0, again.output
@@ -172,7 +172,7 @@ def test_blocks_come_first_at_every_scale(tmp_path, data):
     config = resolve([{"method": "spos-channels", "data": data}])
     run = Run(tmp_path, config, None)
     assert blocks_left(run)
-    assert not blocks_left(Run(tmp_path, attrs.evolve(config, first=None), None))
+    assert not blocks_left(Run(tmp_path, attrs.evolve(config, blocks=None), None))
     for method in ("spos-bits", "spos-joint"):
         assert not blocks_left(Run(tmp_path, resolve([{"method": method, "data": data}]), None))
 
@@ -212,7 +212,7 @@ def test_bits_start_from_weights_in_full_precision(nas, small, tmp_path):
     assert result.exit_code == 0, result.output
     assert f"supernet: starts from {weights}, 24 tensors are new" in result.stderr
     other = nas("train", "--out", tmp_path / "other", "--method", "spos", *options[2:],
-                "--set", "first=none")  # fmt: skip
+                "--set", "blocks=none")  # fmt: skip
     assert other.exit_code == 2
     assert "of the network correspond to none of space 'digits-mobile'" in other.output
 
@@ -231,11 +231,11 @@ def test_bits_start_from_weights_in_full_precision(nas, small, tmp_path):
             ("--space", "digits-mobile+channels=0.001"),
             "leaves 0; at least 1 is needed",
         ),
-        ("pipeline", ("--set", "references=[\"3w4a\"]"), "references must be 'widths' or like"),
+        ("pipeline", ("--set", "references=[\"3w4a\"]"), "references must be 'channels' or like"),
         ("pipeline", ("--set", "references=[\"3w3a\"]"), "references=3w3a: space"),
-        ("pipeline", ("--set", "first.method=spoz"), "method 'spoz' is unknown: did you mean"),
-        ("pipeline", ("--set", "first.train.epoch=1"), "setting 'first.train.epoch' is unknown"),
-        ("pipeline", ("--set", "first.limits=[\"macs<=1k\"]"), "satisfies macs <= 1,000"),
+        ("pipeline", ("--set", "blocks.method=spoz"), "method 'spoz' is unknown: did you mean"),
+        ("pipeline", ("--set", "blocks.train.epoch=1"), "setting 'blocks.train.epoch' is unknown"),
+        ("pipeline", ("--set", "blocks.limits=[\"macs<=1k\"]"), "satisfies macs <= 1,000"),
         ("pipeline", ("--limit", "macs<=1k"), "satisfies macs <= 1,000"),
         ("pipeline", ("--limit", "bitops<=50%"), "counted of quantised layers only"),
         ("pipeline", ("--weights", "none.pth"), "weights: there is no file none.pth"),
