@@ -27,8 +27,9 @@ VARIANTS = tuple(
     for package in PACKAGES
     for variant in (package, *([f"{package}[{EXTRAS[package]}]"] if package in EXTRAS else []))
 )
-# Each process would start a cluster of its own; the others run in a process for each core.
-ONE_PROCESS = ("nas-samplers[ray]", "nas-cli[ray]")
+# Each process would start a cluster of its own, or loads torch for seconds of tests; the others run
+# in a process for each core.
+ONE_PROCESS = ("nas-search[rl]", "nas-samplers[ray]", "nas-cli[ray]")
 PARALLEL = tuple(variant for variant in VARIANTS if variant not in ONE_PROCESS)
 # No example, of a README or a docstring, needs what these install: nothing of them runs twice.
 NO_EXAMPLES = ("nas-samplers[ray]", "nas-cli[ray]")

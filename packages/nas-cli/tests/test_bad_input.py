@@ -124,8 +124,11 @@ def test_damaged_weights(nas, tiny, tmp_path, name, content):
 def test_weights_of_another_network(nas, tiny, finished, tmp_path):
     best = finished / "best" / "model.safetensors"
     refused(
-        nas("train", "--out", tmp_path / "run", "--weights", best, *tiny()),
-        "does not fit the network in",
+        nas(
+            *("train", "--out", tmp_path / "run", "--space", "digits-resnet", "--weights", best),
+            *tiny(),
+        ),
+        "of the network correspond to none of space 'digits-resnet'",
     )
     supernet = finished / "train" / "checkpoint.safetensors"
     run = shutil.copytree(finished, tmp_path / "copy")
@@ -266,7 +269,9 @@ def test_search_before_training_and_retrain_before_search(nas, tiny, run):
 def test_a_retraining_of_other_settings(nas, finished, tmp_path):
     run = shutil.copytree(finished, tmp_path / "copy")
     shutil.rmtree(run / "searches/main/retrain")
-    refused(nas("retrain", run, "--set", "seed=3"), "baselines and retrain.* only, not seed")
+    refused(
+        nas("retrain", run, "--set", "seed=3"), "baselines, references and retrain.* only, not seed"
+    )
     refused(nas("retrain", run, "--set", "retrain.lr=fast"), "retrain.lr must be a number")
     assert not (run / "searches/main/retrain").exists()
 

@@ -507,7 +507,7 @@ def test_names_with_markup_are_escaped(run):
     assert not [tag for tag, _ in page.tags if tag == "b"]
     assert page.text.count(bad) >= 4
     # Names inside plots: markup that plotly would interpret is escaped once more.
-    names = [trace["text"][0] for trace in page.traces("random architectures")]
+    names = [trace["text"][0] for trace in page.traces("references")]
     assert "&lt;/script&gt;&lt;b onmouseover=alert(1)&gt;&amp;" in names
 
 

@@ -264,7 +264,7 @@ def test_search_answered_from_the_table_is_shown_without_evaluations(ponas):
     assert re.search(rf"small {re.escape(made['limits'][0])} [^a-z]* 0 {predicted}", text)
     assert load_run(ponas.path).searches[1].history is None
     labels = [f["layout"]["xaxis"]["title"].get("text") for f in page.figures.values()]
-    assert "params (parameters)" in labels
+    assert "parameters" in labels
 
 
 def test_path_without_a_replacement_is_said(ponas):

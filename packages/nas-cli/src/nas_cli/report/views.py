@@ -22,7 +22,7 @@ from nas_cli.report.records import (
     RunData,
     Search,
 )
-from nas_cli.report.words import bounds, cost_word, main_cost, option_name, shared_options, within
+from nas_cli.report.words import axis_of, bounds, main_cost, option_name, shared_options, within
 from nas_search import CandidateTable
 from nas_spaces import InputError, SearchSpace
 
@@ -186,7 +186,7 @@ def _path(search: Search, table: CandidateTable | None, space: SearchSpace) -> P
     cost = name
     if name in METRICS:
         priced = METRICS[name](space)
-        cost = f"{cost_word(name)} ({priced.unit})"
+        cost = axis_of(name, priced.unit)
         if table is not None:
             costs.insert(0, float(priced(table.start[None])[0]))
             errors.insert(0, result.predicted_error - sum(losses))

@@ -12,6 +12,7 @@ __all__ = [
     "JOINT",
     "LIMITED",
     "SAMPLING",
+    "axis_of",
     "bounds",
     "capital",
     "cost_word",
@@ -135,6 +136,16 @@ def cost_word(name: str) -> str:
     ('BitOPs', 'traffic')
     """
     return COSTS.get(name, name)
+
+
+def axis_of(name: str, unit: str) -> str:
+    """Return a metric with its unit, as an axis is called.
+
+    >>> axis_of("macs", "multiply-adds"), axis_of("params", "parameters")
+    ('MACs (multiply-adds)', 'parameters')
+    """
+    word = cost_word(name)
+    return word if word == unit else f"{word} ({unit})"
 
 
 def capital(text: str) -> str:

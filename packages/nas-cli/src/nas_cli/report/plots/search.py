@@ -14,7 +14,7 @@ from nas_cli.report.plots.style import (
     evenly,
     new_figure,
 )
-from nas_cli.report.words import cost_word
+from nas_cli.report.words import axis_of, cost_word
 from nas_spaces import History
 
 __all__ = ["candidates", "limit_lines", "progress"]
@@ -116,7 +116,7 @@ def candidates(
         hovertemplate="%{fullData.name}<br>error %{y:.1f} %<br>%{x:,} " + word + "<extra></extra>",
     )
     limit_lines(figure, limit)
-    figure.update_xaxes(title_text=f"{word} ({unit})", tickformat="~s")
+    figure.update_xaxes(title_text=axis_of(cost, unit), tickformat="~s")
     figure.update_yaxes(title_text=f"{judged} error [%]")
     return figure
 
