@@ -68,28 +68,41 @@ def run(given: Any, variant: str, seed: int) -> None:
     common.keep(HERE, [record], ("size", "variant", "seed"))
 
 
-def thin(alphas: common.Record, most: int = 50) -> common.Record:
-    """Return the past of architecture parameters at so many moments, the last one included."""
+def thin(alphas: common.Record, most: int = 25) -> common.Record:
+    """Return the past of architecture parameters at so many moments, the last one included.
+
+    Which candidates are live follows from the drops, see `live`.
+    """
     last = len(alphas["steps"]) - 1
-    kept = (
-        np.unique(np.linspace(0, last, most).round().astype(int))
-        if last >= most
-        else range(last + 1)
-    )
-    over_time = ("steps", "alphas", "counts", "alive")
-    return {
-        key: [value[i] for i in kept] if key in over_time else value
-        for key, value in alphas.items()
-    }
+    kept = np.unique(np.linspace(0, last, min(most, last + 1)).round().astype(int))
+    thinned = {key: alphas[key] for key in ("choices", "options", "dropped")}
+    thinned |= {key: [alphas[key][i] for i in kept] for key in ("steps", "counts")}
+    moments = [alphas["alphas"][i] for i in kept]
+    thinned["alphas"] = [
+        [[None if one is None else round(one, 4) for one in row] for row in moment]
+        for moment in moments
+    ]
+    return thinned
+
+
+def live(alphas: common.Record, step: int) -> list[list[bool]]:
+    """Return which options of each choice are live after a step."""
+    alive = [[True] * len(options) for options in alphas["options"]]
+    for drop in alphas["dropped"]:
+        if drop["step"] <= step:
+            alive[drop["choice"]][drop["option"]] = False
+    return alive
 
 
 def imbalance(record: common.Record) -> float:
     """Return how often the most trained live option of a block is trained for the least, mean."""
     counts = np.array(record["path_counts"], dtype=float)
-    alive = np.array(record["alphas"]["alive"][-1]) if "alphas" in record else counts > -1
-    ratios = []
-    for row, live in zip(counts, alive.astype(bool), strict=True):
-        ratios.append(row[live].max() / max(row[live].min(), 1))
+    alive = counts > -1
+    if "alphas" in record:
+        alive = np.array(live(record["alphas"], record["steps"]))
+    ratios = [
+        row[mask].max() / max(row[mask].min(), 1) for row, mask in zip(counts, alive, strict=True)
+    ]
     return float(np.mean(ratios))
 
 
@@ -170,11 +183,12 @@ def collect() -> None:
     for column, (name, one) in enumerate(drawn.items()):
         steps, alphas = one["alphas"]["steps"], one["alphas"]
         for row, key in enumerate(("alphas", "counts", "alive")):
-            values = np.array(alphas[key], dtype=float)  # [T, d, k]
             axes = grid[row][column] if len(drawn) > 1 else grid[row]
             if key == "alive":
-                axes.plot(steps, values.sum(axis=(1, 2)), color="C0")
+                left = [sum(map(sum, live(alphas, step))) for step in steps]
+                axes.plot(steps, left, color="C0")
             else:
+                values = np.array(alphas[key], dtype=float)  # [T, d, k]
                 block = values.shape[1] // 2
                 for option in range(values.shape[2]):
                     label = alphas["options"][block][option]
