@@ -32,20 +32,11 @@ from nas_samplers import (
     train,
     wrong_answers,
 )
-from nas_spaces import FeasibleSet, Limit, SearchSpace, to_json
-from nas_spaces.published.fbnetv2 import Group, grouped_space
+from nas_spaces import FeasibleSet, Limit, SearchSpace, published, to_json
 from nas_spaces.torch import Network
 
 HERE = Path(__file__).parent
 
-EXPANSIONS = (1.5, 3.0, 4.5, 6.0)
-GROUPS = (
-    Group((1.0,), (8, 12), 1, 1),
-    Group(EXPANSIONS, (16, 20, 24), 1, 2),
-    Group(EXPANSIONS, (16, 20, 24), 2, 1),
-    Group(EXPANSIONS, (32, 40, 48), 1, 2),
-    Group(EXPANSIONS, (32, 40, 48), 2, 1),
-)
 ATTENTION = (0, 1, 2, 4)  # none, squeeze-and-excitation, so many splits
 FIRST = 14  # rows of the first step, as in the paper
 SHARE = 0.5  # of the largest network's multiply-adds
@@ -54,14 +45,9 @@ EPOCHS, BATCH, LR = 10, 32, 0.025
 
 def space_of(given: Any) -> SearchSpace:
     """Return the space: digits-fp-nas with more kinds of attention."""
-    return grouped_space(
-        "small-fp-nas",
-        GROUPS,
+    return published.load(
+        "digits-fp-nas",
         attention=ATTENTION,
-        kernels=(3,),
-        stem=8,
-        stem_stride=1,
-        last=96,
         classes=sum(path.is_dir() for path in (given.data / "train").iterdir()),
         resolution=common.resolution(given),
         in_channels=3,

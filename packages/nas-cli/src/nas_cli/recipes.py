@@ -53,6 +53,32 @@ FP_NAS_TRAIN: dict[str, Any] = {
     "label_smoothing": 0.0,
 }
 
+# Clipping levels are pulled down as weights are; PACT's authors do the same.
+SPOS_BITS: dict[str, Any] = {
+    "baselines": 2,
+    "references": ("2w2a", "3w3a", "4w4a"),
+    "supernet": {"sampler": "auto", "scheme": "kaiming"},
+    "train": {**SPOS_TRAIN, "level_decay": 4e-5},
+    "search": SPOS_SEARCH,
+    "retrain": {**SPOS_RETRAIN, "level_decay": 4e-5},
+}
+# Trained alone on digits with 2 and 4 bits everywhere, errors are 1.9 and 0.7 % with a decay of
+# 0.001, 3.8 and 1.2 % without, 1.7 and 1.9 % with 0.01 (three seeds). It acts by rate x steps:
+# longer trainings take less of it.
+DIGITS_BITS: dict[str, Any] = {
+    "baselines": 2,
+    "search": {"generations": 5},
+    "train": {"level_decay": 0.001},
+    "retrain": {"level_decay": 0.001},
+}
+SMALL_BITS: dict[str, Any] = {
+    "train": {"level_decay": 5e-4},
+    "retrain": {"level_decay": 5e-4},
+}
+# What 3 bits everywhere have: of 4 and half as many channels again, and of kernels of 5 besides.
+BITS_LIMIT, JOINT_LIMIT = ("bitops<=38%",), ("bitops<=14%",)
+CHANNELS_LIMIT = ("macs<=64%",)  # about what blocks have with their usual channels, of 1.6
+
 RECIPES: dict[str, dict[str, Any]] = {
     # Guo et al., "Single Path One-Shot Neural Architecture Search with Uniform Sampling", 2020.
     "spos": {
@@ -67,7 +93,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     # SPOS, sections 3.4 and 4.1: the channels inside the blocks that a search for blocks has found.
     "spos-channels": {
         "blocks": {"method": "spos"},
-        "limits": ("macs<=64%",),  # about what the blocks have with their usual channels, of 1.6
+        "limits": CHANNELS_LIMIT,
         "baselines": 2,
         "references": ("channels",),
         "supernet": {"sampler": "auto", "affine": False, "scheme": "spos"},
@@ -75,28 +101,10 @@ RECIPES: dict[str, dict[str, Any]] = {
         "search": SPOS_SEARCH,
         "retrain": SPOS_RETRAIN,
     },
-    # SPOS, section 4.3: bits and channels of the blocks of a ResNet. Clipping levels are pulled
-    # down as weights are; PACT's authors do the same.
-    "spos-bits": {
-        "limits": ("bitops<=38%",),  # what 3 bits everywhere have: (3 * 3) / (4 * 4 * 1.5)
-        "baselines": 2,
-        "references": ("2w2a", "3w3a", "4w4a"),
-        "supernet": {"sampler": "auto", "scheme": "kaiming"},
-        "train": {**SPOS_TRAIN, "level_decay": 4e-5},
-        "search": SPOS_SEARCH,
-        "retrain": {**SPOS_RETRAIN, "level_decay": 4e-5},
-    },
+    # SPOS, section 4.3: bits and channels of the blocks of a ResNet.
+    "spos-bits": {"limits": BITS_LIMIT, **SPOS_BITS},
     # Blocks, channels and bits in one supernet, which no paper has done.
-    "spos-joint": {
-        # As of spos-bits; kernels of 5 cost 25 / 9 of those of 3.
-        "limits": ("bitops<=14%",),
-        "baselines": 2,
-        "references": ("2w2a", "3w3a", "4w4a"),
-        "supernet": {"sampler": "auto", "scheme": "kaiming"},
-        "train": {**SPOS_TRAIN, "level_decay": 4e-5},
-        "search": SPOS_SEARCH,
-        "retrain": {**SPOS_RETRAIN, "level_decay": 4e-5},
-    },
+    "spos-joint": {"limits": JOINT_LIMIT, **SPOS_BITS},
     # Random search of a supernet of uniform single paths, with the budget of SPOS's evolution:
     # the baseline of Li and Talwalkar, "Random Search and Reproducibility for NAS", 2019, in
     # SPOS's setting (its figure 2).
@@ -426,45 +434,34 @@ SCALES: dict[str, dict[str, Any]] = {
 ADAPTED: dict[tuple[str, str], dict[str, Any]] = {
     ("spos-channels", "digits"): {
         "space": "digits-mobile+channels",
-        "limits": ("macs<=64%",),
+        "limits": CHANNELS_LIMIT,
         "baselines": 3,
     },
     ("spos-channels", "small"): {
         "space": "nas-bench-macro+channels",
-        "limits": ("macs<=64%",),
+        "limits": CHANNELS_LIMIT,
     },
     ("spos-channels", "large"): {"space": "spos-shufflenet+channels"},
-    # Trained alone with 2 and 4 bits everywhere, errors are 1.9 and 0.7 % with a decay of 0.001,
-    # 3.8 and 1.2 % without, 1.7 and 1.9 % with 0.01 (three seeds). It acts by rate x steps: longer
-    # trainings take less of it.
     ("spos-bits", "digits"): {
         "space": "digits-resnet@0,0,0,0,0,0+bits+channels=0.5,1,1.5",
-        "limits": ("bitops<=38%",),
-        "baselines": 2,
-        "search": {"generations": 5},
-        "train": {"level_decay": 0.001},
-        "retrain": {"level_decay": 0.001},
+        "limits": BITS_LIMIT,
+        **DIGITS_BITS,
     },
     ("spos-bits", "small"): {
         "space": "resnet20+bits+channels=0.5,1,1.5",
-        "limits": ("bitops<=38%",),
-        "train": {"level_decay": 5e-4},
-        "retrain": {"level_decay": 5e-4},
+        "limits": BITS_LIMIT,
+        **SMALL_BITS,
     },
     ("spos-bits", "large"): {"space": "resnet18-quant"},
     ("spos-joint", "digits"): {
         "space": "digits-resnet+bits+channels=0.5,1,1.5",
-        "limits": ("bitops<=14%",),
-        "baselines": 2,
-        "search": {"generations": 5},
-        "train": {"level_decay": 0.001},
-        "retrain": {"level_decay": 0.001},
+        "limits": JOINT_LIMIT,
+        **DIGITS_BITS,
     },
     ("spos-joint", "small"): {
         "space": "resnet20-blocks+bits+channels=0.5,1,1.5",
-        "limits": ("bitops<=14%",),
-        "train": {"level_decay": 5e-4},
-        "retrain": {"level_decay": 5e-4},
+        "limits": JOINT_LIMIT,
+        **SMALL_BITS,
     },
     ("spos-joint", "large"): {"space": "resnet18-blocks+bits+channels=0.5,1,1.5"},
     ("fairnas", "digits"): {

@@ -125,13 +125,19 @@ def fp_nas(
     )
 
 
-def digits_fp_nas(*, classes: int = 10, resolution: int = 8, in_channels: int = 1) -> SearchSpace:
+def digits_fp_nas(
+    *,
+    attention: tuple[int, ...] = (0, 2),
+    classes: int = 10,
+    resolution: int = 8,
+    in_channels: int = 1,
+) -> SearchSpace:
     """Return a space of FBNetV2-F++'s variables for 8x8 images: 5 groups, 7 blocks, 4e7 rows.
 
-    Expansion, channels, activation and splits of attention (none or 2), shared by the blocks of a
-    group, with a kernel of 3: 17.6 nats. What has weights of its own has few options, and widths
-    are of a group, so that a short training reaches all: with widths of each block the loss of a
-    supernet hardly falls in as many steps, since where widths change no block is residual.
+    Expansion, channels, activation and splits of ``attention`` (none or 2), shared by the blocks
+    of a group, with a kernel of 3: 17.6 nats. What has weights of its own has few options, and
+    widths are of a group, so that a short training reaches all: with widths of each block the loss
+    of a supernet hardly falls in as many steps, since where widths change no block is residual.
     """
     expansions = (1.5, 3.0, 4.5, 6.0)
     groups = (
@@ -144,7 +150,7 @@ def digits_fp_nas(*, classes: int = 10, resolution: int = 8, in_channels: int = 
     return grouped_space(
         "digits-fp-nas",
         groups,
-        attention=(0, 2),
+        attention=attention,
         kernels=(3,),
         stem=8,
         stem_stride=1,
