@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 import nas_hw
+from nas_search import Ratio
 from nas_spaces import FeasibleSet, published
 
 mpl.use("svg")
@@ -198,6 +199,15 @@ def uncensored(evaluations: Iterable[float | None]) -> list[float]:
 def within(value: float, budget: int) -> str:
     """Return a number of evaluations, or that it is above the budget."""
     return f"{value:g}" if math.isfinite(value) else f"above {budget}"
+
+
+def times(ratio: Ratio) -> str:
+    """Return how many times fewer evaluations a search takes, with its interval."""
+    known = f"{ratio.at_least:.1f}"
+    if ratio.at_most != ratio.at_least:
+        known = f"above {known}" if math.isinf(ratio.at_most) else f"below {ratio.at_most:.1f}"
+    high = f"{ratio.high:.1f}" if math.isfinite(ratio.high) else "open"
+    return f"{known} ({ratio.low:.1f} to {high})"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -98,14 +98,13 @@ def collect(path: Path) -> str:
         ratio = median_ratio(
             taken["new critic"], evaluations, budget=BUDGET, rng=np.random.default_rng(0)
         )
-        high = f"{ratio.high:.1f}" if math.isfinite(ratio.high) else "open"
         rows.append(
             [
                 kind,
                 common.within(median.median, BUDGET),
                 f"{common.within(median.low, BUDGET)} to {common.within(median.high, BUDGET)}",
                 f"{median.reached} of {median.searches}",
-                "-" if kind == "new critic" else f"{ratio.low:.1f} to {high}",
+                "-" if kind == "new critic" else common.times(ratio),
             ]
         )
     head = (

@@ -126,30 +126,33 @@ def collect(path: Path) -> str:
             ones = [one for one in runs if (one["way"], one["epochs"]) == (way, epochs)]
             if not ones:
                 continue
-            taus, gains, against = [], [], []
+            taus, gains, against, as_good = [], [], [], []
             for one in ones:
                 rng = np.random.default_rng(one["seed"])
-                score = 1 - np.array(one["errors"])
-                taus.append(kendall(score, one["truth"], rng=rng))
+                score, truth = 1 - later(one["errors"]), later(one["truth"])
+                taus.append(kendall(score, truth, rng=rng))
                 if begun_with is None:
                     continue
-                # At as many epochs from scratch, the same networks and seed.
-                beside = next(
-                    other
+                # The same networks and seed, by epochs.
+                scratch = {
+                    other["epochs"]: other["errors"]
                     for other in runs
-                    if (other["way"], other["epochs"], other["seed"])
-                    == (f"scratch, {half}", epochs, one["seed"])
-                )
-                from_scratch = 1 - np.array(beside["errors"])
+                    if (other["way"], other["seed"]) == (f"scratch, {half}", one["seed"])
+                }
+                as_good.append(epochs_for(1 - float(score.mean()), scratch))
+                from_scratch = 1 - later(scratch[epochs])
                 gains.append(100 * float((score - from_scratch).mean()))
-                against.append(tau_difference(score, from_scratch, one["truth"], rng=rng))
+                against.append(tau_difference(score, from_scratch, truth, rng=rng))
             rows.append(
                 [
                     way,
                     str(epochs),
-                    common.spread((100 * float(np.mean(one["errors"])) for one in ones), ".1f"),
+                    common.spread(
+                        (100 * float(later(one["errors"]).mean()) for one in ones), ".1f"
+                    ),
                     "; ".join(interval(one.tau, one.low, one.high) for one in taus),
                     common.spread(gains, "+.1f"),
+                    "; ".join(as_good) or "-",
                     "; ".join(interval(one.difference, one.low, one.high) for one in against)
                     or "-",
                 ]
@@ -160,9 +163,34 @@ def collect(path: Path) -> str:
         "mean error [%]",
         "tau (95 %), a seed each",
         "accuracy gained [points]",
+        "epochs from scratch for the same error",
         "tau gained (95 %)",
     )
     return common.table(head, rows)
+
+
+def later(values: list[float]) -> np.ndarray:
+    """Return the values of the networks behind the first batch, for which an empty pool is empty.
+
+    They are left out of all ways, so that all speak of the same networks.
+    """
+    return np.array(values[BATCH:])
+
+
+def epochs_for(error: float, scratch: dict[int, list[float]]) -> str:
+    """Return how many epochs from scratch come to a mean error, linear in their logarithm.
+
+    Args:
+        error: in [0, 1].
+        scratch: errors of the same networks, by epochs.
+    """
+    known = sorted((float(later(errors).mean()), epochs) for epochs, errors in scratch.items())
+    means, epochs = zip(*known, strict=True)
+    if error < means[0]:
+        return f"above {max(epochs)}"
+    if error > means[-1]:
+        return f"below {min(epochs)}"
+    return f"{2 ** np.interp(error, means, np.log2(epochs)):.1f}"
 
 
 def interval(value: float | None, low: float | None, high: float | None) -> str:

@@ -35,26 +35,43 @@ TUNING_SEEDS, SEEDS = 16, 50
 BUDGET, OF_PARTS = 500, 300
 """Distinct architectures of a search: of those that are compared with PPO, and of all others."""
 BEST = 100
-"""Networks whose operators are counted."""
+"""Networks of each search whose operators are counted."""
+TUNING_SEED = 1
+"""Of the tuning, whose draws are not those of what is reported."""
 ALL = ("random", "evolution", "regularized", "nsga2", "ppo", "fnas")
 CIFAR_10, CIFAR_100, MACRO = (
     "NAS-Bench-201, CIFAR-10",
     "NAS-Bench-201, CIFAR-100",
     "NAS-Bench-Macro",
 )
-PARTS = {
-    "critic alone": {"fnas.buffer": "none"},
-    "buffer alone": {"fnas.critic": "none"},
-    "critic that trusts half": {"fnas.critic.threshold": "none"},
+# Name -> method and settings.
+PARTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "fnas, critic alone": ("fnas", {"fnas.buffer": "none"}),
+    "fnas, buffer alone": ("fnas", {"fnas.critic": "none"}),
+    "fnas, critic that trusts half": ("fnas", {"fnas.critic.threshold": "none"}),
     # What V + U is worth as a choice among many draws, apart from answers in place of trainings.
-    "picks the least certain": {"fnas.policy.pick": "uncertain"},
-    "draws what is missing": {"fnas.policy.resampled": 1},
+    "fnas, picks the least certain": ("fnas", {"fnas.policy.pick": "uncertain"}),
+    "fnas, picks what is drawn first": (
+        "fnas",
+        {"fnas.policy.pick": "drawn", "fnas.policy.resampled": 1},
+    ),
+}
+# What might limit FNAS, and whether plain PPO would gain from what was not in the grid.
+MORE_PARTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "fnas, buffer alone, temperature 0.05": (
+        "fnas",
+        {"fnas.critic": "none", "fnas.buffer.temperature": 0.05},
+    ),
+    "fnas, rewards as they are": ("fnas", {"fnas.policy.standardise": "false"}),
+    "fnas, U of what V has learnt": ("fnas", {"fnas.critic.residuals": "current"}),
+    "ppo, batches of 5": ("ppo", {"ppo.policy.batch": 5}),
+    "ppo, 8 steps a batch": ("ppo", {"ppo.policy.epochs": 8}),
 }
 
 
 @frozen(kw_only=True)
 class Comparison:
-    """One ``nas compare``. ``tuned``: whether settings come from the tuning."""
+    """One ``nas compare``. ``tuned``: whether lr and entropy come from the tuning."""
 
     table: str
     methods: tuple[str, ...]
@@ -93,11 +110,14 @@ COMPARISONS = {
 }
 FINAL = Comparison(table=CIFAR_100, methods=ALL, mark=99.5, budget=BUDGET, settings={})
 ON_MACRO = evolve(FINAL, table=MACRO, mark=99.9)
-for final in (FINAL, ON_MACRO):
+for final, parts in ((FINAL, {**PARTS, **MORE_PARTS}), (ON_MACRO, PARTS)):
     COMPARISONS[final.table] = final
-    for name, settings in PARTS.items():
+    for name, (method, settings) in parts.items():
         COMPARISONS[f"{final.table}, {name}"] = evolve(
-            final, methods=("fnas",), budget=OF_PARTS, settings=settings
+            final,
+            methods=(method,),
+            budget=BUDGET if method == "ppo" else OF_PARTS,
+            settings=settings,
         )
 
 
@@ -120,6 +140,7 @@ def run(given: argparse.Namespace, name: str) -> None:
         *of_table,
         *("--methods", ",".join(comparison.methods), "--mark", str(comparison.mark)),
         *("--budget", str(comparison.budget), "--seeds", str(comparison.seeds)),
+        *("--seed", "0" if comparison.tuned else str(TUNING_SEED)),
         *common.settings(settings),
         *("--workers", str(given.workers), "--out", out, "--resume"),
         log=common.log_of(out),
@@ -137,29 +158,50 @@ def run(given: argparse.Namespace, name: str) -> None:
         "methods": {
             one["name"]: {
                 "evaluations": one["evaluations"]["searches"],
-                "regret": [round(value, 4) for value in one["regret"]["searches"]],
+                "regret": regrets(out, one["name"], found),
             }
             for one in found["methods"]
         },
     }
     if "fnas" in comparison.methods:
-        record["operators"] = operators(out / "searches" / "fnas", macro=macro)
+        record["operators"] = operators(out, macro=macro)
     common.keep(HERE, [record], ("comparison",))
 
 
-def operators(folder: Path, *, macro: bool) -> dict[str, float]:
-    """Return how often the best networks that searches measured have each option of each choice."""
+def histories(out: Path, method: str, seeds: int) -> list[History]:
+    """Return what the searches of a comparison measured, the first ``OF_PARTS`` of each."""
+    found = []
+    for index in range(seeds):
+        text = (out / "searches" / method / f"{index}.csv").read_text()
+        found.append(History.from_csv("".join(text.splitlines(keepends=True)[: OF_PARTS + 1])))
+    return found
+
+
+def regrets(out: Path, method: str, found: Record) -> list[float]:
+    """Return what the best of each search's first architectures lacks of the best [points]."""
+    errors = [one.column("error") for one in histories(out, method, found["seeds"])]
+    return [round(max(found["best"] - 100 * (1 - float(own.min())), 0.0), 4) for own in errors]
+
+
+def operators(out: Path, *, macro: bool) -> dict[str, list[float]]:
+    """Return how often the best networks of a search have each option of each choice.
+
+    Shares of the ``BEST`` best of what each of as many searches as the tuning has measured: mean
+    and standard deviation over the searches, by option.
+    """
     space = published.load("nas-bench-macro" if macro else "nas-bench-201")
-    histories = [History.from_csv(path.read_text()) for path in sorted(folder.glob("*.csv"))]
-    archs = np.concatenate([one.archs for one in histories])
-    errors = np.concatenate([one.column("error") for one in histories])
-    archs, first = np.unique(space.canonical(archs), axis=0, return_index=True)
-    best = archs[np.argsort(errors[first], kind="stable")[:BEST]]
-    return {
-        f"{choice.name}: {option}": float(np.mean(best[:, place] == number))
-        for place, choice in enumerate(space.choices)
-        for number, option in enumerate(choice.options)
-    }
+    best = []
+    for one in histories(out, "fnas", TUNING_SEEDS):
+        order = np.argsort(one.column("error"), kind="stable")[:BEST]
+        best.append(space.canonical(one.archs[order]))
+    shares: dict[str, list[float]] = {}
+    for place, choice in enumerate(space.choices):
+        for number, option in enumerate(choice.options):
+            own = [float(np.mean(rows[:, place] == number)) for rows in best]
+            shares[f"{choice.name}: {option}"] = [
+                round(float(f(own)), 4) for f in (np.mean, np.std)
+            ]
+    return shares
 
 
 def tuned(method: str) -> tuple[float, float]:
@@ -222,9 +264,9 @@ def final_table(runs: dict[str, Record], table: str) -> str:
     """Return who needs how many on one table, as Markdown."""
     final = runs[table]
     lines = [(method, final, method) for method in final["methods"]]
-    for part in PARTS:
+    for part, (method, _) in {**PARTS, **MORE_PARTS}.items():
         if f"{table}, {part}" in runs:
-            lines.append((f"fnas, {part}", runs[f"{table}, {part}"], "fnas"))
+            lines.append((part, runs[f"{table}, {part}"], method))
     plain = ("ppo", final, "ppo")
     others = [line for line in lines if line != plain]
     p_values = holm([differ(plain, line) for line in others])
@@ -250,18 +292,14 @@ def final_table(runs: dict[str, Record], table: str) -> str:
             budget=both,
             rng=np.random.default_rng(0),
         )
-        times = f"{ratio.at_least:.1f}"
-        if ratio.at_most != ratio.at_least:
-            times = f"above {times}" if math.isinf(ratio.at_most) else f"below {ratio.at_most:.1f}"
-        high = f"{ratio.high:.1f}" if math.isfinite(ratio.high) else "open"
         p = p_values[others.index(line)]
-        rows.append([*row, f"{times} ({ratio.low:.1f} to {high})", f"{p:.2g}"])
+        rows.append([*row, common.times(ratio), f"{p:.2g}"])
     head = (
         "search",
         "median evaluations",
         "95 % interval",
         "reached",
-        "regret at the end [points]",
+        f"regret after {OF_PARTS} [points]",
         "times fewer than plain PPO (95 %)",
         "p",
     )
@@ -270,7 +308,7 @@ def final_table(runs: dict[str, Record], table: str) -> str:
         f"**{table}**: distinct architectures measured until one has {mark['accuracy']:.2f} % "
         f"({mark['percent']:g} % of the best; {mark['architectures']} of "
         f"{final['architectures']:,} networks have), {final['seeds']} searches of each, at most "
-        f"{final['budget']} architectures each (parts: {OF_PARTS})."
+        f"{final['budget']} architectures each (parts of fnas: {OF_PARTS})."
     )
     return f"{note}\n\n{common.table(head, rows)}"
 
@@ -332,13 +370,14 @@ def draw_operators(runs: dict[str, Record]) -> str:
     settings = runs[CIFAR_100]["settings"]
     chosen = grid_name(settings["fnas.policy.lr"], settings["fnas.policy.entropy"])
     first, second = runs[chosen]["operators"], runs[CIFAR_100]["operators"]
-    ordered = sorted(first, key=lambda key: second[key] - first[key])
+    ordered = sorted(first, key=lambda key: second[key][0] - first[key][0])
     figure, axes = pyplot.subplots(figsize=(9, 3.6), layout="constrained")
     x = np.arange(len(ordered))
-    axes.bar(x - 0.2, [100 * first[key] for key in ordered], 0.4, label="CIFAR-10")
-    axes.bar(x + 0.2, [100 * second[key] for key in ordered], 0.4, label="CIFAR-100")
+    for shift, label, shares in ((-0.2, "CIFAR-10", first), (0.2, "CIFAR-100", second)):
+        means, deviations = 100 * np.array([shares[key] for key in ordered]).T
+        axes.bar(x + shift, means, 0.4, yerr=deviations, error_kw={"lw": 0.7}, label=label)
     axes.set_xticks(x, ordered, rotation=90, fontsize=6)
-    axes.set_ylabel(f"of the {BEST} best networks [%]")
+    axes.set_ylabel(f"of the {BEST} best of a search [%]")
     axes.legend()
     common.save(figure, HERE / "operators.svg")
     return "![operators](operators.svg)"

@@ -157,7 +157,7 @@ def test_settings_that_are_refused(names, given, says):
         ("policy", "batch", 1.5, "must be a whole number; received 1.5"),
         ("policy", "batch", 0, "must be >= 1; received 0"),
         ("policy", "standardise", 1, "must be true or false; received 1"),
-        ("policy", "pick", 1, "cannot be 1: valid: promising, uncertain"),
+        ("policy", "pick", 1, "cannot be 1: valid: drawn, promising, uncertain"),
         ("critic", "threshold", "low", "must be a number; received 'low'"),
         ("critic", "threshold", -1, r"must be >= 0; received -1\.0"),
         ("buffer", "capacity", 0, "must be >= 1; received 0"),

@@ -183,7 +183,8 @@ def test_a_command_does_what_it_shows(copy, monkeypatch, command):
         assert mark not in page or f"{mark}| " in page
         return
     runs = json.loads((folder / "results.json").read_text())["runs"]
-    assert {one["seed"] for one in runs} == {0}
+    # The tuning of fnas has other draws than what is reported.
+    assert {one["seed"] for one in runs} == ({0, 1} if name == "fnas/run.py" else {0})
     assert "No run is recorded yet" not in page
     for picture in re.findall(r"!\[\w+\]\((.*)\)", page):
         assert (folder / picture).read_text().startswith("<?xml")

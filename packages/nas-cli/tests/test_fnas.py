@@ -333,6 +333,26 @@ def test_a_warm_start_of_a_run_without_a_pool(nas, settings, tmp_path):
     assert f"pool:     empty, {earlier} has none" in result.stderr.splitlines()
 
 
+def test_a_warm_start_of_a_run_without_a_critic(nas, settings, tmp_path):
+    earlier, few = tmp_path / "earlier", {"search__generations": 1}
+    alone = settings(critic="none", **few)
+    assert nas("pipeline", "--out", earlier, *alone).exit_code == 0
+    begin = ("pipeline", "--out", tmp_path / "run", "--warm-start", earlier)
+    refused = nas(*begin, *settings(**few))
+    assert refused.exit_code == 2
+    assert "its search has no critic" in refused.output
+    assert "--set critic=none takes the pool alone" in refused.output
+    result = nas(*begin, *alone)
+    assert result.exit_code == 0, result.output
+    assert "critic:" not in result.stderr
+    assert f" blocks from {earlier} fit" in result.stderr
+    # What it began with is its own.
+    shutil.rmtree(earlier)
+    shutil.rmtree(tmp_path / "run/searches")
+    again = nas("pipeline", "--resume", "--out", tmp_path / "run")
+    assert again.exit_code == 0, again.output
+
+
 def test_a_warm_start_without_a_use_is_refused(nas, tiny, run, tmp_path):
     out = tmp_path / "run"
     refused = nas("pipeline", "--warm-start", run, "--out", out, *tiny())

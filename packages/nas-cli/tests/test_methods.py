@@ -79,12 +79,18 @@ def test_steps_that_are_fair_in_the_mean_only_are_named(nas, tiny, tmp_path):
     assert result.exit_code == 0, result.output
     said = " ".join(result.stderr.split())
     assert "strictly fair among 5 options; of stage1_0, stage2_0, stage3_0 some are on" in said
+    uneven = ["stage1_0", "stage2_0", "stage3_0"]
+    assert read(tmp_path / "run/train/summary.json")["uneven"] == uneven
+    assert nas("report", tmp_path / "run").exit_code == 0
+    page = " ".join((tmp_path / "run/report.html").read_text().split())
+    assert "once; but of stage1_0, stage2_0, stage3_0 some are on more paths of a step than" in page
     even = nas(
         "train", "--method", "fairnas", "--space", "digits-mobile@0,0,0,0,0,0,0,0+channels=0.5,1",
         "--limit", "macs<=90%", "--out", tmp_path / "even", *options,
     )  # fmt: skip
     assert even.exit_code == 0, even.output
     assert "strictly fair" not in even.stderr
+    assert read(tmp_path / "even/train/summary.json")["uneven"] == []
 
 
 def check_bits(out, found, references):

@@ -52,6 +52,14 @@ def phases(nas, tiny, tmp_path, monkeypatch):
         (["supernet.sampler=mixture", "alphas.drop=margin"], "it is mixture; take one of those"),
         (["supernet.sampler=balanced", "alphas.cost=latency"], "alphas.cost: 'latency' is unknown"),
         (
+            ["supernet.sampler=balanced", "alphas.cost=bitops", "alphas.cost_weight=0.1"],
+            "alphas.cost=bitops: every architecture of space 'digits-mobile' has 0",
+        ),
+        (
+            ["supernet.sampler=balanced", "alphas.every=1000"],
+            "alphas: none of the updates, every 1000 steps, is after the warm-up within the",
+        ),
+        (
             ["supernet.sampler=weighted", "alphas.cost=peak_memory", "alphas.cost_weight=0.1"],
             "is a maximum over the blocks",
         ),
@@ -83,7 +91,7 @@ def phases(nas, tiny, tmp_path, monkeypatch):
         (["images.classes=11"], "images.classes is 11; digits has 10: give 2 to 10"),
         (
             ["distribution.warmup=0.5", "distribution.every=40"],
-            "distribution: none of the updates, every 40 steps, is between the warm-up's end",
+            "distribution: none of the updates, every 40 steps, is after the warm-up within the",
         ),
         (
             ["distribution.every=8", "distribution.join_after=0.9"],
@@ -123,8 +131,8 @@ def test_gates_on_blocks_that_read_several_choices(nas, tiny, tmp_path, method):
     assert result.exit_code == 2
     assert (
         "gates cannot mix block 'both' of space 'several': it depends on 2 choices, 'kernel', "
-        "'ratio'; use a method that trains one path at a time, or a space whose blocks read one "
-        "choice each"
+        "'ratio'; use a method without gates, which trains whole paths, or a space whose blocks "
+        "read one choice each"
     ) in result.stderr.splitlines()[-1]
     assert not (tmp_path / "run").exists()
 

@@ -83,7 +83,7 @@ def write_ponas(run, limit, *, noise=0.0005):
     for more in rows[1:]:
         history = history.append(more.archs, more.values)
     table, feasible = searcher.table(), build_limits(space, [limit])
-    found = answer_limits(table, feasible, score="loss", exact=False)
+    found = answer_limits(table, feasible.limits, score="loss", exact=False)
     random = history_of(space, feasible.sample(150, rng=rng), np.arange(150) // 50, error)
     values = {"error": float(error([found.row])[0])}
     values |= {name: float(getattr(nas_hw, name)(space)([found.row])[0]) for name in COLUMNS[2:]}
@@ -103,7 +103,7 @@ def write_ponas(run, limit, *, noise=0.0005):
         "random_best_error": random.column("error").min(),
         "space_size": space.size,
         "feasible": None,
-        **describe_answer(table, feasible, found),
+        **describe_answer(table, feasible.limits, found),
     }
     run.write("searches/main/result.json", result)
     run.table, run.found, run.history, run.random = table, found, history, random

@@ -5,12 +5,14 @@ import shutil
 import numpy as np
 import pytest
 
-from nas_cli.config import read_config
+from nas_cli.config import override, read_config, resolve, to_toml
 from nas_cli.limits import build_limits, cost_tables
+from nas_cli.rank_question import ask_rank, question_of
+from nas_cli.run import open_run
 from nas_samplers import Alphas, train_network
 from nas_samplers.workers import run_here
 from nas_search import kendall, top_k_regret
-from nas_spaces import History, InputError, from_json
+from nas_spaces import History, InputError, from_json, published, to_json
 
 
 @pytest.fixture
@@ -379,6 +381,42 @@ def test_a_supernet_agrees_with_itself(nas, run, tmp_path):
     np.testing.assert_array_equal(rows.column("truth"), rows.column("error_recalibrated"))
     np.testing.assert_array_equal(rows.column("truth_own_norms"), rows.column("error_own_norms"))
     assert "the two supernets agree to tau 1.00" in found["verdict"]
+
+
+def test_counting_is_held_against_the_norms_that_are_judged(nas, run, tmp_path):
+    """Where searches use the supernet's own norms, the second supernet is judged by its own."""
+    for one in (run, other := shutil.copytree(run, tmp_path / "other")):
+        text = (one / "config.toml").read_text()
+        recalibrated = text.replace("recalibration_images = 512", "recalibration_images = 0")
+        (one / "config.toml").write_text(recalibrated)
+    said = nas("rank", run, "--against", other, "--architectures", 12)
+    assert said.exit_code == 0, said.output
+    found, rows = result(run), values(run)
+    assert found["judged"] == "own_norms"
+    truth, macs = rows.column("truth_own_norms"), rows.column("macs")
+    tau = kendall(-macs, truth, rng=np.random.default_rng(0)).tau
+    assert tau != kendall(-macs, rows.column("truth"), rng=np.random.default_rng(0)).tau
+    assert found["macs"]["tau"] == tau
+    assert found["gain"]["difference"] == pytest.approx(found["tau"]["own_norms"]["tau"] - tau)
+    assert found["regret"]["macs"]["1"] == 100 * top_k_regret(-macs, truth, 1)
+
+
+@pytest.mark.parametrize(
+    ("data", "resolution", "images"),
+    [("digits", 8, 512), ("synthetic", 32, 2000), ("synthetic", 96, 20_000)],
+)
+def test_norms_are_recalibrated_at_every_scale(tmp_path, data, resolution, images):
+    """Where a run's searches recalibrate nothing, by as many images as SPOS takes there."""
+    config = resolve([{"data": data, "resolution": resolution, "space": "nas-bench-macro"}])
+    config = override(config, [{"search": {"recalibration_images": 0}}])
+    (tmp_path / "config.toml").write_text(to_toml(config))
+    space = published.load("nas-bench-macro", resolution=resolution)
+    (tmp_path / "space.json").write_text(to_json(space))
+    question = question_of(standalone=20)
+    run = open_run(tmp_path)
+    asked, _ = ask_rank(run, "main", question, [], resume=False)
+    run.close()
+    assert asked.search.recalibration_images == images
 
 
 def test_only_another_supernet_of_the_same_space_is_compared(nas, run, tmp_path):

@@ -123,6 +123,23 @@ def test_several_objectives(nas, run):
     assert result(run, "two")["values"]["error"] == best
 
 
+def test_mutation_that_is_learned(nas, run):
+    options = ["search.searcher=nsga2", 'search.objectives=["error", "macs"]']
+    options += ["search.mutation=8", "search.crossover=0", "policy.hidden=8"]
+    learned = [*options, "search.mutator=learned"]
+    asked = {"random": options, "learned": learned, "again": learned}
+    asked["faster"] = [*learned, "policy.lr=0.1"]
+    for name, settings in asked.items():
+        words = [part for text in settings for part in ("--set", text)]
+        said = nas("search", run, "--name", name, *words, "--limit", "macs<=40%")
+        assert said.exit_code == 0, said.output
+        assert len(history(run, name)) == 16
+    rows = {name: history(run, name).archs.tolist() for name in asked}
+    assert rows["learned"] == rows["again"]
+    assert rows["learned"] != rows["random"]
+    assert rows["learned"] != rows["faster"]
+
+
 def test_a_run_of_an_older_version_is_searched_and_gone_on_with(nas, run):
     config = run / "config.toml"
     settings = tomllib.loads(config.read_text())

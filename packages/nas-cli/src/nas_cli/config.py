@@ -160,10 +160,12 @@ class SearchConfig:
     ``objectives`` (of evolution and nsga2): what is minimised, ``error`` and costs; evolution
     orders by the first and breaks ties by the next.
     ``population``, ``parents`` (of evolution), ``crossover`` and ``mutation`` (children of a
-    generation; their shares, for nsga2), ``mutation_probability``, ``generations``: the budget of
-    distinct architectures is population x generations, and random search beside it gets the same.
-    The budget of ``progressive`` is its sweep, about as many architectures as the space has
-    options, which random search gets too; ``most-probable`` evaluates one, and random search
+    generation; their shares, for nsga2), ``mutation_probability``. ``mutator`` (of nsga2): what
+    makes mutants, ``random`` draws, or four fifths of them a policy that learns from what is told
+    (MoreMNAS), by `PolicyConfig` but for what is of searcher ``ppo`` there. ``generations``: the
+    budget of distinct architectures is population x generations, and random search beside it gets
+    the same. The budget of ``progressive`` is its sweep, about as many architectures as the space
+    has options, which random search gets too; ``most-probable`` evaluates one, and random search
     beside it population x generations, to tell where that one stands. Beside searches of
     stand-alone architectures, which cost as much as what they find, there is none.
     ``suffixes`` (of progressive): random architectures behind the swept choice, over which errors
@@ -189,6 +191,7 @@ class SearchConfig:
     crossover: int = field(default=25, validator=ge(0))
     mutation: int = field(default=25, validator=ge(0))
     mutation_probability: float = field(default=0.1, validator=and_(gt(0), le(1)))
+    mutator: Literal["random", "learned"] = "random"
     generations: int = field(default=20, validator=ge(1))
     suffixes: int = field(default=0, validator=ge(0))
     score: Literal["loss", "loss/saving"] = "loss/saving"

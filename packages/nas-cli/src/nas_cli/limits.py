@@ -15,6 +15,7 @@ __all__ = [
     "build_limits",
     "cost_tables",
     "merge_limits",
+    "nothing_counted",
     "parse_limit",
     "target_of",
 ]
@@ -115,11 +116,8 @@ def merge_limits(space: SearchSpace, texts: Iterable[str]) -> list[Limit]:
             tables[limit.metric] = METRICS[limit.metric](space)
         value, largest = limit.value, FeasibleSet(space).attainable(tables[limit.metric])[1]
         if not largest:
-            raise InputError(
-                f"limit {text!r}: every architecture of space {space.name!r} has 0 "
-                f"{tables[limit.metric].unit}, which are counted of quantised layers only; limit "
-                "macs or traffic"
-            )
+            nothing = nothing_counted(space, tables[limit.metric])
+            raise InputError(f"limit {text!r}: {nothing}; limit macs or traffic")
         if limit.share:
             value = float(int(largest * value / 100))
         side, choose = ("upper", min) if limit.sign == "<=" else ("lower", max)
@@ -133,6 +131,14 @@ def merge_limits(space: SearchSpace, texts: Iterable[str]) -> list[Limit]:
                 f"at least {own['lower']:,.0f} and at most {own['upper']:,.0f}; drop one of them"
             )
     return [Limit(tables[name], **own) for name, own in ends.items()]
+
+
+def nothing_counted(space: SearchSpace, table: Table) -> str:
+    """Return why a cost that is 0 for every architecture says nothing of a space."""
+    return (
+        f"every architecture of space {space.name!r} has 0 {table.unit}, which are counted of "
+        "quantised layers only"
+    )
 
 
 def target_of(setting: str, cost: str, target: str | None, feasible: FeasibleSet) -> float | None:

@@ -8,7 +8,7 @@ from attrs import frozen
 from torch import nn
 
 from nas_cli.folder import ALPHAS_FILE, DISTRIBUTION_FILE
-from nas_cli.limits import METRICS, build_limits, merge_limits, target_of
+from nas_cli.limits import METRICS, build_limits, merge_limits, nothing_counted, target_of
 from nas_cli.workshop import ALPHAS, GATES, PATHS, Workshop, phase, steps_of
 from nas_samplers import (
     AddedCost,
@@ -176,12 +176,19 @@ def _by_alphas(
     learner: Learner,
     join: Join | None = None,
 ) -> Draws:
+    config = shop.run.config.alphas
+    if _updates(shop) < 1:
+        raise InputError(
+            f"alphas: none of the updates, every {config.every} steps, is after the warm-up "
+            f"within the {_steps(shop)} steps; shorten alphas.warmup={config.warmup} or "
+            "alphas.every"
+        )
     return Draws(
         sampler=sampler,
         join=join,
         learner=learner,
         learn_from=_before_learning(shop),
-        learn_every=shop.run.config.alphas.every,
+        learn_every=config.every,
         learned=(ALPHAS_FILE, alphas.to_record),
     )
 
@@ -336,6 +343,11 @@ def _alphas(shop: Workshop) -> Alphas:
             f"alphas.cost: {config.cost!r} is unknown: {nearest(config.cost, METRICS)}"
         )
     cost = METRICS[config.cost](shop.space) if config.cost_weight else None
+    if cost is not None and not FeasibleSet(shop.space).attainable(cost)[1]:
+        raise InputError(
+            f"alphas.cost={config.cost}: {nothing_counted(shop.space, cost)}; take macs, or leave "
+            "the cost out by --set alphas.cost_weight=0"
+        )
     try:
         return Alphas(shop.space, std=config.std, rng=shop.rng(ALPHAS), cost=cost)
     except InputError as error:

@@ -7,12 +7,12 @@ import numpy as np
 from attrs import asdict, field, frozen
 from attrs.validators import and_, ge, gt, lt, optional
 
-from nas_spaces import FeasibleSet
+from nas_spaces import FeasibleSet, SearchSpace
 
 if TYPE_CHECKING:
-    from nas_search.rl import PPO, Reward
+    from nas_search.rl import PPO, Policy, Reward
 
-__all__ = ["BufferConfig", "CriticConfig", "PolicyConfig", "build_ppo"]
+__all__ = ["BufferConfig", "CriticConfig", "PolicyConfig", "build_policy", "build_ppo"]
 
 
 # A threshold that U is never above, for rewards that are accuracies in [0, 1]. It departs from the
@@ -40,7 +40,7 @@ class PolicyConfig:
     epochs: int = field(default=4, validator=ge(1))
     standardise: bool = True
     baseline: Literal["moving", "critic"] = "moving"
-    pick: Literal["promising", "uncertain"] = "promising"
+    pick: Literal["promising", "uncertain", "drawn"] = "promising"
     resampled: int = field(default=100, validator=ge(1))
 
 
@@ -79,6 +79,18 @@ OF_SEARCH = ("batch", "baseline", "pick", "resampled")
 """Settings of `PolicyConfig` that are of the search around the policy."""
 
 
+def build_policy(space: SearchSpace, config: PolicyConfig, *, rng: np.random.Generator) -> "Policy":
+    """Return the policy that settings describe, its weights drawn from ``rng``.
+
+    Raises:
+        InputError: settings that do not fit together.
+    """
+    from nas_search.rl import Policy
+
+    own = {key: value for key, value in asdict(config).items() if key not in OF_SEARCH}
+    return Policy(space, rng=rng, **own)
+
+
 def build_ppo(
     feasible: FeasibleSet,
     policy: PolicyConfig,
@@ -103,16 +115,16 @@ def build_ppo(
     Raises:
         InputError: settings that do not fit together.
     """
-    from nas_search.rl import PPO, Accuracy, Critic, ExperienceBuffer, Policy
+    from nas_search.rl import PPO, Accuracy, Critic, ExperienceBuffer
 
-    space, settings = feasible.space, asdict(policy)
-    of_search: Mapping[str, Any] = {key: settings.pop(key) for key in OF_SEARCH}
+    space = feasible.space
+    of_search: Mapping[str, Any] = {key: getattr(policy, key) for key in OF_SEARCH}
     return PPO(
         space,
         rng=rng,
         feasible=feasible,
         reward=Accuracy() if reward is None else reward,
-        policy=Policy(space, rng=rng, **settings),
+        policy=build_policy(space, policy, rng=rng),
         critic=None if critic is None else Critic(space, rng=rng, **asdict(critic)),
         buffer=None if buffer is None else ExperienceBuffer(space, **asdict(buffer)),
         budget=budget,

@@ -8,10 +8,11 @@ import attrs
 from attrs import frozen
 
 from nas_cli.config import Config, differences, override
-from nas_cli.recipes import defaults, scale_of
+from nas_cli.recipes import RECIPES, defaults, scale_of
 from nas_cli.run import Run, read_json
 from nas_cli.spaces import stored_space
 from nas_cli.truth import LEAST
+from nas_cli.typed import merge
 from nas_spaces import InputError
 
 __all__ = ["SETTINGS", "Question", "ask_rank", "question_of"]
@@ -174,7 +175,8 @@ def _settings(run: Run, question: Question, given: list[Mapping[str, Any]]) -> C
         )
     # Both ways are wanted, whatever the run's searches do.
     scale = scale_of(asked.data, stored_space(run.path, asked.space).input_shape[1])
-    images = defaults("spos", scale)["search"]["recalibration_images"]
+    spos = merge(RECIPES["spos"], defaults("spos", scale))
+    images = spos["search"]["recalibration_images"]
     return attrs.evolve(asked, search=attrs.evolve(asked.search, recalibration_images=images))
 
 

@@ -91,11 +91,12 @@ def compare(
     # A larger network is expected to be better.
     larger = {key: -values.astype(np.float64) for key, values in costs.items()}
     taus = {key: _kendall(shop, "its errors are", found[key], truths[key]) for key in found}
+    used = _used(shop.run)
+    # A second supernet has a truth for each kind of norms.
     macs, params = (
-        _kendall(shop, f"{key} are", larger[key], judged.truth) for key in ("macs", "params")
+        _kendall(shop, f"{key} are", larger[key], truths[used]) for key in ("macs", "params")
     )
     ceiling = _ceiling(shop, judged)
-    used = _used(shop.run)
     scores = {**found, "macs": larger["macs"]}
     gain = nas_search.tau_difference(
         found[used], larger["macs"], truths[used], rng=shop.rng(RANK, _BOOTSTRAP)
@@ -114,7 +115,7 @@ def compare(
         "params": _record(params),
         "ceiling": None if ceiling is None else _record(ceiling),
         "regret": {
-            key: _regret(score, truths.get(key, judged.truth)) for key, score in scores.items()
+            key: _regret(score, truths.get(key, truths[used])) for key, score in scores.items()
         },
         "gap": {key: 100 * float((truths[key] - found[key]).mean()) for key in found},
         "judged": used,

@@ -14,7 +14,7 @@ from nas_cli.evaluation import Evaluation, Standalone
 from nas_cli.finalists import choose_finalist
 from nas_cli.learned import has_learned, learned_distribution
 from nas_cli.phases import LEARNING
-from nas_cli.ppo_settings import build_ppo
+from nas_cli.ppo_settings import build_policy, build_ppo
 from nas_cli.reward import reward_of
 from nas_cli.run import Run
 from nas_cli.specialize import TABLE, answer_limits, describe_answer
@@ -123,11 +123,17 @@ def _evolution(shop: Workshop, feasible: FeasibleSet, _: Costs) -> Plan:
 
 
 def _nsga2(shop: Workshop, feasible: FeasibleSet, _: Costs) -> Plan:
-    config, budget = shop.run.config.search, _whole_budget(shop)
+    config, budget, rng = shop.run.config.search, _whole_budget(shop), shop.rng(SEARCH)
+    mutator = None
+    if config.mutator == "learned":
+        from nas_search.rl import LearnedMutation
+
+        mutator = LearnedMutation(build_policy(feasible.space, shop.run.config.policy, rng=rng))
     searcher = nas_search.NSGA2(
         feasible.space,
-        rng=shop.rng(SEARCH),
+        rng=rng,
         feasible=feasible,
+        mutator=mutator,
         population=config.population,
         mutation=config.mutation / max(config.crossover + config.mutation, 1),
         mutation_probability=config.mutation_probability,
@@ -143,7 +149,7 @@ def _progressive(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
     config = shop.run.config.search
 
     def answer(table: CandidateTable) -> nas_search.Specialised:
-        return answer_limits(table, feasible, score=config.score, exact=config.exact)
+        return answer_limits(table, feasible.limits, score=config.score, exact=config.exact)
 
     suffix = None
     if config.suffixes:
@@ -156,7 +162,9 @@ def _progressive(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
         table = searcher.table()
         replace_file(folder / TABLE, table.to_json())
         found = answer(table)
-        return Winner(found.row, {"stopped": "complete", **describe_answer(table, feasible, found)})
+        return Winner(
+            found.row, {"stopped": "complete", **describe_answer(table, feasible.limits, found)}
+        )
 
     # The sweep looks at every option, whatever the limits; one more for the row within them.
     return Plan(searcher, searcher.budget + 1, None, (ERROR,), conclude, None)

@@ -2,15 +2,15 @@
 
 import time
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from nas_cli.folder import CONFIG, check_name, check_run
-from nas_cli.limits import build_limits, cost_tables, parse_limit
+from nas_cli.limits import cost_tables, merge_limits, parse_limit
 from nas_cli.spaces import live_space, stored_space
 from nas_search import CandidateTable, Specialised, specialise
-from nas_spaces import FeasibleSet, InputError, SearchSpace
+from nas_spaces import InputError, Limit, SearchSpace
 
 __all__ = ["TABLE", "answer_limits", "describe_answer", "show_answer", "specialize"]
 
@@ -22,30 +22,25 @@ SHOWN_STEPS = 8
 
 
 def answer_limits(
-    table: CandidateTable, feasible: FeasibleSet, *, score: Score, exact: bool
+    table: CandidateTable, limits: Sequence[Limit], *, score: Score, exact: bool
 ) -> Specialised:
     """Return the table's row within the limits; exactly the best one for limits from below.
 
     Args:
         table: what a sweep measured.
-        feasible: the limits.
+        limits: all of them hold.
         score: of a replacement, as in `nas_search.specialise`.
         exact: the table's optimum in place of the greedy path.
     """
-    exact = exact or any(limit.lower is not None for limit in feasible.limits)
-    return specialise(
-        table,
-        feasible.limits,
-        score=score,
-        method="exact" if exact else "greedy",
-    )
+    exact = exact or any(limit.lower is not None for limit in limits)
+    return specialise(table, limits, score=score, method="exact" if exact else "greedy")
 
 
 def describe_answer(
-    table: CandidateTable, feasible: FeasibleSet, found: Specialised
+    table: CandidateTable, limits: Sequence[Limit], found: Specialised
 ) -> dict[str, Any]:
     """Return what ``result.json`` says of a row that comes from a table."""
-    names = [limit.metric.name for limit in feasible.limits]
+    names = [limit.metric.name for limit in limits]
     path = [
         {
             "choice": step.choice,
@@ -58,6 +53,7 @@ def describe_answer(
     ]
     return {
         "method": found.method,
+        "proven": found.method == "exact" and found.proven,
         "start_error": table.base_error,
         "predicted_error": table.base_error + found.loss,
         "path": path,
@@ -88,19 +84,19 @@ def specialize(
         parse_limit(text)  # before what the run may lack
     space = _space(path)
     table = _table(path, space, source)
-    feasible = build_limits(space, texts)
-    found = answer_limits(table, feasible, score=score, exact=exact)
+    wanted = merge_limits(space, texts)
+    found = answer_limits(table, wanted, score=score, exact=exact)
     costs = cost_tables(space, texts)
     record = {
         "name": name,
-        "limits": [str(limit) for limit in feasible.limits],
+        "limits": [str(limit) for limit in wanted],
         "winner": found.row.tolist(),
         "values": {key: float(cost([found.row])[0]) for key, cost in costs.items()},
         "evaluated": 0,
         "stopped": "complete",
         "space_size": space.size,
         "table": source,
-        **describe_answer(table, feasible, found),
+        **describe_answer(table, wanted, found),
     }
     if name is not None:
         _keep(path, name, source, texts, record)
@@ -157,7 +153,9 @@ def show_answer(path: Path, record: dict[str, Any]) -> str:
     space = _space(path)
     steps = record["path"]
     costs = ", ".join(f"{value:,.0f} {key}" for key, value in record["values"].items())
-    way = "the best by the table" if record["method"] == "exact" else "greedy"
+    way = "greedy"
+    if record["method"] == "exact":
+        way = "the best by the table" if record["proven"] else "the best that was found"
     lines = [
         f"limits: {' and '.join(record['limits']) or 'none'}",
         f"row:    {','.join(map(str, record['winner']))}",

@@ -40,8 +40,10 @@ def _within(shop: Workshop) -> str:
     )
 
 
-def _say_uneven(shop: Workshop) -> None:
-    """Say where strictly fair steps are fair in the mean only."""
+def _uneven(shop: Workshop) -> tuple[str, ...]:
+    """Return the choices in which strictly fair steps are fair in the mean only, and say so."""
+    if shop.run.config.supernet.sampler != "strict-fair":
+        return ()
     sampler = StrictFair(shop.space, rng=shop.rng(PATHS))
     if sampler.uneven:
         shop.say(
@@ -49,6 +51,7 @@ def _say_uneven(shop: Workshop) -> None:
             f"{', '.join(sampler.uneven)} some are on more paths of a step than others, equally "
             "often in the mean"
         )
+    return sampler.uneven
 
 
 def _begun(shop: Workshop) -> bool:
@@ -71,8 +74,7 @@ def train_supernet(shop: Workshop) -> None:
         shop.say(f"supernet: starts from {config.weights}, {len(kept)} tensors are new")
     if config.supernet.sampler == "constrained":
         shop.say(f"supernet: trains paths of {_within(shop)}")
-    if config.supernet.sampler == "strict-fair":
-        _say_uneven(shop)
+    uneven = _uneven(shop)
     known = run.train / "inherited.json"
 
     def inherited(found: Inherited) -> None:
@@ -106,6 +108,7 @@ def train_supernet(shop: Workshop) -> None:
         "steps": summary.steps,
         "loss": summary.loss,
         "path_counts": counts,
+        "uneven": list(uneven),
         "phases": [{"name": phase.name, "steps": phase.steps} for phase in plan.phases],
         **({"inherited": read_json(known, "copied", "kept")} if len(plan.phases) > 1 else {}),
         "seconds": seconds,

@@ -47,10 +47,16 @@ def check_warm_start(shop: Workshop) -> list[str]:
             f"--warm-start {config.warm_start}: method {config.method} with these settings has "
             "neither a critic nor a pool to begin with; leave it out, or take --method fnas"
         )
-    earlier, lines = warm_critic(shop), []
+    lines = []
     if wants_critic:
         assert config.critic is not None
-        assert earlier is not None
+        earlier = warm_critic(shop)
+        if earlier is None:
+            takes = "--set critic=none takes the pool alone" if wants_pool else "leave it out"
+            raise InputError(
+                f"--warm-start {config.warm_start}: its search has no critic; name a run that has "
+                f"one, such as of --method fnas, or {takes}"
+            )
         lines.append(_critic_line(shop, config.critic, earlier))
     if wants_pool:
         lines.append(_pool_line(shop, warm_pool(shop)))
@@ -97,24 +103,26 @@ def keep_warm_start(shop: Workshop) -> None:
     for path in copied:
         if path.exists():
             shutil.copyfile(path, folder / path.name)
-    # Last: it says that all is there.
+    # Last, and also where there is no critic: it says that all is there.
     write_json(folder / CRITIC, _record(source))
 
 
 def warm_critic(shop: Workshop) -> Critic | None:
-    """Return the critic of the earlier run, None where there is no such run.
+    """Return the critic of the earlier run, None where there is no such run, or it had none.
 
     Raises:
-        InputError: a run that has no finished search with a critic.
+        InputError: a run that has no finished search.
     """
     if shop.run.config.warm_start is None:
         return None
     folder = _kept(shop)
     if (folder / CRITIC).exists():
-        record = read_json(folder / CRITIC, "space", "settings", "state")
+        record = read_json(folder / CRITIC)
     else:
         folder = _earlier(shop)
         record = _record(folder)
+    if not record:
+        return None
     settings = structure(record["settings"], CriticConfig)
     space = stored_space(folder, record["space"])
     # All that it draws is replaced by the state.
@@ -127,7 +135,7 @@ def warm_pool(shop: Workshop) -> KnowledgePool | None:
     """Return the pool of the earlier run, None where there is no such run, or it had none.
 
     Raises:
-        InputError: a damaged pool, or a run that has no finished search with a critic.
+        InputError: a damaged pool, or a run that has no finished search.
     """
     if shop.run.config.warm_start is None:
         return None
@@ -148,7 +156,7 @@ def _earlier(shop: Workshop) -> Path:
     """Return the earlier run.
 
     Raises:
-        InputError: no run, or one whose search has not finished or has no critic.
+        InputError: no run, or one whose search has not finished.
     """
     assert shop.run.config.warm_start is not None
     path = Path(shop.run.config.warm_start)
@@ -159,15 +167,9 @@ def _earlier(shop: Workshop) -> Path:
 
 
 def _record(run: Path) -> dict[str, object]:
-    """Return space, settings and state of the critic of a run.
-
-    Raises:
-        InputError: it has none.
-    """
+    """Return space, settings and state of the critic of a run, nothing where it has none."""
     settings = read_json(_search(run) / "search.json").get("critic")
     state = read_json(_search(run) / "history.json", "state")["state"].get("critic")
     if settings is None or state is None:
-        raise InputError(
-            f"--warm-start {run}: its search has no critic; name a run of --method fnas"
-        )
+        return {}
     return {"space": read_config(run / CONFIG).space, "settings": settings, "state": state}

@@ -135,6 +135,11 @@ class RayWorkers:
 
     def _connect(self) -> None:
         ray = self._ray
+        if self.address is not None and ray.is_initialized() and not self._ours:
+            raise InputError(
+                f"address={self.address!r}: this process is connected to a Ray cluster already; "
+                "leave the address out to use that one, or call ray.shutdown() before"
+            )
         if not ray.is_initialized():
             self._join() if self.address is not None else self._start()
             self._ours = True

@@ -131,6 +131,13 @@ def test_a_cluster_that_is_there_is_used_and_left_as_it_is(run, module):
     assert run(module.square, [5])[0].result[0] == 25
 
 
+def test_another_cluster_cannot_be_asked_for(run, module):
+    assert run(module.square, [5])[0].result[0] == 25
+    elsewhere = RayWorkers("127.0.0.1:1")
+    with pytest.raises(InputError, match=r"^address='127\.0\.0\.1:1': this process is connected"):
+        elsewhere(module.square, [4])
+
+
 def test_what_the_caller_raises_ends_the_tasks(run, module, tmp_path):
     def stop(index, outcome):
         raise KeyboardInterrupt

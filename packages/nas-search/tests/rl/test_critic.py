@@ -99,6 +99,17 @@ def test_nothing_is_trusted_before_enough_is_measured(space):
     assert len(critic) == 20
 
 
+def test_nothing_is_trusted_while_rewards_are_equal(space):
+    """One reward, or equal ones, have no scale that U could be below a threshold in."""
+    archs = space.sample(6, rng=np.random.default_rng(0))
+    for rewards in ([0.9], [0.9] * 5):
+        critic = Critic(space, rng=np.random.default_rng(1), hidden=8, threshold=1e9, least=1)
+        critic.learn(archs[: len(rewards)], np.array(rewards))
+        assert not critic.trusts(critic.predict(archs)[1]).any()
+        critic.learn(archs[-1:], np.array([0.8]))
+        assert critic.trusts(critic.predict(archs)[1]).all()
+
+
 def test_a_fixed_threshold(space):
     critic = taught(space, threshold=0.01)
     assert critic.trusts(np.array([0.005, 0.01, 0.02])).tolist() == [True, True, False]

@@ -155,6 +155,22 @@ def test_uncertain_rows_are_measured_first_where_asked_for(macro, additive_error
     assert uncertain["uncertain"].mean() > uncertain["promising"].mean()
 
 
+def test_what_was_drawn_first_is_measured_where_asked_for(macro, additive_error):
+    error = additive_error(macro, 0)
+    values = {}
+    for pick in ("promising", "drawn"):
+        searcher = fnas(macro, rng=np.random.default_rng(0), pick=pick, resampled=50)
+        searcher.critic.threshold = 1e9
+        for _ in range(5):
+            archs = searcher.ask()
+            values[pick] = searcher.critic.predict(archs)[0]
+            if searcher.state_dict()["pending"]["trusted"].any():
+                break
+            searcher.tell(archs, error(archs)[:, None])
+    # Until then both did the same, and were drawn the same.
+    assert values["drawn"].mean() < values["promising"].mean()
+
+
 def test_no_more_is_drawn_than_resampled_allows(macro):
     for resampled in (1, 7):
         rng = np.random.default_rng(0)

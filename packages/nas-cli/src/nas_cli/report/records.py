@@ -104,12 +104,17 @@ class Inherited:
 
 @frozen
 class Training:
-    """``train/summary.json``. ``path_counts[i][j]``: how often option j of choice i was drawn."""
+    """``train/summary.json``.
+
+    ``path_counts[i][j]``: how often option j of choice i was drawn. ``uneven``: choices in which a
+    strictly fair training was fair in the mean only.
+    """
 
     steps: int
     path_counts: tuple[tuple[int, ...], ...]
     seconds: float
     device: str
+    uneven: tuple[str, ...] = ()
     phases: tuple[PhaseSteps, ...] = ()
     inherited: Inherited | None = None
 

@@ -74,7 +74,8 @@ class Critic:
     - After each new batch both take ``steps`` Adam steps on random rows of all measured so far.
     - ``threshold``: the paper gives no value. None is the running median of U over the last
       ``window`` proposals, by which half of them are trusted whatever the scale of U.
-    - Nothing is trusted until ``least`` rewards were measured.
+    - Nothing is trusted until ``least`` rewards were measured, not all of them equal: before, they
+      have no scale that V and U could be given in.
 
     Args:
         space: the search space.
@@ -147,7 +148,7 @@ class Critic:
         They go into the running median first.
         """
         self._recent.extend(uncertainty.tolist())
-        if len(self) < self.least or not len(uncertainty):
+        if len(self) < self.least or not self._spread() or not len(uncertainty):
             return np.zeros(len(uncertainty), dtype=np.bool_)
         threshold = self.threshold
         if threshold is None:
@@ -194,12 +195,16 @@ class Critic:
         }
 
     def _scale(self) -> tuple[float, float]:
-        """Return mean and standard deviation of the measured rewards."""
+        """Return mean and standard deviation of the measured rewards, 1 where they have none."""
+        return float(self._rewards.mean()) if len(self) else 0.0, self._spread() or 1.0
+
+    def _spread(self) -> float:
+        """Return the standard deviation of the measured rewards, 0 where they are equal."""
         if not len(self):
-            return 0.0, 1.0
-        mean, std = float(self._rewards.mean()), float(self._rewards.std())
+            return 0.0
+        std = float(self._rewards.std())
         # Equal rewards differ by rounding.
-        return mean, std if std > ROUNDING * max(1.0, abs(mean)) else 1.0
+        return std if std > ROUNDING * max(1.0, abs(float(self._rewards.mean()))) else 0.0
 
     def _one_hot(self, archs: NDArray[np.int64]) -> torch.Tensor:
         hot = np.zeros((len(archs), self._inputs), dtype=np.float32)

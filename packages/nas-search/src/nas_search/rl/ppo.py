@@ -111,7 +111,8 @@ class PPO:
       new rows are; further ones that it is certain of are set aside, and others are drawn in their
       place that it is not certain of, from ``resampled`` rows for each that is missing. What is
       then missing comes from the rows set aside and is measured. ``pick`` says which: the paper
-      says nothing about it. ``"promising"`` takes the largest V + U, ``"uncertain"`` the largest U.
+      says nothing about it. ``"promising"`` takes the largest V + U, ``"uncertain"`` the largest U,
+      ``"drawn"`` the first that were drawn.
     - Rows picked so, out of ``resampled`` draws for each that was missing, are learned from as if
       the policy had simply drawn them: with its log-probability, so that their ratio is 1 at the
       first step, although a row is picked more often the more the critic promises of it. That
@@ -160,7 +161,7 @@ class PPO:
     buffer: ExperienceBuffer | None = field(default=None, kw_only=True)
     budget: int = field(default=1000, kw_only=True)
     baseline: Literal["moving", "critic"] = field(default="moving", kw_only=True)
-    pick: Literal["promising", "uncertain"] = field(default="promising", kw_only=True)
+    pick: Literal["promising", "uncertain", "drawn"] = field(default="promising", kw_only=True)
     resampled: int = field(default=20, kw_only=True)
     counts: Counts = field(factory=Counts, init=False)
     _allowed: FeasibleSet = field(init=False, repr=False)
@@ -175,8 +176,8 @@ class PPO:
 
     def __attrs_post_init__(self) -> None:
         candidates.at_least(1, batch=self.batch, budget=self.budget, resampled=self.resampled)
-        if self.pick not in ("promising", "uncertain"):
-            raise InputError(f"pick={self.pick!r} is unknown; valid: promising, uncertain")
+        if self.pick not in ("promising", "uncertain", "drawn"):
+            raise InputError(f"pick={self.pick!r} is unknown; valid: drawn, promising, uncertain")
         if self.baseline not in ("moving", "critic"):
             raise InputError(f"baseline={self.baseline!r} is unknown; valid: critic, moving")
         if self.baseline == "critic" and self.critic is None:
@@ -261,9 +262,12 @@ class PPO:
         """Return the ``n`` rows that are most worth measuring, each network once."""
         assert self.critic is not None
         rows = certain.take(np.array(_first(certain.keys, range(len(certain)))))
-        value, uncertainty = self.critic.predict(rows.archs)
-        worth = uncertainty if self.pick == "uncertain" else value + uncertainty
-        best = rows.take(np.argsort(-worth, kind="stable")[:n])
+        if self.pick == "drawn":
+            best = rows.take(np.arange(min(n, len(rows))))
+        else:
+            value, uncertainty = self.critic.predict(rows.archs)
+            worth = uncertainty if self.pick == "uncertain" else value + uncertainty
+            best = rows.take(np.argsort(-worth, kind="stable")[:n])
         return evolve(
             best, rewards=np.full(len(best), np.nan), trusted=np.zeros(len(best), dtype=np.bool_)
         )

@@ -259,19 +259,19 @@ def check_gates(space: SearchSpace) -> None:
     >>> check_gates(published.load("nas-bench-macro"))
     """
     for block, plan in zip(space.blocks, space.plan, strict=True):
-        if plan.varying:
-            shapes = sorted(set(plan.out_shapes))
-            raise InputError(
-                f"gates cannot mix block {block.name!r} of space {space.name!r}: its candidates "
-                f"have outputs of different shapes, {shapes[0]} to {shapes[-1]}; use a method that "
-                "trains one path at a time, or a space whose choices keep shapes"
-            )
         if len(plan.columns) > 1:
             names = ", ".join(repr(space.choices[column].name) for column in plan.columns)
             raise InputError(
                 f"gates cannot mix block {block.name!r} of space {space.name!r}: it depends on "
-                f"{len(plan.columns)} choices, {names}; use a method that trains one path at a "
-                "time, or a space whose blocks read one choice each"
+                f"{len(plan.columns)} choices, {names}; use a method without gates, which trains "
+                "whole paths, or a space whose blocks read one choice each"
+            )
+        if plan.varying:
+            shapes = sorted(set(plan.out_shapes))
+            raise InputError(
+                f"gates cannot mix block {block.name!r} of space {space.name!r}: its candidates "
+                f"have outputs of different shapes, {shapes[0]} to {shapes[-1]}; use a method "
+                "without gates, which trains whole paths, or a space whose choices keep shapes"
             )
 
 

@@ -1,0 +1,95 @@
+"""The row of the least sum of losses within several limits, as an integer linear program.
+
+Dynamic programming is exact for one limit; several that pull against each other it can only bound
+one by one. Where every cost is a sum over the choices, the whole question is a multiple-choice
+knapsack (Sinha and Zoltners, Operations Research 27(3), 1979) with a constraint for each limit,
+which HiGHS solves by branch and cut.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_spaces import InputError, Limit, SearchSpace, Table
+
+__all__ = ["least_sum"]
+
+SECONDS = 10.0
+# The solver's limits hold to a tolerance: rows that miss one by less are ruled out one by one.
+TRIES = 50
+# Its absolute gap is 1e-6, in units of a loss that is scaled to this span.
+SPAN = 1e3
+ROUNDING = 1e-9
+
+
+def least_sum(
+    space: SearchSpace, losses: NDArray[np.float64], limits: Sequence[Limit]
+) -> tuple[NDArray[np.int64], bool] | None:
+    """Return the live row of the least sum of losses within all limits, and whether that is proven.
+
+    Args:
+        space: the search space, with at least one choice.
+        losses: float64 ``[d, k]``, of each option.
+        limits: all of them hold; on `Table`s.
+
+    Returns:
+        None where a cost is no sum over the choices, or no answer was found in 10 seconds.
+
+    Raises:
+        InputError: no row is within all limits.
+    """
+    from scipy.optimize import Bounds, LinearConstraint, milp  # noqa: PLC0415  (slow to import)
+
+    tables = [limit.metric for limit in limits if isinstance(limit.metric, Table)]
+    try:
+        costs = [table.additive() for table in tables]
+    except InputError:
+        return None
+    choices, options = np.nonzero(space.mask)
+    objective = losses[choices, options]
+    objective = objective * (SPAN / (float(np.ptp(objective)) or 1.0))
+    one_each = (choices == np.arange(space.num_choices)[:, None]).astype(float)  # [d, variables]
+    constraints = [LinearConstraint(one_each, 1, 1)]
+    for limit, table, (constant, entries) in zip(limits, tables, costs, strict=True):
+        lower = -np.inf if limit.lower is None else limit.lower - constant
+        upper = np.inf if limit.upper is None else limit.upper - constant
+        own = entries[choices, options]
+        constraints.append(LinearConstraint(*_scaled(own, lower, upper, whole=table.is_integer)))
+    for _ in range(TRIES):
+        found = milp(
+            objective,
+            integrality=np.ones(len(objective)),
+            bounds=Bounds(0, 1),
+            constraints=constraints,
+            options={"mip_rel_gap": 0.0, "time_limit": SECONDS},
+        )
+        if found.status == 2:
+            raise InputError(
+                f"no architecture of space {space.name!r} satisfies all of "
+                f"{' and '.join(map(str, limits))}, though each alone can be met; widen one"
+            )
+        if found.x is None:
+            return None
+        row = np.zeros(space.num_choices, dtype=np.int64)
+        taken = found.x > 0.5
+        row[choices[taken]] = options[taken]
+        if all(limit.holds(row[None])[0] for limit in limits):
+            return row, found.status == 0
+        constraints.append(LinearConstraint(taken.astype(float), -np.inf, space.num_choices - 1))
+    return None
+
+
+def _scaled(
+    cost: NDArray[np.float64], lower: float, upper: float, *, whole: bool
+) -> tuple[NDArray[np.float64], float, float]:
+    """Return a cost ``[variables]`` and its ends in a unit that suits the solver, a little wider.
+
+    Whole numbers are divided by what divides them all, and half a unit is added at both ends, so
+    that no row on an end is lost to rounding.
+    """
+    if whole:
+        unit = float(np.gcd.reduce(np.abs(cost).astype(np.int64))) or 1.0
+        return cost / unit, np.ceil(lower / unit) - 0.5, np.floor(upper / unit) + 0.5
+    unit = float(np.abs(cost).max()) or 1.0
+    return cost / unit, lower / unit - ROUNDING, upper / unit + ROUNDING
