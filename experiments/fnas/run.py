@@ -28,8 +28,8 @@ from nas_spaces import History, published
 
 HERE = Path(__file__).parent
 
-LRS = (3.5e-4, 1e-3, 3e-3)
-ENTROPIES = (0.01, 0.1, 0.3)
+LRS = (3.5e-4, 1e-3, 3e-3, 1e-2)
+ENTROPIES = (0.001, 0.01, 0.1, 0.3)
 TUNED = ("ppo", "fnas")
 TUNING_SEEDS, SEEDS = 16, 50
 BUDGET, OF_PARTS = 500, 300

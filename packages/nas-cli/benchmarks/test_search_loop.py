@@ -1,9 +1,9 @@
 """What a candidate costs beside its training in a search on Ray: at most 5 ms.
 
 A local cluster of two workers that train nothing, batches of ten as FNAS's: the whole loop of
-proposing, handing out, telling and saving, by random draws (the loop and Ray alone) and by FNAS,
-whose policy and critic learn after each batch: that part is the method's own, and is measured
-without Ray as well, in the same rounds.
+proposing, handing out, telling and saving, by random draws (the loop and Ray alone) and by FNAS
+without a pool, whose policy and critic learn after each batch: that part is the method's own, and
+is measured without Ray as well, in the same rounds.
 """
 
 import time
@@ -106,5 +106,6 @@ def test_a_candidate_on_ray(benchmark, tmp_path):
     for name, median in medians.items():
         benchmark.extra_info[name] = round(median, 2)
         print(f"\n{name}: {median:.2f} ms a candidate")
-    assert medians["random, ray"] <= ALLOWED_MS
-    assert medians["fnas, ray - here"] <= ALLOWED_MS
+    if benchmark.stats is not None:  # None under --benchmark-disable
+        assert medians["random, ray"] <= ALLOWED_MS
+        assert medians["fnas, ray - here"] <= ALLOWED_MS

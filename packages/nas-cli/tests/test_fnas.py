@@ -353,6 +353,14 @@ def test_a_warm_start_of_a_run_without_a_critic(nas, settings, tmp_path):
     assert again.exit_code == 0, again.output
 
 
+def test_a_warm_start_that_brings_nothing_is_refused(nas, settings, finished, tmp_path):
+    begin = ("pipeline", "--out", tmp_path / "run", "--warm-start", finished)
+    refused = nas(*begin, *settings(critic="none"))
+    assert refused.exit_code == 2
+    assert "its search has left no pool, and no critic is asked for" in refused.output
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_warm_start_without_a_use_is_refused(nas, tiny, run, tmp_path):
     out = tmp_path / "run"
     refused = nas("pipeline", "--warm-start", run, "--out", out, *tiny())

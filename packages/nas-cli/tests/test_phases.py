@@ -57,7 +57,7 @@ def phases(nas, tiny, tmp_path, monkeypatch):
         ),
         (
             ["supernet.sampler=balanced", "alphas.every=1000"],
-            "alphas: none of the updates, every 1000 steps, is after the warm-up within the",
+            "alphas: none of the updates, every 1000 steps, is between the warm-up's end",
         ),
         (
             ["supernet.sampler=weighted", "alphas.cost=peak_memory", "alphas.cost_weight=0.1"],
@@ -91,7 +91,7 @@ def phases(nas, tiny, tmp_path, monkeypatch):
         (["images.classes=11"], "images.classes is 11; digits has 10: give 2 to 10"),
         (
             ["distribution.warmup=0.5", "distribution.every=40"],
-            "distribution: none of the updates, every 40 steps, is after the warm-up within the",
+            "distribution: none of the updates, every 40 steps, is between the warm-up's end",
         ),
         (
             ["distribution.every=8", "distribution.join_after=0.9"],

@@ -267,6 +267,15 @@ def test_search_answered_from_the_table_is_shown_without_evaluations(ponas):
     assert "parameters" in labels
 
 
+def test_an_exact_answer_says_whether_it_is_proven(ponas):
+    limits = ["macs<=70%", "params<=60%"]
+    specialize(ponas.path, limits, name="both", source="main", score="loss", exact=True)
+    assert "which has the least sum of the table within the limits" in ponas.page().text
+    path = ponas.path / "searches/both/result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"proven": False}))
+    assert "the least sum of the table within the limits that was found" in ponas.page().text
+
+
 def test_path_without_a_replacement_is_said(ponas):
     specialize(ponas.path, ["macs<=100%"], name="all", source="main", score="loss", exact=False)
     assert "nothing had to be replaced" in ponas.page().text

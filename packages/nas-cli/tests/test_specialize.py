@@ -98,9 +98,25 @@ def test_several_limits_and_a_lower_one(nas, swept):
     found = json.loads(nas("specialize", swept, *options, "--json").stdout)
     assert build_limits(space_of(swept), limits).contains([found["winner"]])[0]
     assert found["method"] == "exact"
+    assert found["proven"]
+    said = nas("specialize", swept, *options).stdout
+    assert "replacements, the best by the table\n" in said
     no_limit = json.loads(nas("specialize", swept, "--json").stdout)
     assert no_limit["winner"] == table_of(swept).start.tolist()
     assert no_limit["path"] == []
+
+
+def test_an_answer_that_is_not_proven_is_said_to_be_found(nas, swept, monkeypatch):
+    """As where the solver's time is over; greedy answers are no proof of anything."""
+    module = sys.modules["nas_search.specialise"]  # the package has a function of that name
+    proven = module.least_sum
+    monkeypatch.setattr(module, "least_sum", lambda *given: (proven(*given)[0], False))
+    options = ("--limit", "macs<=60%", "--limit", "params<=50%", "--exact")
+    found = json.loads(nas("specialize", swept, *options, "--json").stdout)
+    assert (found["method"], found["proven"]) == ("exact", False)
+    assert "the best that was found\n" in nas("specialize", swept, *options).stdout
+    greedy = json.loads(nas("specialize", swept, "--limit", "macs<=60%", "--json").stdout)
+    assert (greedy["method"], greedy["proven"]) == ("greedy", False)
 
 
 def test_what_an_answer_says(nas, swept):

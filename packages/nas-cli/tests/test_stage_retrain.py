@@ -11,7 +11,7 @@ import torch
 import nas_cli.workshop
 from nas_cli.stage_retrain import _compare
 from nas_samplers import load_data
-from nas_spaces import from_json
+from nas_spaces import InputError, from_json
 from nas_spaces.torch import load_network
 
 # As somebody would use the network who has nothing but nas-spaces.
@@ -89,6 +89,22 @@ class Watched:
         last = json.loads(events[-1])
         self.looks.append((last["stage"], last.get("status")))
         return self.images.fixed_batches(*args, **options)
+
+
+def test_limits_that_random_networks_do_not_find(nas, searched, monkeypatch):
+    """An answer from a table can be in a corner of which drawing at random knows nothing."""
+
+    def nothing_drawn(space, texts):
+        raise InputError("0 of 100 rows drawn satisfy all limits")
+
+    monkeypatch.setattr("nas_cli.stage_retrain.build_limits", nothing_drawn)
+    few = ("--set", "retrain.epochs=0.1")
+    refused = nas("retrain", searched, *few)
+    assert refused.exit_code == 2
+    assert "0 of 100 rows drawn satisfy all limits; or train none, by --set" in refused.output
+    alone = nas("retrain", searched, *few, "--set", "baselines=0")
+    assert alone.exit_code == 0, alone.output
+    assert [one["name"] for one in candidates(searched)] == ["winner"]
 
 
 def test_test_images_are_seen_once_by_each_finished_network(nas, tiny, tmp_path, monkeypatch):

@@ -129,6 +129,7 @@ def test_mutation_that_is_learned(nas, run):
     learned = [*options, "search.mutator=learned"]
     asked = {"random": options, "learned": learned, "again": learned}
     asked["faster"] = [*learned, "policy.lr=0.1"]
+    asked["wilder"] = [*learned, "search.mutation_probability=1.0"]
     for name, settings in asked.items():
         words = [part for text in settings for part in ("--set", text)]
         said = nas("search", run, "--name", name, *words, "--limit", "macs<=40%")
@@ -138,6 +139,7 @@ def test_mutation_that_is_learned(nas, run):
     assert rows["learned"] == rows["again"]
     assert rows["learned"] != rows["random"]
     assert rows["learned"] != rows["faster"]
+    assert rows["learned"] != rows["wilder"]
 
 
 def test_a_run_of_an_older_version_is_searched_and_gone_on_with(nas, run):

@@ -1,8 +1,12 @@
 import itertools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+import scipy.optimize
 
+import nas_search.integer_program as module
 from nas_search.integer_program import least_sum
 from nas_spaces import InputError, Limit, Table, Term, published
 
@@ -81,3 +85,63 @@ def test_limits_that_nothing_satisfies_together(macro):
 def test_costs_that_are_no_sums_are_left_to_others(macro):
     peak = Table(macro, "peak", "1", [Term((0,), [1, 2, 3])], reduce="max")
     assert least_sum(macro, np.zeros((8, 3)), [Limit(peak, upper=2)] * 2) is None
+
+
+def test_costs_of_many_digits_are_never_said_to_be_out_of_reach(macro):
+    """Where the solver is not to be believed, others have to say so."""
+    rising = Table(macro, "rising", "1", [Term((0,), [0, 1, 10**12])])
+    limits = [Limit(rising, upper=0), Limit(rising, lower=1)]
+    assert least_sum(macro, np.zeros((8, 3)), limits) is None
+
+
+def test_rows_that_only_a_tolerance_lets_in_are_ruled_out(macro, monkeypatch):
+    """The solver as it would be if it took a limit for a unit wider than it is."""
+    rows = _rows(macro)
+    cost = Table(macro, "cost", "1", [Term((column,), [0, 1, 2]) for column in range(8)])
+    # The more it costs the better, so that rows a unit above the limit come first.
+    losses = np.random.default_rng(4).random((8, 3)) - [0.0, 0.3, 0.6]
+    limits = [Limit(cost, upper=9), Limit(cost, lower=2)]
+    sums = losses[np.arange(8), rows].sum(axis=1)
+    expected = rows[np.where(cost(rows) <= 9, sums, np.inf).argmin()]
+    better = (sums < losses[np.arange(8), expected].sum()) & (cost(rows) == 10)
+    solve, solved = scipy.optimize.milp, []
+
+    def loose(*args, constraints, **options):
+        limited = scipy.optimize.LinearConstraint(
+            constraints[1].A, -np.inf, constraints[1].ub + 0.5
+        )
+        solved.append(
+            solve(*args, constraints=[constraints[0], limited, *constraints[2:]], **options)
+        )
+        return solved[-1]
+
+    monkeypatch.setattr(scipy.optimize, "milp", loose)
+    row, proven = least_sum(macro, losses, limits)
+    assert (row.tolist(), proven) == (expected.tolist(), True)
+    assert len(solved) == better.sum() + 1 == 4
+    monkeypatch.setattr(module, "TRIES", 1)
+    assert least_sum(macro, losses, limits) is None
+
+
+def test_no_answer_in_time(macro, monkeypatch):
+    costs = [_cost(macro, np.random.default_rng(0), f"cost {number}") for number in range(2)]
+    monkeypatch.setattr(module, "SECONDS", 0.0)
+    assert least_sum(macro, np.zeros((8, 3)), [Limit(cost, upper=30) for cost in costs]) is None
+
+
+PRINTS = """
+import ctypes
+import sys
+from nas_search.integer_program import _aside
+print("before")
+with _aside():
+    print("python")
+    ctypes.CDLL(None).puts(b"past python")
+print("after")
+"""
+
+
+def test_what_a_solver_writes_is_no_part_of_the_output():
+    done = subprocess.run([sys.executable, "-c", PRINTS], capture_output=True, check=True)
+    assert done.stdout.split() == [b"before", b"after"]
+    assert b"past python" in done.stderr

@@ -7,6 +7,7 @@ import attrs
 from attrs import frozen
 from torch import nn
 
+from nas_cli.config import AlphasConfig, DistributionConfig
 from nas_cli.folder import ALPHAS_FILE, DISTRIBUTION_FILE
 from nas_cli.limits import METRICS, build_limits, merge_limits, nothing_counted, target_of
 from nas_cli.workshop import ALPHAS, GATES, PATHS, Workshop, phase, steps_of
@@ -178,11 +179,7 @@ def _by_alphas(
 ) -> Draws:
     config = shop.run.config.alphas
     if _updates(shop) < 1:
-        raise InputError(
-            f"alphas: none of the updates, every {config.every} steps, is after the warm-up "
-            f"within the {_steps(shop)} steps; shorten alphas.warmup={config.warmup} or "
-            "alphas.every"
-        )
+        raise _no_update("alphas", config, _steps(shop))
     return Draws(
         sampler=sampler,
         join=join,
@@ -190,6 +187,14 @@ def _by_alphas(
         learn_from=_before_learning(shop),
         learn_every=config.every,
         learned=(ALPHAS_FILE, alphas.to_record),
+    )
+
+
+def _no_update(table: str, config: AlphasConfig | DistributionConfig, steps: int) -> InputError:
+    """Return what says that a training would learn nothing of architectures."""
+    return InputError(
+        f"{table}: none of the updates, every {config.every} steps, is between the warm-up's end "
+        f"and the last of {steps} steps; shorten {table}.warmup={config.warmup} or {table}.every"
     )
 
 
@@ -213,11 +218,7 @@ def _distribution(shop: Workshop) -> Draws:
     warmup, switch = _part(config.warmup, steps), None
     last = steps - steps % config.every
     if last <= warmup:
-        raise InputError(
-            f"distribution: none of the updates, every {config.every} steps, is between the "
-            f"warm-up's end and the last of {steps} steps; shorten distribution.warmup="
-            f"{config.warmup} or distribution.every"
-        )
+        raise _no_update("distribution", config, steps)
     if config.join_after is not None:
         switch = _part(config.join_after, steps)
         if switch > last:

@@ -128,7 +128,8 @@ def _nsga2(shop: Workshop, feasible: FeasibleSet, _: Costs) -> Plan:
     if config.mutator == "learned":
         from nas_search.rl import LearnedMutation
 
-        mutator = LearnedMutation(build_policy(feasible.space, shop.run.config.policy, rng=rng))
+        policy = build_policy(feasible.space, shop.run.config.policy, rng=rng)
+        mutator = LearnedMutation(policy, probability=config.mutation_probability)
     searcher = nas_search.NSGA2(
         feasible.space,
         rng=rng,

@@ -163,7 +163,13 @@ def _baselines(shop: Workshop, name: str, winner: Arch) -> list[Arch]:
     if not wanted:
         return []
     limits = tuple(read_json(shop.run.search(name) / "search.json", "limits")["limits"])
-    feasible = build_limits(shop.space, limits)
+    try:
+        feasible = build_limits(shop.space, limits)
+    except InputError as error:
+        # The winner is within them: of a corner that random rows do not find.
+        raise InputError(
+            f"random networks beside the winner: {error}; or train none, by --set baselines=0"
+        ) from error
     drawn = nas_search.Random(
         shop.space, rng=shop.rng(BASELINES), feasible=feasible, batch=wanted + 1
     ).ask()

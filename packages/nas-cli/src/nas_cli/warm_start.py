@@ -5,6 +5,7 @@ It is copied into the run when that begins, which then needs the earlier one no 
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -59,7 +60,13 @@ def check_warm_start(shop: Workshop) -> list[str]:
             )
         lines.append(_critic_line(shop, config.critic, earlier))
     if wants_pool:
-        lines.append(_pool_line(shop, warm_pool(shop)))
+        pool = warm_pool(shop)
+        if pool is None and not lines:
+            raise InputError(
+                f"--warm-start {config.warm_start}: its search has left no pool, and no critic is "
+                "asked for; name a run of --method fnas, or leave it out"
+            )
+        lines.append(_pool_line(shop, pool))
     return lines
 
 
@@ -118,6 +125,8 @@ def warm_critic(shop: Workshop) -> Critic | None:
     folder = _kept(shop)
     if (folder / CRITIC).exists():
         record = read_json(folder / CRITIC)
+        if record:
+            record = read_json(folder / CRITIC, "space", "settings", "state")
     else:
         folder = _earlier(shop)
         record = _record(folder)
@@ -166,7 +175,7 @@ def _earlier(shop: Workshop) -> Path:
     return path
 
 
-def _record(run: Path) -> dict[str, object]:
+def _record(run: Path) -> dict[str, Any]:
     """Return space, settings and state of the critic of a run, nothing where it has none."""
     settings = read_json(_search(run) / "search.json").get("critic")
     state = read_json(_search(run) / "history.json", "state")["state"].get("critic")

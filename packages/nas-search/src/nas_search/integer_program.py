@@ -6,7 +6,12 @@ knapsack (Sinha and Zoltners, Operations Research 27(3), 1979) with a constraint
 which HiGHS solves by branch and cut.
 """
 
-from collections.abc import Sequence
+import contextlib
+import ctypes
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +26,10 @@ TRIES = 50
 # Its absolute gap is 1e-6, in units of a loss that is scaled to this span.
 SPAN = 1e3
 ROUNDING = 1e-9
+# Above such costs, in units of what divides them all, its tolerance is no small part of one, and
+# that nothing is feasible is not to be taken from it.
+LARGE = 1e10
+INFEASIBLE = 2
 
 
 def least_sum(
@@ -28,13 +37,17 @@ def least_sum(
 ) -> tuple[NDArray[np.int64], bool] | None:
     """Return the live row of the least sum of losses within all limits, and whether that is proven.
 
+    Of equal rows it is whichever the solver meets first: the same one for the same question.
+
     Args:
         space: the search space, with at least one choice.
         losses: float64 ``[d, k]``, of each option.
         limits: all of them hold; on `Table`s.
 
     Returns:
-        None where a cost is no sum over the choices, or no answer was found in 10 seconds.
+        None where a cost is no sum over the choices, or where the solver has no answer: after 10
+        seconds, for costs of more digits than it can tell apart, or where it met only rows that
+        miss a limit by less than its tolerance.
 
     Raises:
         InputError: no row is within all limits.
@@ -50,21 +63,32 @@ def least_sum(
     objective = losses[choices, options]
     objective = objective * (SPAN / (float(np.ptp(objective)) or 1.0))
     one_each = (choices == np.arange(space.num_choices)[:, None]).astype(float)  # [d, variables]
-    constraints = [LinearConstraint(one_each, 1, 1)]
+    constraints, largest = [LinearConstraint(one_each, 1, 1)], 0.0
     for limit, table, (constant, entries) in zip(limits, tables, costs, strict=True):
         lower = -np.inf if limit.lower is None else limit.lower - constant
         upper = np.inf if limit.upper is None else limit.upper - constant
         own = entries[choices, options]
-        constraints.append(LinearConstraint(*_scaled(own, lower, upper, whole=table.is_integer)))
+        unit = _unit(own, whole=table.is_integer)
+        # Half a unit wider, so that no row on an end is lost to rounding; in parts of the largest.
+        span = float(np.abs(own).max()) or 1.0
+        ends = np.ceil(lower / unit) - 0.5, np.floor(upper / unit) + 0.5
+        low, high = (end * unit / span for end in ends)
+        constraints.append(LinearConstraint(own / span, low, high))
+        largest = max(largest, span / unit)
+    until = time.monotonic() + SECONDS
     for _ in range(TRIES):
-        found = milp(
-            objective,
-            integrality=np.ones(len(objective)),
-            bounds=Bounds(0, 1),
-            constraints=constraints,
-            options={"mip_rel_gap": 0.0, "time_limit": SECONDS},
-        )
-        if found.status == 2:
+        left = until - time.monotonic()
+        if left <= 0:
+            return None
+        with _aside():
+            found = milp(
+                objective,
+                integrality=np.ones(len(objective)),
+                bounds=Bounds(0, 1),
+                constraints=constraints,
+                options={"mip_rel_gap": 0.0, "time_limit": left},
+            )
+        if found.status == INFEASIBLE and largest <= LARGE:
             raise InputError(
                 f"no architecture of space {space.name!r} satisfies all of "
                 f"{' and '.join(map(str, limits))}, though each alone can be met; widen one"
@@ -80,16 +104,31 @@ def least_sum(
     return None
 
 
-def _scaled(
-    cost: NDArray[np.float64], lower: float, upper: float, *, whole: bool
-) -> tuple[NDArray[np.float64], float, float]:
-    """Return a cost ``[variables]`` and its ends in a unit that suits the solver, a little wider.
+@contextlib.contextmanager
+def _aside() -> Iterator[None]:
+    """Send what is written to standard output to standard error, past Python too.
 
-    Whole numbers are divided by what divides them all, and half a unit is added at both ends, so
-    that no row on an end is lost to rounding.
+    HiGHS tells of some rare events there (seen with scipy 1.17), whatever its options; standard
+    output is a program's result.
     """
+    try:
+        kept = os.dup(1)
+    except OSError:  # closed
+        yield
+        return
+    sys.stdout.flush()
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        if os.name == "posix":
+            ctypes.CDLL(None).fflush(None)
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _unit(cost: NDArray[np.float64], *, whole: bool) -> float:
+    """Return what divides all values ``[variables]`` of a cost, or a small part of the largest."""
     if whole:
-        unit = float(np.gcd.reduce(np.abs(cost).astype(np.int64))) or 1.0
-        return cost / unit, np.ceil(lower / unit) - 0.5, np.floor(upper / unit) + 0.5
-    unit = float(np.abs(cost).max()) or 1.0
-    return cost / unit, lower / unit - ROUNDING, upper / unit + ROUNDING
+        return float(np.gcd.reduce(np.abs(cost).astype(np.int64))) or 1.0
+    return (float(np.abs(cost).max()) or 1.0) * ROUNDING

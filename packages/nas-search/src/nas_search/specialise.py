@@ -41,8 +41,7 @@ class Specialised:
     ``row``: int64 ``[d]``, within all limits. ``path``: the replacements that lead there from the
     table's start. ``loss``: what the row adds to the start's error by the table. ``costs``: its
     cost, one for each limit. ``method``: what found it. ``proven``: for ``"exact"``, whether no row
-    within the limits has less loss; not known where several tight limits, on costs that are no
-    sums, made the search too long.
+    within the limits has less loss; not known where several tight limits made the search too long.
     """
 
     row: NDArray[np.int64]
