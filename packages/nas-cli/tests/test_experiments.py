@@ -44,7 +44,7 @@ SMALLER = {
         '"search.mutation": 10': '"search.mutation": 2',
         '"search.generations": 10': '"search.generations": 2',
     },
-    "betanas/config.toml": IMAGES | SEARCH,
+    "betanas/config.toml": {**IMAGES, **SEARCH, "every = 4": "every = 1"},
     "betanas/branches.py": {
         "EPOCHS = 30": "EPOCHS = 1",
         "IMAGES, RESOLUTION, BATCH, LR = 10_000, 16": "IMAGES, RESOLUTION, BATCH, LR = 20, 8",
