@@ -28,8 +28,10 @@ from nas_spaces import History, published
 
 HERE = Path(__file__).parent
 
-LRS = (3.5e-4, 1e-3, 3e-3, 1e-2)
+LRS = (3.5e-4, 1e-3, 3e-3)
 ENTROPIES = (0.001, 0.01, 0.1, 0.3)
+# The best learning rate of plain PPO is not at the end of the grid: one point behind it.
+GRID = [*itertools.product(LRS, ENTROPIES), (1e-2, 0.01)]
 TUNED = ("ppo", "fnas")
 TUNING_SEEDS, SEEDS = 16, 50
 BUDGET, OF_PARTS = 500, 300
@@ -106,7 +108,7 @@ COMPARISONS = {
         settings=at(lr, entropy),
         tuned=False,
     )
-    for lr, entropy in itertools.product(LRS, ENTROPIES)
+    for lr, entropy in GRID
 }
 FINAL = Comparison(table=CIFAR_100, methods=ALL, mark=99.5, budget=BUDGET, settings={})
 ON_MACRO = evolve(FINAL, table=MACRO, mark=99.9)
@@ -216,10 +218,7 @@ def tuned(method: str) -> tuple[float, float]:
     missing = [name for name, one in COMPARISONS.items() if not one.tuned and name not in runs]
     if missing:
         raise SystemExit(f"the settings have to be tuned first: --only {missing[0]!r} is missing")
-    return min(
-        itertools.product(LRS, ENTROPIES),
-        key=lambda point: spent(runs[grid_name(*point)], method),
-    )
+    return min(GRID, key=lambda point: spent(runs[grid_name(*point)], method))
 
 
 def recorded() -> dict[str, Record]:
@@ -323,7 +322,7 @@ def differ(plain: tuple[str, Record, str], line: tuple[str, Record, str]) -> flo
 def tuning_table(runs: dict[str, Record]) -> str:
     """Return what both methods need at each point of the grid, as Markdown; nothing if unknown."""
     rows = []
-    for lr, entropy in itertools.product(LRS, ENTROPIES):
+    for lr, entropy in GRID:
         record = runs.get(grid_name(lr, entropy))
         if record is None:
             continue

@@ -59,8 +59,7 @@ SMALLER = {
         "default=7": "default=1",
     },
     "fnas/run.py": {
-        "LRS = (3.5e-4, 1e-3, 3e-3, 1e-2)": "LRS = (1e-3,)",
-        "ENTROPIES = (0.001, 0.01, 0.1, 0.3)": "ENTROPIES = (0.1,)",
+        "[*itertools.product(LRS, ENTROPIES), (1e-2, 0.01)]": "[(1e-3, 0.1)]",
         "TUNING_SEEDS, SEEDS = 16, 50": "TUNING_SEEDS, SEEDS = 2, 2",
         "BUDGET, OF_PARTS = 500, 300": "BUDGET, OF_PARTS = 30, 25",
     },

@@ -36,6 +36,21 @@ def test_it_learns_rewards_and_how_far_it_is_off(space):
     assert 0.5 * off.mean() < uncertainty.mean() < 0.05
 
 
+def test_rows_of_one_network_are_one_to_it():
+    space = published.load("nas-bench-201-reduce-3")
+    rows = np.array(list(np.ndindex(*space.num_options)))
+    canonical = space.canonical(rows)
+    critic = Critic(space, rng=np.random.default_rng(0), hidden=8)
+    for all_of, own in zip(critic.predict(rows), critic.predict(canonical), strict=True):
+        np.testing.assert_array_equal(all_of, own)
+    assert len(np.unique(canonical, axis=0)) < len(rows)
+    # What it learns from one of them it learns from the other.
+    other = Critic(space, rng=np.random.default_rng(0), hidden=8)
+    critic.learn(rows[:40], rows[:40].sum(axis=1) / 10)
+    other.learn(canonical[:40], rows[:40].sum(axis=1) / 10)
+    np.testing.assert_array_equal(critic.predict(rows)[0], other.predict(rows)[0])
+
+
 def test_it_is_less_certain_where_rewards_are_noisy(space):
     rng = np.random.default_rng(0)
     critic = Critic(space, rng=rng, hidden=64)

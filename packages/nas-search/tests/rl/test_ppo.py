@@ -139,36 +139,22 @@ def test_a_network_that_is_measured_is_not_trusted_as_well(additive_error, seed)
         searcher.policy.controller.biases.data[:5, 1] = 100.0
 
 
-def test_uncertain_rows_are_measured_first_where_asked_for(macro, additive_error):
+def test_what_is_measured_of_certain_rows_is_picked_as_asked_for(macro, additive_error):
     error = additive_error(macro, 0)
-    uncertain = {}
-    for pick in ("promising", "uncertain"):
-        searcher = fnas(macro, rng=np.random.default_rng(0), pick=pick)
-        searcher.critic.threshold = 1e9
-        for _ in range(5):
-            archs = searcher.ask()
-            uncertain[pick] = searcher.critic.predict(archs)[1]
-            if searcher.counts.trusted:
-                break
-            searcher.tell(archs, error(archs)[:, None])
-    # Until then both did the same.
-    assert uncertain["uncertain"].mean() > uncertain["promising"].mean()
-
-
-def test_what_was_drawn_first_is_measured_where_asked_for(macro, additive_error):
-    error = additive_error(macro, 0)
-    values = {}
-    for pick in ("promising", "drawn"):
+    value, uncertainty = {}, {}
+    for pick in ("promising", "uncertain", "drawn"):
         searcher = fnas(macro, rng=np.random.default_rng(0), pick=pick, resampled=50)
         searcher.critic.threshold = 1e9
         for _ in range(5):
             archs = searcher.ask()
-            values[pick] = searcher.critic.predict(archs)[0]
             if searcher.state_dict()["pending"]["trusted"].any():
                 break
             searcher.tell(archs, error(archs)[:, None])
-    # Until then both did the same, and were drawn the same.
-    assert values["drawn"].mean() < values["promising"].mean()
+        # Until then all did the same, and the same is drawn now.
+        value[pick], uncertainty[pick] = map(np.mean, searcher.critic.predict(archs))
+    assert uncertainty["uncertain"] > uncertainty["promising"]
+    assert uncertainty["uncertain"] > uncertainty["drawn"]
+    assert value["promising"] + uncertainty["promising"] > value["drawn"] + uncertainty["drawn"]
 
 
 def test_no_more_is_drawn_than_resampled_allows(macro):

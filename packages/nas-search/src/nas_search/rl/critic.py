@@ -65,6 +65,8 @@ class Critic:
 
     What the paper leaves open, and what is done here:
 
+    - Rows that build the same network are one to it: it sees the canonical row. What is learned
+      from one of them is known of all, in fewer rewards.
     - The stop-gradient is not printed; without it V would learn to be as wrong as U says.
     - ``residuals``: a V that has learned from a row knows it, so that U would learn that it is
       certain everywhere. ``"first"`` takes as the target of U how far V was off when the row came
@@ -207,6 +209,7 @@ class Critic:
         return std if std > ROUNDING * max(1.0, abs(float(self._rewards.mean()))) else 0.0
 
     def _one_hot(self, archs: NDArray[np.int64]) -> torch.Tensor:
+        archs = self.space.canonical(archs)
         hot = np.zeros((len(archs), self._inputs), dtype=np.float32)
         np.put_along_axis(hot, archs + self._offsets, 1.0, axis=1)
         return torch.as_tensor(hot)
