@@ -46,11 +46,14 @@ CIFAR_10, CIFAR_100, MACRO = (
     "NAS-Bench-201, CIFAR-100",
     "NAS-Bench-Macro",
 )
+# One network for V and one for U, in place of an ensemble.
+ONE = {"fnas.critic.members": 1, "fnas.critic.steps": 50}
 # Name -> method and settings.
 PARTS: dict[str, tuple[str, dict[str, Any]]] = {
     "fnas, critic alone": ("fnas", {"fnas.buffer": "none"}),
     "fnas, buffer alone": ("fnas", {"fnas.critic": "none"}),
-    "fnas, critic that trusts half": ("fnas", {"fnas.critic.threshold": "none"}),
+    "fnas, one V and U": ("fnas", ONE),
+    "fnas, the paper's critic": ("fnas", {**ONE, "fnas.critic.threshold": "none"}),
     # What V + U is worth as a choice among many draws, apart from answers in place of trainings.
     "fnas, picks the least certain": ("fnas", {"fnas.policy.pick": "uncertain"}),
     "fnas, picks what is drawn first": (
@@ -65,7 +68,10 @@ MORE_PARTS: dict[str, tuple[str, dict[str, Any]]] = {
         {"fnas.critic": "none", "fnas.buffer.temperature": 0.05},
     ),
     "fnas, rewards as they are": ("fnas", {"fnas.policy.standardise": "false"}),
-    "fnas, U of what V has learnt": ("fnas", {"fnas.critic.residuals": "current"}),
+    "fnas, one V and U of what V has learnt": (
+        "fnas",
+        {**ONE, "fnas.critic.residuals": "current"},
+    ),
     "ppo, batches of 5": ("ppo", {"ppo.policy.batch": 5}),
     "ppo, 8 steps a batch": ("ppo", {"ppo.policy.epochs": 8}),
 }

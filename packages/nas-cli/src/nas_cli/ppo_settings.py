@@ -53,13 +53,15 @@ class CriticConfig:
     trusted, once ``least`` rewards were measured: U decides no more what is measured, and acts as
     a bonus only, where the rows of the largest V + U are picked. Half of a batch's new rows are
     measured all the same. That departs from the paper, whose rule is that what U is too large of
-    is measured; ``threshold`` none keeps it.
+    is measured; ``threshold`` none keeps it. ``members``: networks V, whose standard deviation is
+    U; 1 is the paper's critic, with a network for U.
     """
 
     hidden: int = field(default=200, validator=ge(1))
     lr: float = field(default=1e-3, validator=gt(0))
-    steps: int = field(default=50, validator=ge(1))
+    steps: int = field(default=25, validator=ge(1))
     batch: int = field(default=64, validator=ge(1))
+    members: int = field(default=4, validator=ge(1))
     residuals: Literal["first", "current"] = "first"
     threshold: float | None = field(default=ALWAYS, validator=optional(ge(0)))
     window: int = field(default=100, validator=ge(1))

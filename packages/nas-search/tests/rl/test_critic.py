@@ -97,6 +97,23 @@ def test_equal_rewards_are_learned(space):
         critic.learn(archs, np.full(10, np.nan))
 
 
+def test_members_differ_where_little_was_measured(space):
+    """An ensemble knows what it has not seen: rows of an option that no reward was of."""
+    critic = Critic(space, rng=np.random.default_rng(0), hidden=64, members=4)
+    rng = np.random.default_rng(1)
+    seen = space.sample(60, rng=rng)
+    seen[:, 0] = rng.integers(2, size=60)
+    for new in (seen, *[seen[:0]] * 19):
+        losses = critic.learn(new, reward(new))
+    assert list(losses) == ["value_loss"]
+    archs = space.sample(500, rng=rng)
+    value, uncertainty = critic.predict(archs)
+    known = archs[:, 0] < 2
+    assert uncertainty[~known].mean() > 1.5 * uncertainty[known].mean() > 0
+    off = np.abs(value - reward(archs))[known]
+    assert off.mean() < 0.3 * np.abs(reward(archs) - reward(archs).mean()).mean()
+
+
 def test_half_of_the_proposals_are_trusted_by_the_running_median(space):
     critic = taught(space)
     uncertainty = np.random.default_rng(0).random(1000)
@@ -130,16 +147,17 @@ def test_a_fixed_threshold(space):
     assert critic.trusts(np.array([0.005, 0.01, 0.02])).tolist() == [True, True, False]
 
 
-def test_another_search_inherits_what_it_knows(space):
-    critic = taught(space, rounds=60)
+@pytest.mark.parametrize("members", [1, 3])
+def test_another_search_inherits_what_it_knows(space, members):
+    critic = taught(space, rounds=60, members=members)
     archs = space.sample(300, rng=np.random.default_rng(9))
-    other = Critic(space, rng=np.random.default_rng(5), hidden=64)
+    other = Critic(space, rng=np.random.default_rng(5), hidden=64, members=members)
     assert other.inherit(critic) == 24
     assert len(other) == 0
     # Another task: the same order of architectures, other rewards.
     few = space.sample(20, rng=np.random.default_rng(11))
     other.learn(few, 2 * reward(few) - 0.9)
-    fresh = Critic(space, rng=np.random.default_rng(5), hidden=64)
+    fresh = Critic(space, rng=np.random.default_rng(5), hidden=64, members=members)
     fresh.learn(few, 2 * reward(few) - 0.9)
     off = [np.abs(c.predict(archs)[0] - (2 * reward(archs) - 0.9)).mean() for c in (other, fresh)]
     assert off[0] < 0.5 * off[1]
@@ -155,22 +173,26 @@ def test_only_tokens_of_the_same_names_are_inherited(space):
     choices = (Choice("begin", first.options), *space.choices[1:])
     renamed = evolve(space, choices=choices, blocks=blocks)
     other = Critic(renamed, rng=np.random.default_rng(5), hidden=64)
-    before = other.state_dict()["value"]["0.weight"]
+    before = other.state_dict()["value"]["0.0.weight"]
     assert other.inherit(critic) == 21
-    after = other.state_dict()["value"]["0.weight"]
+    after = other.state_dict()["value"]["0.0.weight"]
     np.testing.assert_array_equal(after[:, :3], before[:, :3])
-    np.testing.assert_array_equal(after[:, 3:], critic.state_dict()["value"]["0.weight"][:, 3:])
+    np.testing.assert_array_equal(after[:, 3:], critic.state_dict()["value"]["0.0.weight"][:, 3:])
     foreign = Critic(published.load("nas-bench-201"), rng=np.random.default_rng(0), hidden=64)
     with pytest.raises(InputError, match="share no option"):
         foreign.inherit(critic)
     with pytest.raises(InputError, match="hidden=100 here and 64"):
         Critic(space, rng=np.random.default_rng(0), hidden=100).inherit(critic)
+    with pytest.raises(InputError, match="members=3 here and 1"):
+        Critic(space, rng=np.random.default_rng(0), hidden=64, members=3).inherit(critic)
     with pytest.raises(InputError, match="has learned from 20 rewards"):
         critic.inherit(other)
 
 
-def test_state_goes_on_with_the_same_bits(space):
-    critic, other = taught(space, rounds=4), Critic(space, rng=np.random.default_rng(8), hidden=64)
+@pytest.mark.parametrize("members", [1, 3])
+def test_state_goes_on_with_the_same_bits(space, members):
+    critic = taught(space, rounds=4, members=members)
+    other = Critic(space, rng=np.random.default_rng(8), hidden=64, members=members)
     other.load_state_dict(critic.state_dict())
     archs = space.sample(10, rng=np.random.default_rng(3))
     for one in (critic, other):
@@ -185,6 +207,7 @@ def test_state_goes_on_with_the_same_bits(space):
     ("settings", "message"),
     [
         ({"hidden": 0}, "hidden=0"),
+        ({"members": 0}, "members=0"),
         ({"lr": -1.0}, "lr=-1.0"),
         ({"residuals": "last"}, "residuals='last'"),
         ({"threshold": -0.5}, "threshold=-0.5"),

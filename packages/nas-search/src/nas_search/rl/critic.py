@@ -1,6 +1,8 @@
 """FNAS's uncertainty-aware critic: rewards that are known well enough are not measured.
 
-Liu et al., "FNAS: Uncertainty-Aware Fast Neural Architecture Search", section 3.2.
+Liu et al., "FNAS: Uncertainty-Aware Fast Neural Architecture Search", section 3.2. Ensembles:
+Lakshminarayanan et al., "Simple and Scalable Predictive Uncertainty Estimation using Deep
+Ensembles", NeurIPS 2017.
 """
 
 import itertools
@@ -63,6 +65,11 @@ class Critic:
     L_U = |U - stop_gradient(L_V)|. An architecture whose U is above a threshold has to be
     measured; for the others V is trusted.
 
+    With several ``members`` there are as many networks V with weights and batches of their own
+    and none for U: V is their mean, U their standard deviation, which is small where what was
+    measured leaves no room to differ. That departs from the paper, whose U learns how far off V
+    was at other architectures.
+
     What the paper leaves open, and what is done here:
 
     - Rows that build the same network are one to it: it sees the canonical row. What is learned
@@ -86,7 +93,8 @@ class Critic:
         lr: of Adam.
         steps: Adam steps after each batch of measured rewards.
         batch: rows of a step.
-        residuals: target of U, see above.
+        members: networks V, see above; 1 is the paper's critic.
+        residuals: target of U, see above; without effect with several members.
         threshold: of U, in units of the reward; None for the running median.
         window: proposals that the running median is of.
         least: measured rewards before anything is trusted.
@@ -104,12 +112,15 @@ class Critic:
         lr: float = 1e-3,
         steps: int = 20,
         batch: int = 64,
+        members: int = 1,
         residuals: Literal["first", "current"] = "first",
         threshold: float | None = None,
         window: int = 100,
         least: int = 20,
     ) -> None:
-        candidates.at_least(1, hidden=hidden, steps=steps, batch=batch, window=window, least=least)
+        candidates.at_least(
+            1, hidden=hidden, steps=steps, batch=batch, members=members, window=window, least=least
+        )
         if not lr > 0 or not np.isfinite(lr):
             raise InputError(f"lr={lr} must be a finite number above 0")
         if residuals not in ("first", "current"):
@@ -121,9 +132,11 @@ class Critic:
         self.threshold, self.least, self.hidden = threshold, least, hidden
         self._offsets = np.concatenate([[0], np.cumsum(space.num_options)[:-1]]).astype(np.int64)
         self._inputs = sum(space.num_options)
-        self._value = _perceptron(self._inputs, hidden, rng)
-        self._uncertainty = _perceptron(self._inputs, hidden, rng)
-        both = [*self._value.parameters(), *self._uncertainty.parameters()]
+        self._values, self._uncertainty = (
+            nn.ModuleList(_perceptron(self._inputs, hidden, rng) for _ in range(count))
+            for count in (members, 1 if members == 1 else 0)
+        )
+        both = [*self._values.parameters(), *self._uncertainty.parameters()]
         self._adam = torch.optim.Adam(both, lr=lr, fused=True)
         self._archs = np.zeros((0, space.num_choices), dtype=np.int64)
         self._rewards = np.zeros(0)
@@ -140,9 +153,11 @@ class Critic:
         mean, std = self._scale()
         with torch.no_grad():
             hot = self._one_hot(archs)
-            value = self._value(hot)[:, 0].double().numpy()
-            uncertainty = functional.softplus(self._uncertainty(hot))[:, 0].double().numpy()
-        return value * std + mean, uncertainty * std
+            values = torch.stack([network(hot)[:, 0] for network in self._values]).double().numpy()
+            uncertainty = values.std(axis=0)
+            for network in self._uncertainty:
+                uncertainty = functional.softplus(network(hot))[:, 0].double().numpy()
+        return values.mean(axis=0) * std + mean, uncertainty * std
 
     def trusts(self, uncertainty: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return for which of the proposals ``[n]``, given their U, the value is trusted.
@@ -162,8 +177,8 @@ class Critic:
         """Take measured rewards ``[n]`` of rows ``[n, d]``, and learn from all so far.
 
         Returns:
-            ``value_loss`` and ``uncertainty_loss`` of the last step, in units of the reward;
-            nothing where there is nothing to learn from.
+            ``value_loss``, and with one member ``uncertainty_loss``, of the last step, in units of
+            the reward; nothing where there is nothing to learn from.
 
         Raises:
             InputError: a reward that is not finite.
@@ -182,18 +197,25 @@ class Critic:
         target = torch.as_tensor((self._rewards - mean) / std, dtype=torch.float32)
         first = torch.as_tensor(self._residuals / std, dtype=torch.float32)
         hot = self._one_hot(self._archs)
+        size = (len(self._values), min(self.batch, len(self)))
         for _ in range(self.steps):
-            rows = torch.as_tensor(self.rng.integers(len(self), size=min(self.batch, len(self))))
-            off = (self._value(hot[rows])[:, 0] - target[rows]).abs()
-            wanted = first[rows] if self.residuals == "first" else off.detach()
-            guess = functional.softplus(self._uncertainty(hot[rows]))[:, 0]
-            value_loss, uncertainty_loss = off.mean(), (guess - wanted).abs().mean()
+            drawn = torch.as_tensor(self.rng.integers(len(self), size=size))  # [members, batch]
+            value_losses, uncertainty_losses = [], []
+            for network, rows in zip(self._values, drawn, strict=True):
+                off = (network(hot[rows])[:, 0] - target[rows]).abs()
+                value_losses.append(off.mean())
+            for network in self._uncertainty:  # beside a single V
+                wanted = first[rows] if self.residuals == "first" else off.detach()
+                guess = functional.softplus(network(hot[rows]))[:, 0]
+                uncertainty_losses.append((guess - wanted).abs().mean())
             self._adam.zero_grad()
-            (value_loss + uncertainty_loss).backward()
+            torch.autograd.backward([*value_losses, *uncertainty_losses])
             self._adam.step()
+        means = {"value_loss": value_losses, "uncertainty_loss": uncertainty_losses}
         return {
-            "value_loss": float(value_loss.detach()) * std,
-            "uncertainty_loss": float(uncertainty_loss.detach()) * std,
+            name: float(torch.stack(losses).detach().mean()) * std
+            for name, losses in means.items()
+            if losses
         }
 
     def _scale(self) -> tuple[float, float]:
@@ -238,14 +260,22 @@ class Critic:
                 f"spaces {self.space.name!r} and {other.space.name!r} share no option of a choice "
                 "of the same name; nothing can be inherited"
             )
-        if self.hidden != other.hidden:
-            raise InputError(
-                f"hidden={self.hidden} here and {other.hidden} in the critic to inherit from; make "
-                "this one with the same"
-            )
+        for name, mine, its in (
+            ("hidden", self.hidden, other.hidden),
+            ("members", len(self._values), len(other._values)),
+        ):
+            if mine != its:
+                raise InputError(
+                    f"{name}={mine} here and {its} in the critic to inherit from; make this one "
+                    "with the same"
+                )
         here, there = (list(column) for column in zip(*places, strict=True))
         with torch.no_grad():
-            for mine, its in ((self._value, other._value), (self._uncertainty, other._uncertainty)):
+            for mine, its in zip(
+                (*self._values, *self._uncertainty),
+                (*other._values, *other._uncertainty),
+                strict=True,
+            ):
                 kept = mine.state_dict()[FIRST].clone()
                 kept[:, here] = its.state_dict()[FIRST][:, there]
                 mine.load_state_dict({**its.state_dict(), FIRST: kept})
@@ -256,7 +286,7 @@ class Critic:
         return {
             "rng": self.rng.bit_generator.state,
             "tokens": [list(token) for token in _tokens(self.space)],
-            "value": pack_module(self._value),
+            "value": pack_module(self._values),
             "uncertainty": pack_module(self._uncertainty),
             "adam": pack_adam(self._adam),
             "archs": self._archs.copy(),
@@ -288,7 +318,7 @@ class Critic:
                 f"state has {len(archs)} rows, {len(rewards)} rewards and {len(residuals)} "
                 "residuals; expected as many of each"
             )
-        load_module(self._value, state["value"], "Critic")
+        load_module(self._values, state["value"], "Critic")
         load_module(self._uncertainty, state["uncertainty"], "Critic")
         load_adam(self._adam, state["adam"], "Critic")
         candidates.restore_rng(self.rng, state["rng"])
