@@ -152,7 +152,7 @@ class Critic:
         """Return V and U ``[n]`` of rows ``[n, d]``, both in units of the reward."""
         mean, std = self._scale()
         with torch.no_grad():
-            hot = self._one_hot(archs)
+            hot = self._one_hot(self.space.canonical(archs))
             values = torch.stack([network(hot)[:, 0] for network in self._values]).double().numpy()
             uncertainty = values.std(axis=0)
             for network in self._uncertainty:
@@ -186,7 +186,7 @@ class Critic:
         if not np.isfinite(rewards).all():
             raise InputError(f"rewards has {rewards[~np.isfinite(rewards)][0]}; give finite ones")
         if len(archs):
-            self._archs = np.concatenate([self._archs, archs])
+            self._archs = np.concatenate([self._archs, self.space.canonical(archs)])
             self._rewards = np.concatenate([self._rewards, rewards])
             # By the scale that the new rewards are part of: before the first there is none.
             value, _ = self.predict(archs)
@@ -231,7 +231,6 @@ class Critic:
         return std if std > ROUNDING * max(1.0, abs(float(self._rewards.mean()))) else 0.0
 
     def _one_hot(self, archs: NDArray[np.int64]) -> torch.Tensor:
-        archs = self.space.canonical(archs)
         hot = np.zeros((len(archs), self._inputs), dtype=np.float32)
         np.put_along_axis(hot, archs + self._offsets, 1.0, axis=1)
         return torch.as_tensor(hot)
