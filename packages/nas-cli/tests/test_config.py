@@ -10,7 +10,8 @@ from nas_cli.config import (
     resolve,
     to_toml,
 )
-from nas_cli.recipes import RECIPES, SCALES
+from nas_cli.recipes import RECIPES
+from nas_cli.scales import SCALES
 from nas_spaces import InputError, published, to_json
 
 

@@ -13,7 +13,8 @@ from attrs import field, frozen
 from attrs.validators import and_, ge, gt, in_, le, lt, optional
 
 from nas_cli.ppo_settings import BufferConfig, CriticConfig, PolicyConfig
-from nas_cli.recipes import DEFAULT_SPACES, RECIPES, defaults, scale_of
+from nas_cli.recipes import RECIPES
+from nas_cli.scales import DEFAULT_SPACES, defaults, scale_of
 from nas_cli.spaces import load_space
 from nas_cli.typed import Overrides, check_keys, flatten, merge, structure
 from nas_spaces import InputError, nearest
