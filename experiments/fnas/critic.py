@@ -29,7 +29,7 @@ from nas_search import censored_median, evaluations_to, median_ratio, search
 from nas_search.rl import PPO, Critic
 
 HERE = Path(__file__).parent
-TABLE = "NAS-Bench-201, CIFAR-100"  # of run.py
+TUNED = "NAS-Bench-201, CIFAR-100, fnas"  # of run.py
 SEEDS, BUDGET, BEFORE = 50, 150, 300
 """Searches of each kind; architectures that each may measure, and those of the search before."""
 KINDS = {
@@ -124,7 +124,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     path = HERE / "critic.json"
     tables = common.read(HERE / "results.json")["runs"]
-    found = [one for one in tables if one["comparison"] == TABLE]
+    found = [one for one in tables if one["comparison"] == TUNED]
     if not found:
         raise SystemExit("the settings come from run.py, which has to have run")
     for index in range(SEEDS):

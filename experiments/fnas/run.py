@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from attrs import evolve, frozen
+from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -28,28 +29,28 @@ from nas_spaces import History, published
 
 HERE = Path(__file__).parent
 
-LRS = (3.5e-4, 1e-3, 3e-3)
-ENTROPIES = (0.001, 0.01, 0.1, 0.3)
-# The best learning rate of plain PPO is not at the end of the grid: one point behind it.
-GRID = [*itertools.product(LRS, ENTROPIES), (1e-2, 0.01)]
+GRID = [*itertools.product((1e-3, 3e-3, 1e-2, 3e-2), (0.01, 0.1, 0.3)), (3e-3, 0.0)]
+"""Learning rate and coefficient of the entropy."""
 TUNED = ("ppo", "fnas")
 TUNING_SEEDS, SEEDS = 16, 50
-BUDGET, OF_PARTS = 500, 300
-"""Distinct architectures of a search: of those that are compared with PPO, and of all others."""
+BUDGET, OF_OTHERS = 300, 1500
+"""Distinct architectures of a search: of FNAS and of the tuning, and of what is slower."""
 BEST = 100
 """Networks of each search whose operators are counted."""
 TUNING_SEED = 1
 """Of the tuning, whose draws are not those of what is reported."""
-ALL = ("random", "evolution", "regularized", "nsga2", "ppo", "fnas")
+OTHERS = ("random", "evolution", "regularized", "nsga2", "ppo")
 CIFAR_10, CIFAR_100, MACRO = (
     "NAS-Bench-201, CIFAR-10",
     "NAS-Bench-201, CIFAR-100",
     "NAS-Bench-Macro",
 )
+OF_FNAS = f"{CIFAR_100}, fnas"
 # One network for V and one for U, in place of an ensemble.
 ONE = {"fnas.critic.members": 1, "fnas.critic.steps": 50}
 # Name -> method and settings.
 PARTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "fnas": ("fnas", {}),
     "fnas, critic alone": ("fnas", {"fnas.buffer": "none"}),
     "fnas, buffer alone": ("fnas", {"fnas.critic": "none"}),
     "fnas, one V and U": ("fnas", ONE),
@@ -63,6 +64,10 @@ PARTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 # What might limit FNAS, and whether plain PPO would gain from what was not in the grid.
 MORE_PARTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "fnas, four networks and the paper's rule": ("fnas", {"fnas.critic.threshold": "none"}),
+    "fnas, trusted after 10": ("fnas", {"fnas.critic.least": 10}),
+    "fnas, the critic as baseline": ("fnas", {"fnas.policy.baseline": "critic"}),
+    "fnas": ("fnas", {}),
     "fnas, buffer alone, temperature 0.05": (
         "fnas",
         {"fnas.critic": "none", "fnas.buffer.temperature": 0.05},
@@ -109,14 +114,14 @@ COMPARISONS = {
         table=CIFAR_10,
         methods=TUNED,
         mark=99.9,
-        budget=OF_PARTS,
+        budget=BUDGET,
         seeds=TUNING_SEEDS,
         settings=at(lr, entropy),
         tuned=False,
     )
     for lr, entropy in GRID
 }
-FINAL = Comparison(table=CIFAR_100, methods=ALL, mark=99.5, budget=BUDGET, settings={})
+FINAL = Comparison(table=CIFAR_100, methods=OTHERS, mark=99.5, budget=OF_OTHERS, settings={})
 ON_MACRO = evolve(FINAL, table=MACRO, mark=99.9)
 for final, parts in ((FINAL, {**PARTS, **MORE_PARTS}), (ON_MACRO, PARTS)):
     COMPARISONS[final.table] = final
@@ -124,7 +129,7 @@ for final, parts in ((FINAL, {**PARTS, **MORE_PARTS}), (ON_MACRO, PARTS)):
         COMPARISONS[f"{final.table}, {name}"] = evolve(
             final,
             methods=(method,),
-            budget=BUDGET if method == "ppo" else OF_PARTS,
+            budget=OF_OTHERS if method == "ppo" else BUDGET,
             settings=settings,
         )
 
@@ -165,6 +170,7 @@ def run(given: argparse.Namespace, name: str) -> None:
         "architectures": found["architectures"],
         "methods": {
             one["name"]: {
+                "settings": one["settings"],
                 "evaluations": one["evaluations"]["searches"],
                 "regret": regrets(out, one["name"], found),
             }
@@ -177,11 +183,11 @@ def run(given: argparse.Namespace, name: str) -> None:
 
 
 def histories(out: Path, method: str, seeds: int) -> list[History]:
-    """Return what the searches of a comparison measured, the first ``OF_PARTS`` of each."""
+    """Return what the searches of a comparison measured, the first ``BUDGET`` of each."""
     found = []
     for index in range(seeds):
         text = (out / "searches" / method / f"{index}.csv").read_text()
-        found.append(History.from_csv("".join(text.splitlines(keepends=True)[: OF_PARTS + 1])))
+        found.append(History.from_csv("".join(text.splitlines(keepends=True)[: BUDGET + 1])))
     return found
 
 
@@ -234,15 +240,19 @@ def recorded() -> dict[str, Record]:
     return {one["comparison"]: one for one in runs}
 
 
-def taken(record: Record, method: str, budget: float = math.inf) -> list[float]:
+def taken(record: Record, method: str) -> list[float]:
     """Return the evaluations that each search needed, inf for more than the budget."""
-    known = common.uncensored(record["methods"][method]["evaluations"])
-    return [one if one <= budget else math.inf for one in known]
+    return common.uncensored(record["methods"][method]["evaluations"])
 
 
 def spent(record: Record, method: str) -> float:
     """Return the mean evaluations to the mark, those that did not reach it with their budget."""
-    return float(np.minimum(taken(record, method), record["budget"]).mean())
+    return float(capped(record, method).mean())
+
+
+def capped(record: Record, method: str) -> NDArray[np.float64]:
+    """Return the evaluations ``[n]`` of each search, the budget where it did not reach the mark."""
+    return np.minimum(taken(record, method), record["budget"])
 
 
 def collect() -> None:
@@ -257,22 +267,33 @@ def collect() -> None:
     tuning = tuning_table(runs)
     if tuning:
         parts.append(tuning)
-    parts.append("![searches](searches.svg)")
-    shown = draw_operators(runs)
-    if shown:
-        parts.append(shown)
+    if CIFAR_100 in runs or MACRO in runs:
+        draw_searches(runs)
+        parts.append("![searches](searches.svg)")
+    if OF_FNAS in runs:
+        draw_operators(runs)
+        parts.append("![operators](operators.svg)")
     common.publish(HERE, "\n\n".join(parts))
-    draw_searches(runs)
+
+
+Line = tuple[str, Record, str]
+"""Name, comparison and method of a line of a table."""
+
+
+def lines_of(runs: dict[str, Record], table: str) -> list[Line]:
+    """Return the lines of one table, as far as they are recorded: first what is compared."""
+    lines = [(method, runs[table], method) for method in runs[table]["methods"]]
+    for part, (method, _) in {**PARTS, **MORE_PARTS}.items():
+        if f"{table}, {part}" in runs:
+            lines.append((part, runs[f"{table}, {part}"], method))
+    return lines
 
 
 def final_table(runs: dict[str, Record], table: str) -> str:
     """Return who needs how many on one table, as Markdown."""
     final = runs[table]
-    lines = [(method, final, method) for method in final["methods"]]
-    for part, (method, _) in {**PARTS, **MORE_PARTS}.items():
-        if f"{table}, {part}" in runs:
-            lines.append((part, runs[f"{table}, {part}"], method))
     plain = ("ppo", final, "ppo")
+    lines = lines_of(runs, table)
     others = [line for line in lines if line != plain]
     p_values = holm([differ(plain, line) for line in others])
     rows = []
@@ -290,21 +311,19 @@ def final_table(runs: dict[str, Record], table: str) -> str:
         if line == plain:
             rows.append([*row, "1", "-"])
             continue
-        both = min(budget, final["budget"])
         ratio = median_ratio(
-            taken(final, "ppo", both),
-            taken(record, method, both),
-            budget=both,
+            taken(final, "ppo"),
+            taken(record, method),
+            budget=(final["budget"], budget),
             rng=np.random.default_rng(0),
         )
-        p = p_values[others.index(line)]
-        rows.append([*row, common.times(ratio), f"{p:.2g}"])
+        rows.append([*row, common.times(ratio), f"{p_values[others.index(line)]:.2g}"])
     head = (
         "search",
         "median evaluations",
         "95 % interval",
         "reached",
-        f"regret after {OF_PARTS} [points]",
+        f"regret after {BUDGET} [points]",
         "times fewer than plain PPO (95 %)",
         "p",
     )
@@ -313,16 +332,17 @@ def final_table(runs: dict[str, Record], table: str) -> str:
         f"**{table}**: distinct architectures measured until one has {mark['accuracy']:.2f} % "
         f"({mark['percent']:g} % of the best; {mark['architectures']} of "
         f"{final['architectures']:,} networks have), {final['seeds']} searches of each, at most "
-        f"{final['budget']} architectures each (parts of fnas: {OF_PARTS})."
+        f"{BUDGET} architectures each, {OF_OTHERS:,} where it is not FNAS."
     )
     return f"{note}\n\n{common.table(head, rows)}"
 
 
-def differ(plain: tuple[str, Record, str], line: tuple[str, Record, str]) -> float:
-    """Return the p value of a logrank test within the smaller of both budgets."""
-    budget = min(plain[1]["budget"], line[1]["budget"])
-    a, b = (taken(record, method, budget) for _, record, method in (plain, line))
-    return evaluations_differ(a, b, budget=budget)
+def differ(plain: Line, line: Line) -> float:
+    """Return the p value of a logrank test, each censored at its own budget."""
+    (_, first, ppo), (_, second, method) = plain, line
+    return evaluations_differ(
+        taken(first, ppo), taken(second, method), budget=(first["budget"], second["budget"])
+    )
 
 
 def tuning_table(runs: dict[str, Record]) -> str:
@@ -335,46 +355,47 @@ def tuning_table(runs: dict[str, Record]) -> str:
         row = [f"{lr:g}", f"{entropy:g}"]
         for method in TUNED:
             reached = sum(map(math.isfinite, taken(record, method)))
-            row.append(f"{spent(record, method):.0f} ({reached} of {record['seeds']} reached)")
+            error = capped(record, method).std(ddof=1) / math.sqrt(record["seeds"])
+            of = f"{reached} of {record['seeds']} reached"
+            row.append(f"{spent(record, method):.0f} ± {error:.0f} ({of})")
         rows.append(row)
     if not rows:
         return ""
     note = (
         "**Tuning** on NAS-Bench-201, CIFAR-10: mean evaluations to 99.9 % of the best, those that "
-        f"did not reach it within {OF_PARTS} counted with the budget."
+        f"did not reach it within {BUDGET} counted with the budget, and the error of the mean."
     )
     return f"{note}\n\n{common.table(('lr', 'entropy', 'plain PPO', 'FNAS'), rows)}"
 
 
 def draw_searches(runs: dict[str, Record]) -> None:
     """Draw how many searches have reached the mark after how many evaluations."""
-    tables = [table for table in (CIFAR_100, MACRO) if table in runs] or [None]
+    tables = [table for table in (CIFAR_100, MACRO) if table in runs]
     figure, all_axes = pyplot.subplots(
         1, len(tables), figsize=(5.5 * len(tables), 4), layout="constrained", squeeze=False
     )
     for table, axes in zip(tables, all_axes[0], strict=True):
-        if table is None:
-            continue
-        record = runs[table]
-        x = np.arange(record["budget"] + 1)
-        for method in record["methods"]:
+        mark = runs[table]["mark"]
+        for name, record, method in lines_of(runs, table):
+            if name not in (*OTHERS, "fnas"):
+                continue
+            x = np.arange(1, record["budget"] + 1)
             reached = (np.array(taken(record, method))[:, None] <= x).mean(axis=0)
-            axes.step(x, 100 * reached, where="post", label=method)
-        axes.set_title(f"{table}: {record['mark']['accuracy']:.2f} %")
+            axes.step(x, 100 * reached, where="post", label=name)
+        axes.set_xscale("log")
+        axes.set_title(f"{table}: {mark['accuracy']:.2f} %")
         axes.set_xlabel("distinct architectures measured")
         axes.set_ylabel("searches that reached it [%]")
         axes.legend(fontsize="small")
     common.save(figure, HERE / "searches.svg")
 
 
-def draw_operators(runs: dict[str, Record]) -> str:
-    """Draw in which options the best networks of two tasks differ; return the Markdown for it."""
-    if CIFAR_100 not in runs:
-        return ""
+def draw_operators(runs: dict[str, Record]) -> None:
+    """Draw in which options the best networks of two tasks differ."""
     # The point of the grid that was chosen is the same search on the other task.
-    settings = runs[CIFAR_100]["settings"]
+    settings = runs[OF_FNAS]["settings"]
     chosen = grid_name(settings["fnas.policy.lr"], settings["fnas.policy.entropy"])
-    first, second = runs[chosen]["operators"], runs[CIFAR_100]["operators"]
+    first, second = runs[chosen]["operators"], runs[OF_FNAS]["operators"]
     ordered = sorted(first, key=lambda key: second[key][0] - first[key][0])
     figure, axes = pyplot.subplots(figsize=(9, 3.6), layout="constrained")
     x = np.arange(len(ordered))
@@ -385,7 +406,6 @@ def draw_operators(runs: dict[str, Record]) -> str:
     axes.set_ylabel(f"of the {BEST} best of a search [%]")
     axes.legend()
     common.save(figure, HERE / "operators.svg")
-    return "![operators](operators.svg)"
 
 
 if __name__ == "__main__":

@@ -59,9 +59,9 @@ SMALLER = {
         "default=7": "default=1",
     },
     "fnas/run.py": {
-        "[*itertools.product(LRS, ENTROPIES), (1e-2, 0.01)]": "[(1e-3, 0.1)]",
+        "(1e-3, 3e-3, 1e-2, 3e-2), (0.01, 0.1, 0.3)), (3e-3, 0.0)]": "(1e-3,), (0.1,))]",
         "TUNING_SEEDS, SEEDS = 16, 50": "TUNING_SEEDS, SEEDS = 2, 2",
-        "BUDGET, OF_PARTS = 500, 300": "BUDGET, OF_PARTS = 30, 25",
+        "BUDGET, OF_OTHERS = 300, 1500": "BUDGET, OF_OTHERS = 25, 30",
     },
     "fnas/critic.py": {"SEEDS, BUDGET, BEFORE = 50, 150, 300": "SEEDS, BUDGET, BEFORE = 2, 25, 25"},
     "fnas/pool.py": {
@@ -170,7 +170,7 @@ def test_a_command_does_what_it_shows(copy, monkeypatch, command):
         write_cells(Path("nas-bench-201.csv"))
     if name == "fnas/critic.py":
         settings = {"fnas.policy.lr": 0.001, "fnas.policy.entropy": 0.1}
-        before = {"comparison": "NAS-Bench-201, CIFAR-100", "settings": settings}
+        before = {"comparison": "NAS-Bench-201, CIFAR-100, fnas", "settings": settings}
         (copy / "fnas" / "results.json").write_text(json.dumps({"runs": [before]}))
     monkeypatch.setattr(sys, "argv", [script, *options, *MORE[name]])
     runpy.run_path(str(copy.parent / script), run_name="__main__")

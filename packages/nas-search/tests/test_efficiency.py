@@ -132,6 +132,17 @@ def test_draws_beyond_the_budget_open_the_interval_upwards():
     assert (found.at_least, found.at_most, found.low, found.high) == (2, 2, 2, INF)
 
 
+def test_a_ratio_of_searches_with_different_budgets():
+    never, fast = [INF] * 10, [50.0] * 10
+    found = median_ratio(never, fast, budget=(1500, 300), rng=rng())
+    assert (found.at_least, found.at_most, found.low, found.high) == (30, INF, 30, INF)
+    found = median_ratio(fast, never, budget=(1500, 300), rng=rng())
+    assert (found.at_least, found.at_most) == (0, 1 / 6)
+    # What one of them took may be above the budget of the other.
+    found = median_ratio([900.0] * 10, fast, budget=(1500, 300), rng=rng())
+    assert (found.at_least, found.at_most) == (18, 18)
+
+
 def test_the_same_generator_gives_the_same_interval():
     a, b = rng().uniform(80, 120, 20), rng().uniform(40, 60, 20)
     assert median_ratio(a, b, budget=300, rng=rng()) == median_ratio(a, b, budget=300, rng=rng())
@@ -149,6 +160,14 @@ def test_the_logrank_test_by_hand():
         variance += at_a * at_b / n**2
     p = 2 * stats.norm.sf(abs(observed - expected) / math.sqrt(variance))
     assert evaluations_differ(a, b, budget=budget) == pytest.approx(p)
+
+
+def test_the_logrank_test_censors_each_at_its_own_budget():
+    # From 10 on nothing is known of b: only one event of a, at 8, is held against it.
+    a, b = [8.0, 40.0, 60.0], [INF] * 3
+    early = evaluations_differ([8.0, INF, INF], b, budget=10)
+    assert evaluations_differ(a, b, budget=(100, 10)) == pytest.approx(early)
+    assert evaluations_differ(a, b, budget=100) < 0.5 * early
 
 
 def test_methods_that_cannot_be_told_apart():
@@ -191,6 +210,8 @@ def test_no_evaluations(taken):
 def test_other_arguments_out_of_range():
     with pytest.raises(InputError, match="b holds 12 evaluations, budget=10"):
         evaluations_differ([1.0], [12.0], budget=10)
+    with pytest.raises(InputError, match="b holds 12 evaluations, budget=10"):
+        median_ratio([1.0], [12.0], budget=(20, 10), rng=rng())
     with pytest.raises(InputError, match="confidence=1 must lie between 0 and 1"):
         censored_median([1.0], confidence=1)
     with pytest.raises(InputError, match="confidence=0 must lie"):

@@ -149,7 +149,7 @@ def median_ratio(
     a: ArrayLike,
     b: ArrayLike,
     *,
-    budget: float,
+    budget: float | tuple[float, float],
     rng: np.random.Generator,
     confidence: float = 0.95,
     resamples: int = 2000,
@@ -163,7 +163,7 @@ def median_ratio(
     Args:
         a: evaluations ``[n]`` of one method, inf where a search did not reach the mark.
         b: ``[m]``, of the other.
-        budget: evaluations that a search had.
+        budget: evaluations that a search had; a pair where those of a had others than those of b.
         rng: draws the bootstrap.
         confidence: of the interval, between 0 and 1.
         resamples: draws of the bootstrap.
@@ -179,15 +179,15 @@ def median_ratio(
     >>> median_ratio([np.inf] * 3, [45, 50, 55], budget=300, rng=rng).at_least
     6.0
     """
-    first, second = _both(a, b, budget)
+    first, second, budgets = _both(a, b, budget)
     _check(confidence)
     if resamples < 1:
         raise InputError(f"resamples={resamples} must be at least 1")
-    at_least, at_most = _bounds(first[None], second[None], budget)
+    at_least, at_most = _bounds(first[None], second[None], budgets)
     lower, upper = _bounds(
         first[rng.integers(len(first), size=(resamples, len(first)))],
         second[rng.integers(len(second), size=(resamples, len(second)))],
-        budget,
+        budgets,
     )
     tail = (1 - confidence) / 2
     # Without interpolation, which inf has none of.
@@ -196,7 +196,7 @@ def median_ratio(
     return Ratio(float(at_least[0]), float(at_most[0]), float(low), float(high), confidence)
 
 
-def evaluations_differ(a: ArrayLike, b: ArrayLike, *, budget: float) -> float:
+def evaluations_differ(a: ArrayLike, b: ArrayLike, *, budget: float | tuple[float, float]) -> float:
     """Return the p value of two methods needing the same number of evaluations: logrank test.
 
     Searches that did not reach the mark are censored at the budget.
@@ -204,7 +204,7 @@ def evaluations_differ(a: ArrayLike, b: ArrayLike, *, budget: float) -> float:
     Args:
         a: evaluations ``[n]`` of one method, inf where a search did not reach the mark.
         b: ``[m]``, of the other.
-        budget: evaluations that a search had.
+        budget: evaluations that a search had; a pair where those of a had others than those of b.
 
     Returns:
         two-sided p; 1 where no search reached the mark, or all did at once.
@@ -217,12 +217,12 @@ def evaluations_differ(a: ArrayLike, b: ArrayLike, *, budget: float) -> float:
     """
     from scipy import stats  # noqa: PLC0415  (slow to import)
 
-    first, second = _both(a, b, budget)
+    first, second, budgets = _both(a, b, budget)
     if len(np.unique(np.concatenate([first, second]))) == 1:
         return 1.0  # nothing to tell them apart by, for which the statistic is 0 / 0
     samples = [
-        stats.CensoredData(one[np.isfinite(one)], right=np.full(int(np.isinf(one).sum()), budget))
-        for one in (first, second)
+        stats.CensoredData(one[np.isfinite(one)], right=np.full(int(np.isinf(one).sum()), most))
+        for one, most in zip((first, second), budgets, strict=True)
     ]
     return float(stats.logrank(*samples).pvalue)
 
@@ -285,17 +285,17 @@ def _medians(samples: Floats) -> tuple[Floats, Floats]:
     return least, largest
 
 
-def _bounds(a: Floats, b: Floats, budget: float) -> tuple[Floats, Floats]:
+def _bounds(a: Floats, b: Floats, budgets: tuple[float, float]) -> tuple[Floats, Floats]:
     """Return the least and the largest ``[r]`` that median(a) / median(b) can be.
 
     Args:
         a: samples ``[r, n]``.
         b: samples ``[r, m]``.
-        budget: medians that are not known lie between it and inf.
+        budgets: of a and of b; medians that are not known lie between them and inf.
     """
     (least_a, largest_a), (least_b, largest_b) = _medians(a), _medians(b)
-    least = np.minimum(least_a, budget) / largest_b
-    largest = largest_a / np.minimum(least_b, budget)
+    least = np.minimum(least_a, budgets[0]) / largest_b
+    largest = largest_a / np.minimum(least_b, budgets[1])
     return least, largest
 
 
@@ -320,16 +320,20 @@ def _evaluations(name: str, evaluations: ArrayLike) -> Floats:
     return taken
 
 
-def _both(a: ArrayLike, b: ArrayLike, budget: float) -> tuple[Floats, Floats]:
+def _both(
+    a: ArrayLike, b: ArrayLike, budget: float | tuple[float, float]
+) -> tuple[Floats, Floats, tuple[float, float]]:
+    """Return the evaluations of both, and the budget of each."""
+    budgets = budget if isinstance(budget, tuple) else (budget, budget)
     samples = _evaluations("a", a), _evaluations("b", b)
-    for name, taken in zip("ab", samples, strict=True):
+    for name, taken, most in zip("ab", samples, budgets, strict=True):
         reached = taken[np.isfinite(taken)]
-        if len(reached) and reached.max() > budget:
+        if len(reached) and reached.max() > most:
             raise InputError(
-                f"{name} holds {reached.max():g} evaluations, budget={budget:g}; what took more "
+                f"{name} holds {reached.max():g} evaluations, budget={most:g}; what took more "
                 "than the budget is inf"
             )
-    return samples
+    return *samples, budgets
 
 
 def _check(confidence: float) -> None:

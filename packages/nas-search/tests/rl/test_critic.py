@@ -114,6 +114,38 @@ def test_members_differ_where_little_was_measured(space):
     assert off.mean() < 0.3 * np.abs(reward(archs) - reward(archs).mean()).mean()
 
 
+def test_members_learn_from_batches_of_their_own(space):
+    critic = Critic(space, rng=np.random.default_rng(0), hidden=16, members=2, batch=8)
+    state = critic.state_dict()
+    first = {name: value for name, value in state["value"].items() if name.startswith("0.")}
+    second = {f"1{name[1:]}": value.copy() for name, value in first.items()}
+    critic.load_state_dict({**state, "value": {**first, **second}})
+    archs = space.sample(50, rng=np.random.default_rng(1))
+    assert (critic.predict(archs)[1] == 0).all()
+    critic.learn(archs, reward(archs))
+    assert (critic.predict(archs)[1] > 0).all()
+
+
+def test_one_failure_does_not_hide_the_others(space):
+    archs = space.sample(300, rng=np.random.default_rng(9))
+    found = []
+    for failed in (False, True):
+        critic = Critic(space, rng=np.random.default_rng(0), hidden=64, steps=200)
+        few = space.sample(40, rng=np.random.default_rng(1))
+        rewards = 0.9 + reward(few) / 50
+        rewards[0] -= 0.9 * failed
+        critic.learn(few, rewards)
+        found.append(np.abs(critic.predict(archs)[0] - 0.9 - reward(archs) / 50).mean())
+    assert found[1] < 2 * found[0]
+
+
+def test_the_running_median_is_of_the_last_proposals(space):
+    critic = taught(space, window=10)
+    critic.trusts(np.full(10, 5.0))
+    critic.trusts(np.full(10, 1.0))
+    assert not critic.trusts(np.array([2.0])).any()
+
+
 def test_half_of_the_proposals_are_trusted_by_the_running_median(space):
     critic = taught(space)
     uncertainty = np.random.default_rng(0).random(1000)

@@ -252,6 +252,69 @@ def test_importance_weights_reach_the_policy_and_rise_to_whole(macro, additive_e
         np.testing.assert_array_equal(all_of_them, np.concatenate([own, importance]))
 
 
+def test_critic_and_buffer_learn_from_what_was_measured_only(macro, additive_error):
+    error = additive_error(macro, 0)
+    searcher = fnas(macro, rng=np.random.default_rng(0))
+    searcher.critic.threshold = 1e9
+    drawn = {}
+    for _ in range(12):
+        archs = searcher.ask()
+        waiting = searcher.state_dict()["pending"]
+        for row, log_p in zip(waiting["archs"], waiting["log_probabilities"], strict=True):
+            drawn.setdefault(row.tobytes(), log_p)
+        searcher.tell(archs, error(archs)[:, None])
+    assert searcher.counts.trusted > 5
+    assert len(searcher.critic) == searcher.counts.measured
+    buffer = searcher.buffer
+    np.testing.assert_allclose(buffer.rewards, 1 - error(buffer.archs), rtol=1e-12)
+    # With the probabilities that they were drawn with, not those of the policy now.
+    then = [drawn[row.tobytes()] for row in buffer.archs]
+    np.testing.assert_array_equal(buffer.log_probabilities, then)
+    assert (searcher.policy.controller.log_probability(buffer.archs) != then).all()
+
+
+def test_rows_that_the_critic_is_uncertain_of_take_the_place_of_certain_ones(macro):
+    rng = np.random.default_rng(0)
+    critic = Critic(macro, rng=rng, steps=1, hidden=8, least=5, threshold=0.5)
+    searcher = plain(macro, rng=rng, critic=critic, resampled=20)
+    archs = macro.sample(10, rng=np.random.default_rng(1))
+    searcher.tell(archs, np.linspace(0, 1, 10)[:, None])
+    # Certain of two rows in three, whatever it promises of them.
+    critic.predict = lambda archs: (np.ones(len(archs)), (archs[:, 0] == 2).astype(float))
+    asked = []
+    for _ in range(20):
+        asked += searcher.ask()[:, 0].tolist()  # nothing is told, so that nothing is learned
+    assert len(asked) >= 100
+    # All but those in whose place a batch has drawn the same network twice.
+    assert np.mean(np.array(asked) == 2) > 0.95
+
+
+@pytest.mark.parametrize("kind", [plain, fnas])
+def test_a_candidate_that_failed_does_not_end_learning(macro, additive_error, kind):
+    """Its error of 1 stands among others that differ by hundredths."""
+
+    def found(seed, failing):
+        error = additive_error(macro, seed)
+
+        def near(archs):
+            return 0.1 + error(archs) / 20
+
+        searcher, told = kind(macro, rng=np.random.default_rng(seed)), []
+        while len(told) < 150:
+            archs = searcher.ask()
+            values = near(archs)
+            told += values.tolist()
+            values[: failing * (len(told) == len(archs))] = 1.0
+            searcher.tell(archs, values[:, None])
+        return np.mean(told[-50:]), np.mean(near(macro.sample(500, rng=np.random.default_rng(9))))
+
+    gains = {}
+    for failing in (0, 1):
+        late, chance = np.array([found(seed, failing) for seed in range(3)]).T
+        gains[failing] = (chance - late).mean()
+    assert gains[1] > 0.6 * gains[0] > 0
+
+
 def test_replayed_rows_keep_to_their_share_of_short_batches(macro):
     searcher = fnas(macro, rng=np.random.default_rng(0))
     archs = macro.sample(30, rng=np.random.default_rng(1))
@@ -326,6 +389,25 @@ def test_the_critic_can_be_the_baseline(macro, additive_error):
     assert len(set(moving)) == len(moving) > 1
     # From then on the policy's own mean does not move.
     assert {mean for trusted, mean in told if trusted} == {moving[-1]}
+
+
+def test_the_baseline_of_the_critic_is_what_it_expects_of_the_policy(macro, additive_error):
+    searcher = fnas(macro, rng=np.random.default_rng(0), baseline="critic")
+    error, update, given = additive_error(macro, 0), searcher.policy.update, []
+
+    def keep(experience, *, baseline):
+        drawn, _ = searcher.policy.controller.sample(2000, rng=np.random.default_rng(5))
+        value, _ = searcher.critic.predict(drawn)
+        given.append((baseline, value.mean(), 4 * value.std() / 200**0.5))
+        return update(experience, baseline=baseline)
+
+    searcher.policy.update = keep
+    for _ in range(4):
+        archs = searcher.ask()
+        searcher.tell(archs, error(archs)[:, None])
+    assert len(given) == 4
+    for baseline, mean, off in given:
+        assert baseline == pytest.approx(mean, abs=off)
 
 
 def test_bad_input_is_refused(macro, macs):

@@ -81,6 +81,11 @@ def test_at_most_its_share_of_a_batch_is_replayed(space):
     assert filled(space, REWARDS).replayed(10) == 4
     assert filled(space, [0.5] * 9).replayed(10) == 5
     assert filled(space, [0.5] * 9).replayed(3) == 1
+    for share in (0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9):
+        buffer = ExperienceBuffer(space, share=share)
+        parts = round(10 * share)
+        assert buffer.beside(10 - parts) == parts
+        assert buffer.beside(9 - parts) < parts
     assert ExperienceBuffer(space).draw(0, 0.5, rng=np.random.default_rng(0))[0].shape == (0,)
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from nas_search.rl import Accuracy, WeightedProduct
+from nas_search.rl.rewards import outlier_floor, spread
 from nas_spaces import FeasibleSet, InputError
 
 
@@ -57,3 +58,19 @@ def test_targets_that_nothing_attains_are_refused(macro, macs):
             WeightedProduct(cost, target=target).check_target(feasible)
     # What a measurement attains is not known.
     WeightedProduct(Latency(), target=1e9).check_target(feasible)
+
+
+def test_outliers_are_what_is_far_below_the_quartiles():
+    rewards = np.array([0.0, *np.linspace(0.8, 0.9, 9)])
+    low, high = np.quantile(rewards, [0.25, 0.75])
+    assert outlier_floor(rewards) == pytest.approx(low - 3 * (high - low))
+    assert 0 < outlier_floor(rewards) < 0.8
+    # Half of the rewards being bad, they are no outliers.
+    assert outlier_floor(np.array([0.1] * 5 + [0.9] * 5)) < 0.1
+    for no_scale in ([], [0.5], [0.9] * 9 + [0.1]):
+        assert outlier_floor(np.array(no_scale)) == -np.inf
+
+
+def test_equal_rewards_have_no_spread():
+    assert spread(np.zeros(0)) == spread(np.full(3, 0.1)) == spread(0.1 + np.arange(3) * 1e-17) == 0
+    assert spread(np.array([1.0, 3.0])) == 1.0

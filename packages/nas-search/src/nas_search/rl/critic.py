@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from nas_search import candidates
+from nas_search.rl.rewards import outlier_floor, spread
 from nas_search.rl.states import load_adam, load_module, pack_adam, pack_module
 from nas_spaces import InputError, SearchSpace
 from nas_spaces.protocols import State
@@ -35,7 +36,6 @@ FIELDS = (
     "recent",
 )
 LAYERS = 4
-ROUNDING = 1e-12
 FIRST = "0.weight"  # [hidden, tokens]
 
 
@@ -79,7 +79,8 @@ class Critic:
       certain everywhere. ``"first"`` takes as the target of U how far V was off when the row came
       in, before it learned from it; ``"current"`` is the formula as printed.
     - Rewards are standardised by mean and standard deviation of what was measured, so that
-      learning does not depend on their scale. V and U are given in units of the reward.
+      learning does not depend on their scale; outliers count as `outlier_floor`. V and U are given
+      in units of the reward.
     - After each new batch both take ``steps`` Adam steps on random rows of all measured so far.
     - ``threshold``: the paper gives no value. None is the running median of U over the last
       ``window`` proposals, by which half of them are trusted whatever the scale of U.
@@ -155,8 +156,9 @@ class Critic:
             hot = self._one_hot(self.space.canonical(archs))
             values = torch.stack([network(hot)[:, 0] for network in self._values]).double().numpy()
             uncertainty = values.std(axis=0)
-            for network in self._uncertainty:
-                uncertainty = functional.softplus(network(hot))[:, 0].double().numpy()
+            if self._uncertainty:
+                own = self._uncertainty[0](hot)[:, 0]
+                uncertainty = functional.softplus(own).double().numpy()
         return values.mean(axis=0) * std + mean, uncertainty * std
 
     def trusts(self, uncertainty: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -165,7 +167,7 @@ class Critic:
         They go into the running median first.
         """
         self._recent.extend(uncertainty.tolist())
-        if len(self) < self.least or not self._spread() or not len(uncertainty):
+        if len(self) < self.least or not spread(self._floored()) or not len(uncertainty):
             return np.zeros(len(uncertainty), dtype=np.bool_)
         threshold = self.threshold
         if threshold is None:
@@ -190,45 +192,41 @@ class Critic:
             self._rewards = np.concatenate([self._rewards, rewards])
             # By the scale that the new rewards are part of: before the first there is none.
             value, _ = self.predict(archs)
-            self._residuals = np.concatenate([self._residuals, np.abs(value - rewards)])
+            residuals = np.abs(value - self._floored()[-len(archs) :])
+            self._residuals = np.concatenate([self._residuals, residuals])
         if not len(self):
             return {}
         mean, std = self._scale()
-        target = torch.as_tensor((self._rewards - mean) / std, dtype=torch.float32)
+        target = torch.as_tensor((self._floored() - mean) / std, dtype=torch.float32)
         first = torch.as_tensor(self._residuals / std, dtype=torch.float32)
         hot = self._one_hot(self._archs)
         size = (len(self._values), min(self.batch, len(self)))
         for _ in range(self.steps):
             drawn = torch.as_tensor(self.rng.integers(len(self), size=size))  # [members, batch]
-            value_losses, uncertainty_losses = [], []
-            for network, rows in zip(self._values, drawn, strict=True):
-                off = (network(hot[rows])[:, 0] - target[rows]).abs()
-                value_losses.append(off.mean())
-            for network in self._uncertainty:  # beside a single V
-                wanted = first[rows] if self.residuals == "first" else off.detach()
-                guess = functional.softplus(network(hot[rows]))[:, 0]
-                uncertainty_losses.append((guess - wanted).abs().mean())
+            off = [
+                (network(hot[rows])[:, 0] - target[rows]).abs()
+                for network, rows in zip(self._values, drawn, strict=True)
+            ]
+            losses = {"value_loss": torch.stack([one.mean() for one in off])}
+            if self._uncertainty:  # beside a single V
+                rows = drawn[0]
+                wanted = first[rows] if self.residuals == "first" else off[0].detach()
+                guess = functional.softplus(self._uncertainty[0](hot[rows]))[:, 0]
+                losses["uncertainty_loss"] = (guess - wanted).abs().mean()[None]
             self._adam.zero_grad()
-            torch.autograd.backward([*value_losses, *uncertainty_losses])
+            torch.cat(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
             self._adam.step()
-        means = {"value_loss": value_losses, "uncertainty_loss": uncertainty_losses}
-        return {
-            name: float(torch.stack(losses).detach().mean()) * std
-            for name, losses in means.items()
-            if losses
-        }
+        return {name: float(loss.detach().mean()) * std for name, loss in losses.items()}
+
+    def _floored(self) -> NDArray[np.float64]:
+        """Return the measured rewards, outliers lifted to the others."""
+        lifted: NDArray[np.float64] = np.maximum(self._rewards, outlier_floor(self._rewards))
+        return lifted
 
     def _scale(self) -> tuple[float, float]:
         """Return mean and standard deviation of the measured rewards, 1 where they have none."""
-        return float(self._rewards.mean()) if len(self) else 0.0, self._spread() or 1.0
-
-    def _spread(self) -> float:
-        """Return the standard deviation of the measured rewards, 0 where they are equal."""
-        if not len(self):
-            return 0.0
-        std = float(self._rewards.std())
-        # Equal rewards differ by rounding.
-        return std if std > ROUNDING * max(1.0, abs(float(self._rewards.mean()))) else 0.0
+        rewards = self._floored()
+        return float(rewards.mean()) if len(self) else 0.0, spread(rewards) or 1.0
 
     def _one_hot(self, archs: NDArray[np.int64]) -> torch.Tensor:
         hot = np.zeros((len(archs), self._inputs), dtype=np.float32)

@@ -24,7 +24,7 @@ __all__ = ["PPO", "Counts"]
 FIELDS = ("rng", "policy", "critic", "buffer", "told", "told_rewards", "counts", "pending")
 # Rows of the policy whose mean value is the critic's baseline.
 EXPECTED = 200
-# Rows drawn in search of one that was not measured, for each row of a batch.
+# As many times a batch is drawn in search of a row that was not measured.
 SEARCHED = 20
 
 
@@ -108,11 +108,11 @@ class PPO:
     With ``critic`` and ``buffer`` this is FNAS:
 
     - A new row of which the critic is certain is answered by its value. At most half of a batch's
-      new rows are; further ones that it is certain of are set aside, and others are drawn in their
-      place that it is not certain of, from ``resampled`` rows for each that is missing. What is
-      then missing comes from the rows set aside and is measured. ``pick`` says which: the paper
-      says nothing about it. ``"promising"`` takes the largest V + U, ``"uncertain"`` the largest U,
-      ``"drawn"`` the first that were drawn.
+      new networks are, however many rows build them; further ones that it is certain of are set
+      aside, and others are drawn in their place that it is not certain of, from ``resampled`` rows
+      for each that is missing. What is then missing comes from the rows set aside and is measured.
+      ``pick`` says which: the paper says nothing about it. ``"promising"`` takes the largest V + U,
+      ``"uncertain"`` the largest U, ``"drawn"`` the first that were drawn.
     - Rows picked so, out of ``resampled`` draws for each that was missing, are learned from as if
       the policy had simply drawn them: with its log-probability, so that their ratio is 1 at the
       first step, although a row is picked more often the more the critic promises of it. That
@@ -367,8 +367,7 @@ class PPO:
         if self.buffer is not None:
             beta = min(self.counts.measured / self.budget, 1.0)
             # Batches may be short; what is replayed keeps to its share of what is learned from.
-            share = self.buffer.share
-            replayed = min(self.buffer.replayed(self.batch), int(len(batch) * share / (1 - share)))
+            replayed = min(self.buffer.replayed(self.batch), self.buffer.beside(len(batch)))
             again, weights = self.buffer.draw(replayed, beta, rng=self.rng)
             learned = Experience(
                 np.concatenate([learned.archs, self.buffer.archs[again]]),

@@ -73,7 +73,11 @@ class ExperienceBuffer:
 
     def replayed(self, batch: int) -> int:
         """Return how many of ``batch`` rows are replayed now."""
-        return min(int(batch * self.share), len(self))
+        return min(_whole(batch * self.share), len(self))
+
+    def beside(self, rows: int) -> int:
+        """Return how many may be replayed beside ``rows`` others, the share being of all."""
+        return _whole(rows * self.share / (1 - self.share))
 
     def probabilities(self) -> NDArray[np.float64]:
         """Return the priorities P ``[N]``."""
@@ -146,3 +150,8 @@ class ExperienceBuffer:
         if len(archs) > self.capacity:
             raise InputError(f"state has {len(archs)} rows; capacity={self.capacity} holds fewer")
         self.archs, self.log_probabilities, self.rewards = archs.copy(), log_p, rewards
+
+
+def _whole(share: float) -> int:
+    """Return the whole rows of a share: 10 x 0.6 / 0.4 are 15, and 14.999... in binary."""
+    return int(share + 1e-9)

@@ -1,4 +1,7 @@
-"""Rewards of reinforcement learning, from the values that a searcher is told."""
+"""Rewards of reinforcement learning, from the values that a searcher is told.
+
+Tukey, "Exploratory Data Analysis", 1977.
+"""
 
 from typing import Protocol
 
@@ -8,7 +11,11 @@ from numpy.typing import NDArray
 
 from nas_spaces import FeasibleSet, InputError, Metric, Table
 
-__all__ = ["Accuracy", "Reward", "WeightedProduct"]
+__all__ = ["Accuracy", "Reward", "WeightedProduct", "outlier_floor", "spread"]
+
+# Distances of the quartiles, Tukey's outer fence.
+FENCE = 3.0
+ROUNDING = 1e-12
 
 
 class Reward(Protocol):
@@ -108,3 +115,31 @@ class WeightedProduct:
             )
         rewards: NDArray[np.float64] = (1 - values[:, 0]) * ratio**self.exponent
         return rewards
+
+
+def outlier_floor(rewards: NDArray[np.float64]) -> float:
+    """Return below which rewards ``[n]`` are outliers: what learns takes such for this value.
+
+    A candidate that could not be trained has a reward of 0 among others between 0.90 and 0.92.
+    Taken as it is, it would decide the scale of all: what is better than what could hardly be told.
+    The floor lies three quartile distances below the first quartile. There is none, -inf, where
+    the quartiles are equal or nothing is known.
+
+    >>> float(np.round(outlier_floor(np.array([0.0, 0.90, 0.90, 0.91, 0.92])), 4))
+    0.87
+    """
+    if not len(rewards):
+        return -np.inf
+    low, high = np.quantile(rewards, [0.25, 0.75])
+    return float(low - FENCE * (high - low)) if high > low else -np.inf
+
+
+def spread(rewards: NDArray[np.float64]) -> float:
+    """Return the standard deviation of rewards ``[n]``, 0 where they are equal or there are none.
+
+    Equal rewards differ by rounding.
+    """
+    if not len(rewards):
+        return 0.0
+    std = float(rewards.std())
+    return std if std > ROUNDING * max(1.0, abs(float(rewards.mean()))) else 0.0
