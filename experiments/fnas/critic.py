@@ -25,7 +25,13 @@ from nas_cli.compare_methods import Methods, build_searcher, override_methods, r
 from nas_cli.compare_question import question_of
 from nas_cli.config import parse_setting
 from nas_cli.stage_compare import Bench, open_bench
-from nas_search import censored_median, evaluations_to, median_ratio, search
+from nas_search import (
+    censored_median,
+    evaluations_differ,
+    evaluations_to,
+    median_ratio,
+    search,
+)
 from nas_search.rl import PPO, Critic
 
 HERE = Path(__file__).parent
@@ -95,16 +101,20 @@ def collect(path: Path) -> str:
     rows = []
     for kind, evaluations in taken.items():
         median = censored_median(evaluations)
-        ratio = median_ratio(
-            taken["new critic"], evaluations, budget=BUDGET, rng=np.random.default_rng(0)
-        )
+        against = ["-", "-"]
+        if kind != "new critic":
+            base = taken["new critic"]
+            rng = np.random.default_rng(0)
+            ratio = median_ratio(base, evaluations, budget=BUDGET, rng=rng)
+            p = evaluations_differ(base, evaluations, budget=BUDGET)
+            against = [common.times(ratio), f"{p:.2g}"]
         rows.append(
             [
                 kind,
                 common.within(median.median, BUDGET),
                 f"{common.within(median.low, BUDGET)} to {common.within(median.high, BUDGET)}",
                 f"{median.reached} of {median.searches}",
-                "-" if kind == "new critic" else common.times(ratio),
+                *against,
             ]
         )
     head = (
@@ -113,6 +123,7 @@ def collect(path: Path) -> str:
         "95 % interval",
         f"reached within {BUDGET}",
         "times fewer than with a new one (95 %)",
+        "p",
     )
     return common.table(head, rows)
 
@@ -127,9 +138,12 @@ if __name__ == "__main__":
     found = [one for one in tables if one["comparison"] == TUNED]
     if not found:
         raise SystemExit("the settings come from run.py, which has to have run")
-    for index in range(SEEDS):
-        runs = common.read(path)["runs"] if path.exists() else []
-        if index not in [one["seed"] for one in runs]:
-            runs.append(of_seed(given, settings_of(found[0]["settings"]), index))
-            common.write(path, {"runs": runs})
+    settings = settings_of(found[0]["settings"])
+    asked = attrs.asdict(settings.fnas)
+    kept = common.read(path) if path.exists() else {"settings": asked, "runs": []}
+    if kept["settings"] != asked:
+        raise SystemExit(f"{path} is of other settings than run.py has found; remove it")
+    for index in range(len(kept["runs"]), SEEDS):
+        kept["runs"].append(of_seed(given, settings, index))
+        common.write(path, kept)
     common.publish(HERE, collect(path), "critic")

@@ -31,8 +31,8 @@ RESOLUTION, IMAGES = 16, 3000  # a third of them to judge
 NETWORKS, BATCH, STEP = 40, 10, 32  # STEP: images of one
 EPOCHS = (1, 2, 4)
 HALVES = {"first": slice(0, 5), "second": slice(5, 10)}  # of the classes by name
-# Which half is trained, and whose pool it begins with: none, an empty one, or the other half's. All
-# that have a pool add to it.
+# Which half is trained, and whose pool it begins with: none, an empty one, to which all add, or the
+# other half's, from which all begin as it was: in one batch, or their own blocks would replace it.
 WAYS = {
     "scratch, first": ("first", None),
     "pool, first": ("first", "own"),
@@ -103,8 +103,9 @@ def errors(given: argparse.Namespace, way: str, epochs: int, seed: int) -> list[
         saved = json.loads(kept.read_text())
         known = saved["errors"]
         error.load_state_dict(from_jsonable(saved["state"]))
-    for first in range(len(known), len(rows), BATCH):
-        known += error(rows[first : first + BATCH]).tolist()
+    batch = BATCH if begun_with in (None, "own") else len(rows)
+    for first in range(len(known), len(rows), batch):
+        known += error(rows[first : first + batch]).tolist()
         common.write(
             kept, {"errors": known, "state": to_jsonable(error.state_dict(), "the metric")}
         )
@@ -126,11 +127,12 @@ def collect(path: Path) -> str:
             ones = [one for one in runs if (one["way"], one["epochs"]) == (way, epochs)]
             if not ones:
                 continue
-            taus, gains, against, as_good = [], [], [], []
+            taus, orders, gains, against, as_good = [], [], [], [], []
             for one in ones:
                 rng = np.random.default_rng(one["seed"])
                 score, truth = 1 - later(one["errors"]), later(one["truth"])
                 taus.append(kendall(score, truth, rng=rng))
+                orders.append(kendall(score, np.arange(len(score)), rng=rng).tau)
                 if begun_with is None:
                     continue
                 # The same networks and seed, by epochs.
@@ -151,6 +153,7 @@ def collect(path: Path) -> str:
                         (100 * float(later(one["errors"]).mean()) for one in ones), ".1f"
                     ),
                     "; ".join(interval(one.tau, one.low, one.high) for one in taus),
+                    common.spread(orders, "+.2f"),
                     common.spread(gains, "+.1f"),
                     "; ".join(as_good) or "-",
                     "; ".join(interval(one.difference, one.low, one.high) for one in against)
@@ -162,6 +165,7 @@ def collect(path: Path) -> str:
         "epochs",
         "mean error [%]",
         "tau (95 %), a seed each",
+        "tau with the order of training",
         "accuracy gained [points]",
         "epochs from scratch for the same error",
         "tau gained (95 %)",

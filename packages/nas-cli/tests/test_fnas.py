@@ -265,6 +265,20 @@ def test_warm_starts_that_cannot_be_are_refused(nas, settings, run, trained, tmp
     assert "has neither a critic nor a pool to begin with" in says
 
 
+def test_a_critic_that_cannot_be_read_is_named_as_the_warm_start_s(nas, settings, run, tmp_path):
+    earlier = tmp_path / "earlier"
+    shutil.copytree(run, earlier)
+    path = earlier / "searches" / "main" / "search.json"
+    kept = json.loads(path.read_text())
+    # As an earlier version wrote them, when there were no members.
+    kept["critic"] = {**kept["critic"], "members": kept["critic"]["members"] + 1}
+    path.write_text(json.dumps(kept))
+    result = nas("pipeline", "--out", tmp_path / "run", "--warm-start", earlier, *settings())
+    assert result.exit_code == 2
+    assert f"--warm-start {earlier}: its critic cannot be read" in result.output
+    assert "--set critic=none takes the pool alone" in result.output
+
+
 @pytest.fixture
 def other_space(tmp_path):
     """A space with two choices that its networks have in common with the default one, and one not.

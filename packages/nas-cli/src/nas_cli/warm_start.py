@@ -136,7 +136,13 @@ def warm_critic(shop: Workshop) -> Critic | None:
     space = stored_space(folder, record["space"])
     # All that it draws is replaced by the state.
     critic = Critic(space, rng=shop.rng(), **attrs.asdict(settings))
-    critic.load_state_dict(from_jsonable(record["state"]))
+    try:
+        critic.load_state_dict(from_jsonable(record["state"]))
+    except InputError as error:
+        raise InputError(
+            f"--warm-start {shop.run.config.warm_start}: its critic cannot be read, of an earlier "
+            f"version of nas-cli perhaps ({error}); --set critic=none takes the pool alone"
+        ) from error
     return critic
 
 
