@@ -149,6 +149,10 @@ def test_the_report_of_a_run_by_fnas(run, nas):
     page = (run / "report.html").read_text()
     for words in ("What the policy learned from", "The pool of trained blocks", "Finalists"):
         assert words in page
+    # How the critic was asked, which is not the paper's way.
+    assert "U is at most 1.0, for half of a batch" in page
+    members = read(run / "searches/main/search.json")["critic"]["members"]
+    assert f"U is the standard deviation of {members} networks" in page
     assert "supernet's weights" not in page
     assert "Supernet training" not in page
 

@@ -16,6 +16,7 @@ from nas_cli.report.reading_alphas import read_alphas
 from nas_cli.report.reading_distribution import read_distribution
 from nas_cli.report.records import (
     Config,
+    CriticRule,
     Curve,
     Rank,
     RankResult,
@@ -145,7 +146,7 @@ def _search(folder: Path, space: SearchSpace) -> Search:
     return Search(
         folder.name,
         result,
-        _searcher(folder / "search.json"),
+        *_settings(folder / "search.json"),
         _history(rows, space) if result.evaluated or rows.exists() else None,
         _history(random, space) if random.exists() else None,
         table,
@@ -153,12 +154,16 @@ def _search(folder: Path, space: SearchSpace) -> Search:
     )
 
 
-def _searcher(path: Path) -> str | None:
+def _settings(path: Path) -> tuple[str | None, CriticRule | None]:
+    """Return what proposed the architectures of a search, and its critic."""
     if not path.exists():
-        return None
+        return None, None
     settings = parse(path, lambda: structure(json.loads(text_of(path)), dict[str, Any]))
-    search = settings.get("search")
-    return str(search["searcher"]) if isinstance(search, dict) and "searcher" in search else None
+    search, critic = settings.get("search"), settings.get("critic")
+    searcher = search.get("searcher") if isinstance(search, dict) else None
+    said = isinstance(critic, dict) and "members" in critic and searcher == "ppo"
+    rule = parse(path, lambda: structure(critic, CriticRule)) if said else None
+    return None if searcher is None else str(searcher), rule
 
 
 def _retrain(path: Path, space: SearchSpace) -> Retraining | None:

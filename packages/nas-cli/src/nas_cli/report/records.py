@@ -346,11 +346,21 @@ class Retraining:
         return next(one for one in self.candidates if one.name == "winner")
 
 
+@frozen
+class CriticRule:
+    """How the critic of a search is asked: `nas_cli.ppo_settings.CriticConfig`."""
+
+    members: int
+    least: int
+    threshold: float | None = None
+
+
 @frozen(eq=False)
 class Search:
     """One search: its folder's name, what it found and all that it evaluated.
 
-    ``searcher``: what proposed architectures, where it is known. ``history``: None where nothing
+    ``searcher``: what proposed architectures, where it is known. ``critic``: None where it had
+    none, or it is of an earlier version that did not say. ``history``: None where nothing
     was evaluated. ``random``: the baseline, None where there was none. ``table``: what a
     progressive sweep measured. ``retrain``: None where the winner has not been retrained.
     """
@@ -358,6 +368,7 @@ class Search:
     folder: str
     result: SearchResult
     searcher: str | None
+    critic: CriticRule | None
     history: History | None
     random: History | None
     table: CandidateTable | None
