@@ -60,7 +60,7 @@ class CriticConfig:
     hidden: int = field(default=200, validator=ge(1))
     lr: float = field(default=1e-3, validator=gt(0))
     steps: int = field(default=25, validator=ge(1))
-    batch: int = field(default=64, validator=ge(1))
+    batch: int = field(default=32, validator=ge(1))
     members: int = field(default=4, validator=ge(1))
     residuals: Literal["first", "current"] = "first"
     threshold: float | None = field(default=ALWAYS, validator=optional(ge(0)))

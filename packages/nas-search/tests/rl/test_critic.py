@@ -117,9 +117,9 @@ def test_members_differ_where_little_was_measured(space):
 def test_members_learn_from_batches_of_their_own(space):
     critic = Critic(space, rng=np.random.default_rng(0), hidden=16, members=2, batch=8)
     state = critic.state_dict()
-    first = {name: value for name, value in state["value"].items() if name.startswith("0.")}
-    second = {f"1{name[1:]}": value.copy() for name, value in first.items()}
-    critic.load_state_dict({**state, "value": {**first, **second}})
+    for value in state["networks"].values():
+        value[1] = value[0]
+    critic.load_state_dict(state)
     archs = space.sample(50, rng=np.random.default_rng(1))
     assert (critic.predict(archs)[1] == 0).all()
     critic.learn(archs, reward(archs))
@@ -205,11 +205,12 @@ def test_only_tokens_of_the_same_names_are_inherited(space):
     choices = (Choice("begin", first.options), *space.choices[1:])
     renamed = evolve(space, choices=choices, blocks=blocks)
     other = Critic(renamed, rng=np.random.default_rng(5), hidden=64)
-    before = other.state_dict()["value"]["0.0.weight"]
+    before = other.state_dict()["networks"]["weights.0"]
     assert other.inherit(critic) == 21
-    after = other.state_dict()["value"]["0.0.weight"]
+    after = other.state_dict()["networks"]["weights.0"]
     np.testing.assert_array_equal(after[:, :3], before[:, :3])
-    np.testing.assert_array_equal(after[:, 3:], critic.state_dict()["value"]["0.0.weight"][:, 3:])
+    its = critic.state_dict()["networks"]["weights.0"]
+    np.testing.assert_array_equal(after[:, 3:], its[:, 3:])
     foreign = Critic(published.load("nas-bench-201"), rng=np.random.default_rng(0), hidden=64)
     with pytest.raises(InputError, match="share no option"):
         foreign.inherit(critic)
@@ -258,5 +259,9 @@ def test_states_of_something_else_are_refused(space):
     other = taught(published.load("nas-bench-201"), rounds=1)
     with pytest.raises(InputError, match="critic of other tokens"):
         critic.load_state_dict(other.state_dict())
+    # One V with its U are as many networks as two V.
+    two = Critic(space, rng=np.random.default_rng(0), hidden=64, members=2)
+    with pytest.raises(InputError, match="critic of members=1, here 2"):
+        two.load_state_dict(critic.state_dict())
     with pytest.raises(InputError, match="9 rewards"):
         critic.load_state_dict({**critic.state_dict(), "rewards": np.zeros(9)})

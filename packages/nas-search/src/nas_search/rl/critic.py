@@ -27,8 +27,8 @@ __all__ = ["Critic"]
 FIELDS = (
     "rng",
     "tokens",
-    "value",
-    "uncertainty",
+    "members",
+    "networks",
     "adam",
     "archs",
     "rewards",
@@ -36,25 +36,36 @@ FIELDS = (
     "recent",
 )
 LAYERS = 4
-FIRST = "0.weight"  # [hidden, tokens]
+FIRST = "weights.0"  # [networks, tokens, hidden]
 
 
-def _perceptron(inputs: int, hidden: int, rng: np.random.Generator) -> nn.Sequential:
-    """Return the paper's network: four linear layers with PReLU between them.
+class _Perceptrons(nn.Module):
+    """As many of the paper's networks: four linear layers with PReLU between them.
 
-    Weights and biases begin uniform in +-1/sqrt(inputs of the layer), as torch has it.
+    All are computed at once. Weights ``[networks, in, out]`` and biases begin uniform in
+    +-1/sqrt(in) and slopes at 1/4, as torch has them.
     """
-    widths = [inputs, *[hidden] * (LAYERS - 1), 1]
-    layers: list[nn.Module] = []
-    for width, after in itertools.pairwise(widths):
-        with torch.random.fork_rng(devices=[]):
-            linear = nn.Linear(width, after)
-        for parameter in linear.parameters():
-            values = rng.uniform(-1, 1, size=parameter.shape) / math.sqrt(width)
-            with torch.no_grad():
-                parameter.copy_(torch.as_tensor(values))
-        layers += [linear, nn.PReLU()]
-    return nn.Sequential(*layers[:-1])
+
+    def __init__(self, networks: int, inputs: int, hidden: int, rng: np.random.Generator) -> None:
+        super().__init__()
+        widths = [inputs, *[hidden] * (LAYERS - 1), 1]
+
+        def uniform(width: int, *shape: int) -> nn.Parameter:
+            values = rng.uniform(-1, 1, size=shape) / math.sqrt(width)
+            return nn.Parameter(torch.as_tensor(values, dtype=torch.float32))
+
+        pairs = list(itertools.pairwise(widths))
+        self.weights = nn.ParameterList(uniform(m, networks, m, n) for m, n in pairs)
+        self.biases = nn.ParameterList(uniform(m, networks, 1, n) for m, n in pairs)
+        self.slopes = nn.ParameterList(torch.full((networks,), 0.25) for _ in pairs[1:])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return answers ``[networks, n]`` to rows ``[networks, n, inputs]``."""
+        for weight, bias, slope in itertools.zip_longest(self.weights, self.biases, self.slopes):
+            x = torch.baddbmm(bias, x, weight)
+            if slope is not None:  # behind all but the last; one for each network
+                x = functional.prelu(x.reshape(1, len(slope), -1), slope).reshape(x.shape)
+        return x[..., 0]
 
 
 class Critic:
@@ -112,7 +123,7 @@ class Critic:
         hidden: int = 200,
         lr: float = 1e-3,
         steps: int = 20,
-        batch: int = 64,
+        batch: int = 32,
         members: int = 1,
         residuals: Literal["first", "current"] = "first",
         threshold: float | None = None,
@@ -131,14 +142,11 @@ class Critic:
         self.space, self.rng = space, rng
         self.steps, self.batch, self.residuals = steps, batch, residuals
         self.threshold, self.least, self.hidden = threshold, least, hidden
+        self.members = members
         self._offsets = np.concatenate([[0], np.cumsum(space.num_options)[:-1]]).astype(np.int64)
         self._inputs = sum(space.num_options)
-        self._values, self._uncertainty = (
-            nn.ModuleList(_perceptron(self._inputs, hidden, rng) for _ in range(count))
-            for count in (members, 1 if members == 1 else 0)
-        )
-        both = [*self._values.parameters(), *self._uncertainty.parameters()]
-        self._adam = torch.optim.Adam(both, lr=lr, fused=True)
+        self._networks = _Perceptrons(self._count, self._inputs, hidden, rng)
+        self._adam = torch.optim.Adam(self._networks.parameters(), lr=lr, fused=True)
         self._archs = np.zeros((0, space.num_choices), dtype=np.int64)
         self._rewards = np.zeros(0)
         # How far V was off when each reward came in.
@@ -152,14 +160,15 @@ class Critic:
     def predict(self, archs: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return V and U ``[n]`` of rows ``[n, d]``, both in units of the reward."""
         mean, std = self._scale()
+        hot = self._one_hot(self.space.canonical(archs))
         with torch.no_grad():
-            hot = self._one_hot(self.space.canonical(archs))
-            values = torch.stack([network(hot)[:, 0] for network in self._values]).double().numpy()
-            uncertainty = values.std(axis=0)
-            if self._uncertainty:
-                own = self._uncertainty[0](hot)[:, 0]
-                uncertainty = functional.softplus(own).double().numpy()
-        return values.mean(axis=0) * std + mean, uncertainty * std
+            answers = self._networks(hot.expand(self._count, -1, -1))
+            value = answers[: self.members].double().mean(dim=0)
+            if self.members == 1:
+                uncertainty = functional.softplus(answers[1]).double()
+            else:
+                uncertainty = answers.double().std(dim=0, correction=0)
+        return value.numpy() * std + mean, uncertainty.numpy() * std
 
     def trusts(self, uncertainty: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return for which of the proposals ``[n]``, given their U, the value is trusted.
@@ -200,23 +209,25 @@ class Critic:
         target = torch.as_tensor((self._floored() - mean) / std, dtype=torch.float32)
         first = torch.as_tensor(self._residuals / std, dtype=torch.float32)
         hot = self._one_hot(self._archs)
-        size = (len(self._values), min(self.batch, len(self)))
+        size = (self.members, min(self.batch, len(self)))
         for _ in range(self.steps):
             drawn = torch.as_tensor(self.rng.integers(len(self), size=size))  # [members, batch]
-            off = [
-                (network(hot[rows])[:, 0] - target[rows]).abs()
-                for network, rows in zip(self._values, drawn, strict=True)
-            ]
-            losses = {"value_loss": torch.stack([one.mean() for one in off])}
-            if self._uncertainty:  # beside a single V
-                rows = drawn[0]
-                wanted = first[rows] if self.residuals == "first" else off[0].detach()
-                guess = functional.softplus(self._uncertainty[0](hot[rows]))[:, 0]
-                losses["uncertainty_loss"] = (guess - wanted).abs().mean()[None]
+            answers = self._networks(hot[drawn].expand(self._count, -1, -1))
+            off = (answers[: self.members] - target[drawn]).abs()
+            losses = {"value_loss": off.mean(dim=1)}
+            if self.members == 1:
+                wanted = first[drawn] if self.residuals == "first" else off.detach()
+                guess = functional.softplus(answers[1:])
+                losses["uncertainty_loss"] = (guess - wanted).abs().mean(dim=1)
             self._adam.zero_grad()
             torch.cat(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
             self._adam.step()
         return {name: float(loss.detach().mean()) * std for name, loss in losses.items()}
+
+    @property
+    def _count(self) -> int:
+        """Networks V, and behind a single one that of U."""
+        return self.members + (self.members == 1)
 
     def _floored(self) -> NDArray[np.float64]:
         """Return the measured rewards, outliers lifted to the others."""
@@ -259,7 +270,7 @@ class Critic:
             )
         for name, mine, its in (
             ("hidden", self.hidden, other.hidden),
-            ("members", len(self._values), len(other._values)),
+            ("members", self.members, other.members),
         ):
             if mine != its:
                 raise InputError(
@@ -267,24 +278,18 @@ class Critic:
                     "with the same"
                 )
         here, there = (list(column) for column in zip(*places, strict=True))
-        with torch.no_grad():
-            for mine, its in zip(
-                (*self._values, *self._uncertainty),
-                (*other._values, *other._uncertainty),
-                strict=True,
-            ):
-                kept = mine.state_dict()[FIRST].clone()
-                kept[:, here] = its.state_dict()[FIRST][:, there]
-                mine.load_state_dict({**its.state_dict(), FIRST: kept})
+        kept = self._networks.state_dict()[FIRST].clone()
+        kept[:, here] = other._networks.state_dict()[FIRST][:, there]
+        self._networks.load_state_dict({**other._networks.state_dict(), FIRST: kept})
         return len(places)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the whole state: generator, tokens, both networks, Adam, all rewards, recent U."""
+        """Return the whole state: generator, tokens, networks, Adam, all rewards, recent U."""
         return {
             "rng": self.rng.bit_generator.state,
             "tokens": [list(token) for token in _tokens(self.space)],
-            "value": pack_module(self._values),
-            "uncertainty": pack_module(self._uncertainty),
+            "members": self.members,
+            "networks": pack_module(self._networks),
             "adam": pack_adam(self._adam),
             "archs": self._archs.copy(),
             "rewards": self._rewards.copy(),
@@ -315,8 +320,12 @@ class Critic:
                 f"state has {len(archs)} rows, {len(rewards)} rewards and {len(residuals)} "
                 "residuals; expected as many of each"
             )
-        load_module(self._values, state["value"], "Critic")
-        load_module(self._uncertainty, state["uncertainty"], "Critic")
+        if state["members"] != self.members:
+            raise InputError(
+                f"this is the state of a critic of members={state['members']}, here "
+                f"{self.members}; make it with the same"
+            )
+        load_module(self._networks, state["networks"], "Critic")
         load_adam(self._adam, state["adam"], "Critic")
         candidates.restore_rng(self.rng, state["rng"])
         self._archs, self._rewards, self._residuals = archs.copy(), rewards, residuals
