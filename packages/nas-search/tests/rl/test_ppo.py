@@ -289,30 +289,21 @@ def test_rows_that_the_critic_is_uncertain_of_take_the_place_of_certain_ones(mac
     assert np.mean(np.array(asked) == 2) > 0.95
 
 
-@pytest.mark.parametrize("kind", [plain, fnas])
-def test_a_candidate_that_failed_does_not_end_learning(macro, additive_error, kind):
-    """Its error of 1 stands among others that differ by hundredths."""
+def test_a_candidate_that_failed_does_not_end_learning(macro, additive_error):
+    """Its error of 1 stands among others that differ by thousandths."""
 
-    def found(seed, failing):
-        error = additive_error(macro, seed)
-
-        def near(archs):
-            return 0.1 + error(archs) / 20
-
-        searcher, told = kind(macro, rng=np.random.default_rng(seed)), []
+    def late(seed):
+        error, searcher = additive_error(macro, seed), plain(macro, rng=np.random.default_rng(seed))
+        chance, told = error(macro.sample(500, rng=np.random.default_rng(9))), []
         while len(told) < 150:
             archs = searcher.ask()
-            values = near(archs)
-            told += values.tolist()
-            values[: failing * (len(told) == len(archs))] = 1.0
+            values = 0.1 + error(archs) / 20
+            values[:1] = values[:1] if told else 1.0
+            told += error(archs).tolist()
             searcher.tell(archs, values[:, None])
-        return np.mean(told[-50:]), np.mean(near(macro.sample(500, rng=np.random.default_rng(9))))
+        return (chance.mean() - np.mean(told[-50:])) / chance.std()
 
-    gains = {}
-    for failing in (0, 1):
-        late, chance = np.array([found(seed, failing) for seed in range(3)]).T
-        gains[failing] = (chance - late).mean()
-    assert gains[1] > 0.6 * gains[0] > 0
+    assert np.mean([late(seed) for seed in range(5)]) > 0.5
 
 
 def test_replayed_rows_keep_to_their_share_of_short_batches(macro):
