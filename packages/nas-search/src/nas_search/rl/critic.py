@@ -5,18 +5,16 @@ Lakshminarayanan et al., "Simple and Scalable Predictive Uncertainty Estimation 
 Ensembles", NeurIPS 2017.
 """
 
-import itertools
-import math
 from collections import deque
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 from torch.nn import functional
 
 from nas_search import candidates
+from nas_search.rl.perceptrons import Perceptrons
 from nas_search.rl.rewards import outlier_floor, spread
 from nas_search.rl.states import load_adam, load_module, pack_adam, pack_module
 from nas_spaces import InputError, SearchSpace
@@ -35,37 +33,7 @@ FIELDS = (
     "residuals",
     "recent",
 )
-LAYERS = 4
 FIRST = "weights.0"  # [networks, tokens, hidden]
-
-
-class _Perceptrons(nn.Module):
-    """As many of the paper's networks: four linear layers with PReLU between them.
-
-    All are computed at once. Weights ``[networks, in, out]`` and biases begin uniform in
-    +-1/sqrt(in) and slopes at 1/4, as torch has them.
-    """
-
-    def __init__(self, networks: int, inputs: int, hidden: int, rng: np.random.Generator) -> None:
-        super().__init__()
-        widths = [inputs, *[hidden] * (LAYERS - 1), 1]
-
-        def uniform(width: int, *shape: int) -> nn.Parameter:
-            values = rng.uniform(-1, 1, size=shape) / math.sqrt(width)
-            return nn.Parameter(torch.as_tensor(values, dtype=torch.float32))
-
-        pairs = list(itertools.pairwise(widths))
-        self.weights = nn.ParameterList(uniform(m, networks, m, n) for m, n in pairs)
-        self.biases = nn.ParameterList(uniform(m, networks, 1, n) for m, n in pairs)
-        self.slopes = nn.ParameterList(torch.full((networks,), 0.25) for _ in pairs[1:])
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return answers ``[networks, n]`` to rows ``[networks, n, inputs]``."""
-        for weight, bias, slope in itertools.zip_longest(self.weights, self.biases, self.slopes):
-            x = torch.baddbmm(bias, x, weight)
-            if slope is not None:  # behind all but the last; one for each network
-                x = functional.prelu(x.reshape(1, len(slope), -1), slope).reshape(x.shape)
-        return x[..., 0]
 
 
 class Critic:
@@ -145,7 +113,7 @@ class Critic:
         self.members = members
         self._offsets = np.concatenate([[0], np.cumsum(space.num_options)[:-1]]).astype(np.int64)
         self._inputs = sum(space.num_options)
-        self._networks = _Perceptrons(self._count, self._inputs, hidden, rng)
+        self._networks = Perceptrons(self._count, self._inputs, hidden, rng)
         self._adam = torch.optim.Adam(self._networks.parameters(), lr=lr, fused=True)
         self._archs = np.zeros((0, space.num_choices), dtype=np.int64)
         self._rewards = np.zeros(0)
