@@ -59,9 +59,9 @@ SMALLER = {
         "default=7": "default=1",
     },
     "fnas/run.py": {
-        "(1e-3, 3e-3, 1e-2, 3e-2), (0.01, 0.1, 0.3)), (3e-3, 0.0)]": "(1e-3,), (0.1,))]",
+        "(1e-3, 3e-3, 1e-2), (0.01, 0.1, 0.3)), (3e-2, 0.1), (3e-3, 0.0)]": "(1e-3,), (0.1,))]",
         "TUNING_SEEDS, SEEDS = 16, 50": "TUNING_SEEDS, SEEDS = 2, 2",
-        "BUDGET, OF_OTHERS = 300, 1500": "BUDGET, OF_OTHERS = 25, 30",
+        "BUDGET, OF_OTHERS = 300, 1000": "BUDGET, OF_OTHERS = 25, 30",
     },
     "fnas/critic.py": {"SEEDS, BUDGET, BEFORE = 50, 150, 300": "SEEDS, BUDGET, BEFORE = 2, 25, 25"},
     "fnas/pool.py": {

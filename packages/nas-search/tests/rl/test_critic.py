@@ -136,6 +136,8 @@ def test_one_failure_does_not_hide_the_others(space):
         rewards[0] -= 0.9 * failed
         critic.learn(few, rewards)
         found.append(np.abs(critic.predict(archs)[0] - 0.9 - reward(archs) / 50).mean())
+        # How far V was off is told in the scale of the others as well.
+        assert critic.state_dict()["residuals"].max() < 0.1
     assert found[1] < 2 * found[0]
 
 
@@ -172,6 +174,13 @@ def test_nothing_is_trusted_while_rewards_are_equal(space):
         assert not critic.trusts(critic.predict(archs)[1]).any()
         critic.learn(archs[-1:], np.array([0.8]))
         assert critic.trusts(critic.predict(archs)[1]).all()
+
+
+def test_nothing_is_trusted_while_rewards_differ_by_rounding_and_outliers(space):
+    critic = Critic(space, rng=np.random.default_rng(1), hidden=8, threshold=1e9, least=1)
+    archs = space.sample(20, rng=np.random.default_rng(0))
+    critic.learn(archs, np.array([0.3] * 10 + [0.1 + 0.2] * 10))
+    assert not critic.trusts(np.zeros(3)).any()
 
 
 def test_a_fixed_threshold(space):

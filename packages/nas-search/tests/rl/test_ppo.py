@@ -289,6 +289,24 @@ def test_rows_that_the_critic_is_uncertain_of_take_the_place_of_certain_ones(mac
     assert np.mean(np.array(asked) == 2) > 0.95
 
 
+@pytest.mark.parametrize("kind", [plain, fnas])
+def test_a_failure_is_as_bad_as_the_floor_and_no_worse(macro, kind):
+    """Of what is measured, replayed and remembered."""
+    archs = macro.sample(40, rng=np.random.default_rng(1)).reshape(2, 20, -1)
+    errors = np.linspace(0.08, 0.10, 40).reshape(2, 20)
+
+    def learned(failed):
+        searcher = kind(macro, rng=np.random.default_rng(0))
+        for rows, values in zip(archs, errors, strict=True):
+            told = np.concatenate([[failed], values[1:]])[:, None]
+            searcher.tell(rows, told)
+        assert 0.90 < searcher.policy.baseline < 0.92
+        return searcher.policy.controller.log_probability(archs[0])
+
+    np.testing.assert_allclose(learned(1.0), learned(100.0), rtol=1e-5)
+    assert (learned(1.0) != learned(0.1)).any()
+
+
 def test_a_candidate_that_failed_does_not_end_learning(macro, additive_error):
     """Its error of 1 stands among others that differ by thousandths."""
 

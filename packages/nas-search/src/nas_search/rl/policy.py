@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from nas_search import candidates
 from nas_search.rl.controller import Controller
-from nas_search.rl.rewards import outlier_floor, spread
+from nas_search.rl.rewards import ROUNDING
 from nas_search.rl.states import load_adam, load_module, pack_adam, pack_module
 from nas_spaces import InputError, SearchSpace
 from nas_spaces.protocols import State
@@ -18,7 +18,7 @@ __all__ = ["Experience", "Policy"]
 
 # Of the logarithm of a ratio: beyond it float32 would overflow, and 0 x inf is no number.
 LARGEST = 20.0
-FIELDS = ("controller", "adam", "baseline", "rewards")
+FIELDS = ("controller", "adam", "baseline", "mean", "square", "count")
 
 
 @frozen(eq=False)
@@ -55,8 +55,7 @@ class Policy:
     - Baseline and scale take in all rows of an update, replayed ones too.
     - ``standardise``: advantages are divided by the standard deviation of all rewards of the
       policy so far. Without it the entropy term and the reward have no common scale: an accuracy
-      between 0.70 and 0.73 and one between 0.1 and 0.9 would want different coefficients. Rewards
-      that are outliers count as `outlier_floor`, so that one failure does not decide the scale.
+      between 0.70 and 0.73 and one between 0.1 and 0.9 would want different coefficients.
 
     Args:
         space: the search space; dropped options are never drawn.
@@ -100,8 +99,8 @@ class Policy:
         self.controller = Controller(space, rng=rng, hidden=hidden)
         self._adam = torch.optim.Adam(self.controller.parameters(), lr=lr, fused=True)
         self.baseline: float | None = None
-        # All so far, by which they are standardised.
-        self._rewards = np.zeros(0)
+        # Mean, sum of squared deviations and number of the rewards so far (Welford).
+        self._mean, self._square, self._count = 0.0, 0.0, 0
 
     def update(self, experience: Experience, *, baseline: float | None = None) -> dict[str, float]:
         """Learn from rows.
@@ -123,16 +122,18 @@ class Policy:
             raise InputError("experience is empty; give at least one row to learn from")
         if not np.isfinite(experience.log_probabilities).all():
             raise InputError("experience has a row of probability 0: it uses a dropped option")
-        scale = 1.0
-        if self.standardise:
-            self._rewards = np.concatenate([self._rewards, rewards])
-            floor = outlier_floor(self._rewards)
-            rewards = np.maximum(rewards, floor)
-            scale = spread(np.maximum(self._rewards, floor)) or 1.0
+        for reward in rewards.tolist():
+            self._count += 1
+            change = reward - self._mean
+            self._mean += change / self._count
+            self._square += change * (reward - self._mean)
         if baseline is None:
             mean = float(rewards.mean())
             before = mean if self.baseline is None else self.baseline
             baseline = self.baseline = self.decay * before + (1 - self.decay) * mean
+        scale = float(np.sqrt(self._square / self._count)) if self.standardise else 1.0
+        if scale <= ROUNDING * max(1.0, abs(self._mean)):
+            scale = 1.0  # equal rewards differ by rounding
         advantages = (rewards - baseline) / scale
 
         rows = torch.as_tensor(experience.archs)
@@ -159,12 +160,14 @@ class Policy:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the whole state: weights, moments of Adam, baseline, all rewards."""
+        """Return the whole state: weights, moments of Adam, baseline and scale of rewards."""
         return {
             "controller": pack_module(self.controller),
             "adam": pack_adam(self._adam),
             "baseline": self.baseline,
-            "rewards": self._rewards.copy(),
+            "mean": self._mean,
+            "square": self._square,
+            "count": self._count,
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -177,4 +180,5 @@ class Policy:
         load_module(self.controller, state["controller"], "Policy")
         load_adam(self._adam, state["adam"], "Policy")
         self.baseline = state["baseline"]
-        self._rewards = np.array(state["rewards"], dtype=np.float64)
+        self._mean, self._square = float(state["mean"]), float(state["square"])
+        self._count = int(state["count"])

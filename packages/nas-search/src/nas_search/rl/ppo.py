@@ -15,7 +15,7 @@ from nas_search.repair import Repair
 from nas_search.rl.critic import Critic
 from nas_search.rl.policy import Experience, Policy
 from nas_search.rl.replay import ExperienceBuffer
-from nas_search.rl.rewards import Accuracy, Reward, WeightedProduct
+from nas_search.rl.rewards import Accuracy, Reward, WeightedProduct, outlier_floor
 from nas_spaces import FeasibleSet, InputError, SearchSpace
 from nas_spaces.protocols import State
 
@@ -122,6 +122,9 @@ class PPO:
       critic promises most; the rewards in it were measured.
     - Part of a batch is replayed from the buffer, in the place of rows that would be drawn.
     - The critic and the buffer only learn from what was measured.
+
+    Rewards that are outliers among those of all measured networks count as `outlier_floor`, for
+    the policy and for the critic, so that a candidate that failed does not decide their scale.
 
     Rows outside the limits are brought inside by `Repair`; their log-probabilities, like those of
     rows told that it did not draw, are those of the policy now. Where the policy draws nothing
@@ -361,8 +364,12 @@ class PPO:
 
     def _learn(self, batch: _Batch, measured: NDArray[np.bool_]) -> None:
         """Update the policy by a batch and what is replayed with it; keep what was measured."""
+        floor = outlier_floor(np.array(list(self._told.values())))
         learned = Experience(
-            batch.archs, batch.log_probabilities, batch.rewards, np.ones(len(batch))
+            batch.archs,
+            batch.log_probabilities,
+            np.maximum(batch.rewards, floor),
+            np.ones(len(batch)),
         )
         if self.buffer is not None:
             beta = min(self.counts.measured / self.budget, 1.0)
@@ -372,7 +379,7 @@ class PPO:
             learned = Experience(
                 np.concatenate([learned.archs, self.buffer.archs[again]]),
                 np.concatenate([learned.log_probabilities, self.buffer.log_probabilities[again]]),
-                np.concatenate([learned.rewards, self.buffer.rewards[again]]),
+                np.concatenate([learned.rewards, np.maximum(self.buffer.rewards[again], floor)]),
                 np.concatenate([learned.weights, weights]),
             )
             self.counts = evolve(self.counts, replayed=self.counts.replayed + len(again))

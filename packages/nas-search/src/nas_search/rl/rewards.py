@@ -15,6 +15,7 @@ __all__ = ["Accuracy", "Reward", "WeightedProduct", "outlier_floor", "spread"]
 
 # Distances of the quartiles, Tukey's outer fence.
 FENCE = 3.0
+# Relative; equal rewards differ by it.
 ROUNDING = 1e-12
 
 
@@ -121,24 +122,29 @@ def outlier_floor(rewards: NDArray[np.float64]) -> float:
     """Return below which rewards ``[n]`` are outliers: what learns takes such for this value.
 
     A candidate that could not be trained has a reward of 0 among others between 0.90 and 0.92.
-    Taken as it is, it would decide the scale of all: what is better than what could hardly be told.
-    The floor lies three quartile distances below the first quartile. There is none, -inf, where
-    the quartiles are equal or nothing is known.
+    Taken as it is, it alone would decide their scale, by which all others are equal.
+
+    The floor lies three quartile distances below the first quartile. Where quartiles are equal, as
+    rewards from few held-out images may be, outer tenths take their place. There is no floor, -inf,
+    where these are equal too. If more than a quarter of the rewards are low, they are no outliers.
+
+    Args:
+        rewards: of networks that were measured, each once.
 
     >>> float(np.round(outlier_floor(np.array([0.0, 0.90, 0.90, 0.91, 0.92])), 4))
     0.87
     """
     if not len(rewards):
         return -np.inf
-    low, high = np.quantile(rewards, [0.25, 0.75])
-    return float(low - FENCE * (high - low)) if high > low else -np.inf
+    for tail in (0.25, 0.1):
+        low, high = np.quantile(rewards, [tail, 1 - tail])
+        if high - low > ROUNDING * max(1.0, abs(high)):
+            return float(low - FENCE * (high - low))
+    return -np.inf
 
 
 def spread(rewards: NDArray[np.float64]) -> float:
-    """Return the standard deviation of rewards ``[n]``, 0 where they are equal or there are none.
-
-    Equal rewards differ by rounding.
-    """
+    """Return the standard deviation of rewards ``[n]``; 0 if they are equal or there are none."""
     if not len(rewards):
         return 0.0
     std = float(rewards.std())
