@@ -64,7 +64,8 @@ def run_search(
 ) -> tuple[float, Critic]:
     """Return the evaluations that one search took to the mark, and what its critic knows."""
     rng = rng_of(0, "fnas", index)
-    searcher = build_searcher("fnas", settings, bench.feasible, rng=rng, budget=budget)
+    # The buffer is annealed as in the searches of run.py.
+    searcher = build_searcher("fnas", settings, bench.feasible, rng=rng, budget=BEFORE)
     assert isinstance(searcher, PPO)
     assert searcher.critic is not None
     if critic is not None:

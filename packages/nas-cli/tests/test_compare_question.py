@@ -123,16 +123,6 @@ def test_folders(tmp_path):
         ask_compare(new, {}, resume=True)
 
 
-def test_a_comparison_of_an_earlier_version_is_not_gone_on_with(tmp_path):
-    """Its searches were made without a setting that there is now; its default may be another."""
-    keep(tmp_path, question_of(NEEDED))
-    record = json.loads((tmp_path / SETTINGS).read_text())
-    del record["question"]["settings"]["fnas"]["critic"]["members"]
-    (tmp_path / SETTINGS).write_text(json.dumps(record))
-    with pytest.raises(InputError, match=r"earlier version.*settings\.fnas\.critic\.members"):
-        ask_compare(tmp_path, NEEDED, resume=True)
-
-
 @pytest.mark.parametrize(
     ("change", "says"),
     [

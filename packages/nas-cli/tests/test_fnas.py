@@ -149,12 +149,34 @@ def test_the_report_of_a_run_by_fnas(run, nas):
     page = (run / "report.html").read_text()
     for words in ("What the policy learned from", "The pool of trained blocks", "Finalists"):
         assert words in page
-    # How the critic was asked, which is not the paper's way.
-    assert "U is at most 1.0, for half of a batch" in page
-    members = read(run / "searches/main/search.json")["critic"]["members"]
-    assert f"U is the standard deviation of {members} networks" in page
     assert "supernet's weights" not in page
     assert "Supernet training" not in page
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, ("standard deviation of 4 networks", "U is at most 1;", "the largest V + U.")),
+        (
+            {"critic": {"members": 1, "threshold": None}, "policy": {"pick": "drawn"}},
+            ("by a network each", "U is at most its running median;", "what was drawn first."),
+        ),
+        ({"critic": {"threshold": 0.05}, "policy": {"pick": "uncertain"}}, ("at most 0.05;",)),
+    ],
+)
+def test_the_report_says_how_the_critic_was_asked(run, nas, tmp_path, changes, says):
+    """Its default is not the paper's."""
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    path = copy / "searches" / "main" / "search.json"
+    settings = read(path)
+    for table, values in changes.items():
+        settings[table].update(values)
+    path.write_text(json.dumps(settings))
+    assert nas("report", copy).exit_code == 0
+    page = " ".join((copy / "report.html").read_text().split())
+    for words in says:
+        assert words in page
 
 
 @pytest.mark.parametrize(
@@ -280,7 +302,7 @@ def test_a_critic_that_cannot_be_read_is_named_as_the_warm_start_s(nas, settings
     result = nas("pipeline", "--out", tmp_path / "run", "--warm-start", earlier, *settings())
     assert result.exit_code == 2
     assert f"--warm-start {earlier}: its critic cannot be read" in result.output
-    assert "--set critic=none takes the pool alone" in result.output
+    assert "--set critic=none begins without one" in result.output
 
 
 @pytest.fixture

@@ -420,6 +420,27 @@ def test_going_on_with_something_else(nas, table):
     assert nas("compare", "--resume", "--out", out).exit_code == 0
 
 
+def test_searches_of_two_versions_are_not_mixed(nas, table):
+    out = table.folder / "run"
+    assert nas("compare", *table.options, *few("random", seeds=2), "--out", out).exit_code == 0
+    kept = json.loads((out / "settings.json").read_text())
+    assert set(kept["versions"]) == {"nas-search", "nas-cli"}
+    for versions, says in (
+        ({**kept["versions"], "nas-search": "0.6.3"}, "was begun with nas-search 0.6.3, nas-cli"),
+        (None, "was begun with nas-cli before 0.6.2"),
+    ):
+        other = {**kept, "versions": versions}
+        if versions is None:
+            del other["versions"]
+        (out / "settings.json").write_text(json.dumps(other))
+        # What is finished is shown all the same.
+        assert nas("compare", "--resume", "--out", out).exit_code == 0
+        result = (out / "comparison.json").read_text()
+        (out / "comparison.json").unlink()
+        refused(nas("compare", "--resume", "--out", out), says, "another --out")
+        (out / "comparison.json").write_text(result)
+
+
 def test_what_is_refused_is_refused_without_torch(table):
     table.write(ROWS[:40])
     options = [str(one) for one in (*table.options, *few("ppo", "fnas"))]

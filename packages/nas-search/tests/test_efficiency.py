@@ -212,6 +212,8 @@ def test_other_arguments_out_of_range():
         evaluations_differ([1.0], [12.0], budget=10)
     with pytest.raises(InputError, match="b holds 12 evaluations, budget=10"):
         median_ratio([1.0], [12.0], budget=(20, 10), rng=rng())
+    with pytest.raises(InputError, match=r"budget=\(1, 2, 3\) must be one number, or a pair"):
+        evaluations_differ([1.0], [1.0], budget=(1, 2, 3))
     with pytest.raises(InputError, match="confidence=1 must lie between 0 and 1"):
         censored_median([1.0], confidence=1)
     with pytest.raises(InputError, match="confidence=0 must lie"):

@@ -163,21 +163,13 @@ def stored_question(folder: Path) -> Question:
     """Return what the comparison in a folder was begun with.
 
     Raises:
-        InputError: a file that is missing or damaged, or of a version that had other settings.
+        InputError: a file that is missing or damaged.
     """
     record = read_json(folder / SETTINGS, "question")["question"]
     try:
-        question = question_from(record)
+        return question_from(record)
     except InputError as error:
         raise InputError(f"{folder / SETTINGS} is damaged ({error}); restore it") from error
-    new = [key for key in flatten(attrs.asdict(question)) if key not in flatten(record)]
-    if new:
-        # Its default is not what the searches that are there were made with.
-        raise InputError(
-            f"{folder} was begun by an earlier version of nas-cli, without the setting {new[0]!r}; "
-            "begin another comparison with another --out"
-        )
-    return question
 
 
 def question_from(values: Any) -> Question:

@@ -8,6 +8,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -278,11 +279,19 @@ def _opened(out: Path | None, question: Question, bench: Bench) -> Iterator[Path
             record = {
                 "question": attrs.asdict(question),
                 "digest": bench.truth.digest,
+                "versions": _versions(),
             }
             write_json(known, record)
         elif stored_question(folder) != question:
             raise InputError(
                 f"{folder} was begun with another question by another process; choose another --out"
+            )
+        elif (before := read_json(known).get("versions", {})) != _versions():
+            made = ", ".join(f"{name} {one}" for name, one in before.items())
+            raise InputError(
+                f"{folder} was begun with {made or 'nas-cli before 0.6.2'}, whose searches may go "
+                "other ways than those of this version; install that one to go on, or begin "
+                "another comparison with another --out"
             )
         elif read_json(known, "digest")["digest"] != bench.truth.digest:
             raise InputError(
@@ -290,6 +299,11 @@ def _opened(out: Path | None, question: Question, bench: Bench) -> Iterator[Path
                 "another comparison with another --out"
             )
         yield folder
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of what a search depends on."""
+    return {name: metadata.version(name) for name in ("nas-search", "nas-cli")}
 
 
 def _search_all(

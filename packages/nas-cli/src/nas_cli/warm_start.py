@@ -141,7 +141,7 @@ def warm_critic(shop: Workshop) -> Critic | None:
     except InputError as error:
         raise InputError(
             f"--warm-start {shop.run.config.warm_start}: its critic cannot be read, of an earlier "
-            f"version of nas-cli perhaps ({error}); --set critic=none takes the pool alone"
+            f"version of nas-search perhaps ({error}); --set critic=none begins without one"
         ) from error
     return critic
 

@@ -324,7 +324,9 @@ def _both(
     a: ArrayLike, b: ArrayLike, budget: float | tuple[float, float]
 ) -> tuple[Floats, Floats, tuple[float, float]]:
     """Return the evaluations of both, and the budget of each."""
-    budgets = budget if isinstance(budget, tuple) else (budget, budget)
+    budgets = (budget, budget) if isinstance(budget, int | float) else budget
+    if len(budgets) != 2:
+        raise InputError(f"budget={budget} must be one number, or a pair: of a and of b")
     samples = _evaluations("a", a), _evaluations("b", b)
     for name, taken, most in zip("ab", samples, budgets, strict=True):
         reached = taken[np.isfinite(taken)]

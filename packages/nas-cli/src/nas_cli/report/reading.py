@@ -159,10 +159,12 @@ def _settings(path: Path) -> tuple[str | None, CriticRule | None]:
     if not path.exists():
         return None, None
     settings = parse(path, lambda: structure(json.loads(text_of(path)), dict[str, Any]))
-    search, critic = settings.get("search"), settings.get("critic")
+    search, critic, policy = (settings.get(key) for key in ("search", "critic", "policy"))
     searcher = search.get("searcher") if isinstance(search, dict) else None
-    said = isinstance(critic, dict) and "members" in critic and searcher == "ppo"
-    rule = parse(path, lambda: structure(critic, CriticRule)) if said else None
+    rule = None
+    if searcher == "ppo" and isinstance(critic, dict) and "members" in critic:
+        asked = {**(policy or {}), **critic}
+        rule = parse(path, lambda: structure(asked, CriticRule))
     return None if searcher is None else str(searcher), rule
 
 

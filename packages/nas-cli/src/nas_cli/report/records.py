@@ -348,10 +348,12 @@ class Retraining:
 
 @frozen
 class CriticRule:
-    """How the critic of a search is asked: `nas_cli.ppo_settings.CriticConfig`."""
+    """How the critic of a search is asked: `CriticConfig` and `PolicyConfig` of `ppo_settings`."""
 
     members: int
     least: int
+    pick: str
+    resampled: int
     threshold: float | None = None
 
 
