@@ -195,3 +195,46 @@ def test_a_command_does_what_it_shows(copy, monkeypatch, command):
     monkeypatch.setattr(sys, "argv", [script, *options, "--collect"])
     runpy.run_path(str(copy.parent / script), run_name="__main__")
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_what_fnas_is_compared_with_is_tuned_and_censored(copy):
+    """By hand: who was tuned to what, and what a search that did not reach the mark counts."""
+    run = runpy.run_path(str(copy / "fnas" / "run.py"), run_name="run")
+    best, worse = run["GRID"][0], (1e-3, 0.7)
+    run["GRID"].append(worse)
+
+    def record(name, evaluations, budget, **more):
+        methods = {one: {"evaluations": taken, "regret": [0.0]} for one, taken in evaluations}
+        seeds = len(evaluations[0][1])
+        return {"comparison": name, "methods": methods, "budget": budget, "seeds": seeds, **more}
+
+    tuning = [
+        # Both medians are 20; of what was not reached the budget counts.
+        record(run["grid_name"]("ppo", *best), [("ppo", [10, 20, 60])], 100),
+        record(run["grid_name"]("ppo", *worse), [("ppo", [10, 20, None])], 100),
+    ]
+    (copy / "fnas" / "results.json").write_text(json.dumps({"runs": tuning}))
+    assert run["tuned"]("ppo") == best
+    assert run["spent"](tuning[1], "ppo") == pytest.approx(130 / 3)
+    assert "30 ± 15 (3 of 3)" in run["tuning_table"](run["recorded"]())
+    with pytest.raises(SystemExit, match=r"tuning of fnas, lr 0\.001, entropy 0\.1' is missing"):
+        run["tuned"]("fnas")
+    mark = {"accuracy": 73.0, "percent": 99.5, "architectures": 8}
+    final = record(
+        run["CIFAR_100"],
+        [("ppo", [400, 500, 600, None, None]), ("random", [None] * 5)],
+        1000,
+        mark=mark,
+        architectures=9445,
+    )
+    fnas = record(run["OF_FNAS"], [("fnas", [40, 50, 60, 70, None])], 300)
+    lines = run["final_table"](
+        {one["comparison"]: one for one in (final, fnas)}, run["CIFAR_100"]
+    ).splitlines()
+    cells = {line.split(" | ")[0].strip("| "): line.split(" | ") for line in lines[4:]}
+    assert [cells["ppo"][1], cells["ppo"][3], cells["ppo"][5]] == ["600", "3 of 5", "1"]
+    # 600 over 60, though the budgets differ; beyond both of them is a bound.
+    assert cells["fnas"][1] == "60"
+    assert cells["fnas"][5].startswith("10.0 (")
+    assert cells["random"][1] == "above 1000"
+    assert cells["random"][5].startswith("below 0.6 (")
