@@ -46,6 +46,7 @@ CIFAR_10, CIFAR_100, MACRO = (
     "NAS-Bench-Macro",
 )
 OF_FNAS = f"{CIFAR_100}, fnas"
+OF_ITS_OWN = "fnas, rate and entropy of its own"
 # One network for V and one for U, in place of an ensemble.
 ONE = {"fnas.critic.members": 1, "fnas.critic.steps": 50}
 # Name -> method and settings.
@@ -67,7 +68,7 @@ MORE_PARTS: dict[str, tuple[str, dict[str, Any]]] = {
     "fnas, four networks and the paper's rule": ("fnas", {"fnas.critic.threshold": "none"}),
     "fnas, trusted after 10": ("fnas", {"fnas.critic.least": 10}),
     "fnas, the critic as baseline": ("fnas", {"fnas.policy.baseline": "critic"}),
-    "fnas": ("fnas", {}),
+    OF_ITS_OWN: ("fnas", {}),
     "fnas, buffer alone, temperature 0.05": (
         "fnas",
         {"fnas.critic": "none", "fnas.buffer.temperature": 0.05},
@@ -84,7 +85,13 @@ MORE_PARTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @frozen(kw_only=True)
 class Comparison:
-    """One ``nas compare``. ``tuned``: whether lr and entropy come from the tuning."""
+    """One ``nas compare``.
+
+    ``tuned``: the method that the learning rate and the entropy were best for; None for those in
+    ``settings``. FNAS needs about as many at any point of the grid; plain PPO does not, nor do
+    parts of FNAS that leave more to the policy. All have what is best for plain PPO, so that a line
+    differs from it, and from others, by nothing else.
+    """
 
     table: str
     methods: tuple[str, ...]
@@ -92,7 +99,7 @@ class Comparison:
     budget: int
     seeds: int = SEEDS
     settings: dict[str, Any]
-    tuned: bool = True
+    tuned: str | None = "ppo"
 
 
 def grid_name(method: str, lr: float, entropy: float) -> str:
@@ -113,7 +120,7 @@ COMPARISONS = {
         budget=budget,
         seeds=TUNING_SEEDS,
         settings=at(method, *point),
-        tuned=False,
+        tuned=None,
     )
     for method, budget in (("ppo", OF_OTHERS), ("fnas", BUDGET))
     for point in GRID
@@ -128,6 +135,7 @@ for final, parts in ((FINAL, {**PARTS, **MORE_PARTS}), (ON_MACRO, PARTS)):
             methods=(method,),
             budget=OF_OTHERS if method == "ppo" else BUDGET,
             settings=settings,
+            tuned="fnas" if name == OF_ITS_OWN else "ppo",
         )
 
 
@@ -135,9 +143,10 @@ def run(given: argparse.Namespace, name: str) -> None:
     """Make one comparison, as far as that is not done, and record it."""
     comparison = COMPARISONS[name]
     settings = dict(comparison.settings)
-    if comparison.tuned:
+    if comparison.tuned is not None:
+        point = tuned(comparison.tuned)
         for method in set(TUNED) & set(comparison.methods):
-            settings |= at(method, *tuned(method))
+            settings |= at(method, *point)
     out = given.work / common.plain(name)
     macro = comparison.table == MACRO
     of_table: list[str | Path] = ["--space", "nas-bench-macro", "--truth", given.macro]
@@ -150,7 +159,7 @@ def run(given: argparse.Namespace, name: str) -> None:
         *of_table,
         *("--methods", ",".join(comparison.methods), "--mark", str(comparison.mark)),
         *("--budget", str(comparison.budget), "--seeds", str(comparison.seeds)),
-        *("--seed", "0" if comparison.tuned else str(TUNING_SEED)),
+        *("--seed", str(TUNING_SEED if comparison.tuned is None else 0)),
         *common.settings(settings),
         *("--workers", str(given.workers), "--out", out, "--resume"),
         log=common.log_of(out),
