@@ -4,7 +4,8 @@
 
 tunes plain PPO and FNAS over the same grid on CIFAR-10 of NAS-Bench-201, compares them and other
 searches on CIFAR-100 and on NAS-Bench-Macro, and rewrites tables and plots of README.md. It can be
-stopped at any time; the same command goes on.
+stopped at any time; the same command goes on. What results.json has is not made again, unless it is
+named by --only.
 """
 
 import argparse
@@ -425,6 +426,6 @@ if __name__ == "__main__":
     parser.add_argument("--workers", type=int, default=2, help="processes that search [2]")
     given = parser.parse_args()
     if not given.collect:
-        for name in given.only or COMPARISONS:
+        for name in given.only or [name for name in COMPARISONS if name not in recorded()]:
             run(given, name)
     collect()
