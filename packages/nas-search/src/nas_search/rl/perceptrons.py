@@ -14,7 +14,7 @@ LAYERS = 4
 
 
 class Perceptrons(nn.Module):
-    """As many of the paper's networks: four linear layers with PReLU between them.
+    """Several of the paper's networks, ``networks``: four linear layers with PReLU between them.
 
     All are computed at once. Weights ``[networks, in, out]`` and biases begin uniform in
     +-1/sqrt(in) and slopes at 1/4, as torch has them.
