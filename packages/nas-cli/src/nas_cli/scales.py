@@ -87,6 +87,17 @@ SMALL_BITS: dict[str, Any] = {
     "train": {"level_decay": 5e-4},
     "retrain": {"level_decay": 5e-4},
 }
+# 719 images are few for shared widths: most of the training is warm-up, of one path a step. FP-NAS
+# has a mode of 9.3 % supernet error where the best of 50 random ones has 10.7 % and their median
+# 17 % (one seed). At a temperature of 0.2 and half the rate the distribution is far from certain at
+# the end (9.6 of 17.6 nats, 11.8 %).
+DIGITS_DISTRIBUTION: dict[str, Any] = {
+    "space": "digits-fp-nas",
+    "images": {"held_out": 0.5},
+    "train": {"epochs": 80, "label_smoothing": 0.0},
+    "distribution": {"warmup": 0.7, "warmup_rows": 1, "lr": 0.1, "temperature": 0.05},
+    "search": {"generations": 1},
+}
 ADAPTED: dict[tuple[str, str], dict[str, Any]] = {
     ("spos-channels", "digits"): {
         "space": "digits-mobile+channels",
@@ -212,38 +223,19 @@ ADAPTED: dict[tuple[str, str], dict[str, Any]] = {
         "reward": {"hard": True},
     },
     ("fnas", "large"): {"space": "mnasnet"},
-    # 719 images are few for shared widths: most of the training is warm-up, of one path a step. As
-    # many rows a nat as give 6 at the beginning. The mode has 9.3 % supernet error where the best
-    # of 50 random ones has 10.7 % and their median 17 % (one seed). At a temperature of 0.2 and
-    # half the rate the distribution is far from certain at the end (9.6 of 17.6 nats, 11.8 %).
     ("fpnas", "digits"): {
-        "space": "digits-fp-nas",
-        "images": {"held_out": 0.5},
-        "train": {"epochs": 80, "label_smoothing": 0.0},
+        **DIGITS_DISTRIBUTION,
         "distribution": {
-            "warmup": 0.7,
-            "warmup_rows": 1,
+            **DIGITS_DISTRIBUTION["distribution"],
             "join_after": 0.8,
-            "rows_per_nat": 0.35,
-            "lr": 0.1,
-            "temperature": 0.05,
+            "rows_per_nat": 0.35,  # 6 at the beginning
         },
-        "search": {"generations": 1},
     },
     ("fpnas", "small"): {"images": {"held_out": 0.5}},
     ("fpnas", "large"): {"space": "fbnetv2-f"},
     ("parsec", "digits"): {
-        "space": "digits-fp-nas",
-        "images": {"held_out": 0.5},
-        "train": {"epochs": 80, "label_smoothing": 0.0},
-        "distribution": {
-            "warmup": 0.7,
-            "warmup_rows": 1,
-            "rows": 6,
-            "lr": 0.1,
-            "temperature": 0.05,
-        },
-        "search": {"generations": 1},
+        **DIGITS_DISTRIBUTION,
+        "distribution": {**DIGITS_DISTRIBUTION["distribution"], "rows": 6},
     },
     ("parsec", "small"): {"images": {"held_out": 0.5}},
     ("parsec", "large"): {"space": "fbnetv2-f"},
