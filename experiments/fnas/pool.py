@@ -29,7 +29,7 @@ from nas_spaces.jsonable import from_jsonable, to_jsonable
 HERE = Path(__file__).parent
 RESOLUTION, IMAGES = 16, 3000  # a third of them to judge
 NETWORKS, BATCH, STEP = 40, 10, 32  # STEP: images of one
-EPOCHS = (1, 2, 4)
+EPOCHS = (1, 2, 4, 8)
 HALVES = {"first": slice(0, 5), "second": slice(5, 10)}  # of the classes by name
 # Which half is trained, and whose pool it begins with: none, an empty one, to which all add, or the
 # other half's, from which all begin as it was: in one batch, or their own blocks would replace it.

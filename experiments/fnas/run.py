@@ -56,6 +56,10 @@ PARTS: dict[str, tuple[str, dict[str, Any]]] = {
     "fnas, critic alone": ("fnas", {"fnas.buffer": "none"}),
     "fnas, buffer alone": ("fnas", {"fnas.critic": "none"}),
     "fnas, one V and U": ("fnas", ONE),
+    "fnas, one V and U of what V has learnt": (
+        "fnas",
+        {**ONE, "fnas.critic.residuals": "current"},
+    ),
     "fnas, the paper's critic": ("fnas", {**ONE, "fnas.critic.threshold": "none"}),
     # What V + U is worth as a choice among many draws, apart from answers in place of trainings.
     "fnas, picks the least certain": ("fnas", {"fnas.policy.pick": "uncertain"}),
@@ -75,10 +79,6 @@ MORE_PARTS: dict[str, tuple[str, dict[str, Any]]] = {
         {"fnas.critic": "none", "fnas.buffer.temperature": 0.05},
     ),
     "fnas, rewards as they are": ("fnas", {"fnas.policy.standardise": "false"}),
-    "fnas, one V and U of what V has learnt": (
-        "fnas",
-        {**ONE, "fnas.critic.residuals": "current"},
-    ),
     "ppo, batches of 5": ("ppo", {"ppo.policy.batch": 5}),
     "ppo, 8 steps a batch": ("ppo", {"ppo.policy.epochs": 8}),
 }

@@ -67,7 +67,7 @@ SMALLER = {
     "fnas/pool.py": {
         "RESOLUTION, IMAGES = 16, 3000": "RESOLUTION, IMAGES = 8, 15",
         "NETWORKS, BATCH, STEP = 40, 10, 32": "NETWORKS, BATCH, STEP = 4, 2, 5",
-        "EPOCHS = (1, 2, 4)": "EPOCHS = (1,)",
+        "EPOCHS = (1, 2, 4, 8)": "EPOCHS = (1,)",
     },
     "channels-bits/config.toml": {
         "subset = 25000": 'subset = "none"',
@@ -118,7 +118,7 @@ MORE = {
 @pytest.fixture
 def copy(tmp_path, monkeypatch, draw_images, nas):
     """A copy of the folder, made small, with the files that the commands name beside it."""
-    kept_out = shutil.ignore_patterns("results.json", "*.svg", "__pycache__")
+    kept_out = shutil.ignore_patterns("*.json", "*.svg", "__pycache__")
     folder = shutil.copytree(FOLDER, tmp_path / "experiments", ignore=kept_out)
     for name, changes in SMALLER.items():
         text = (folder / name).read_text()
@@ -170,8 +170,13 @@ def test_a_command_does_what_it_shows(copy, monkeypatch, command):
         write_cells(Path("nas-bench-201.csv"))
     if name == "fnas/critic.py":
         settings = {"fnas.policy.lr": 0.001, "fnas.policy.entropy": 0.1}
-        before = {"comparison": "NAS-Bench-201, CIFAR-100, fnas", "settings": settings}
-        (copy / "fnas" / "results.json").write_text(json.dumps({"runs": [before]}))
+        table = "NAS-Bench-201, CIFAR-100"
+        plain = {"budget": 30, "methods": {"ppo": {"evaluations": [12, None]}}}
+        before = [
+            {"comparison": table, **plain},
+            {"comparison": f"{table}, fnas", "settings": settings},
+        ]
+        (copy / "fnas" / "results.json").write_text(json.dumps({"runs": before}))
     monkeypatch.setattr(sys, "argv", [script, *options, *MORE[name]])
     runpy.run_path(str(copy.parent / script), run_name="__main__")
     folder = (copy / name).parent
