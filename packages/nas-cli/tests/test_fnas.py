@@ -255,6 +255,16 @@ def test_a_warm_start_takes_critic_and_pool(nas, settings, run, tmp_path):
     [
         (["--set", "reward.target=300X"], "reward.target='300X' cannot be read"),
         (["--set", "reward.target=300M"], "target=300,000,000"),
+        (["--set", "reward.target=300000000"], "target=300,000,000"),
+        (["--set", "reward.target=true"], "reward.target must be a number, or a text like 300M"),
+        (
+            ["--limit", "macs<=60%", "--set", "reward.target=95%"],
+            "outside what macs can be within the limits",
+        ),
+        (
+            ["--set", "reward.target=300M"],
+            "change it by --set policy.KEY or critic.KEY or buffer.KEY or reward.KEY=VALUE",
+        ),
         (["--set", "reward.cost=latency"], "reward.cost='latency' is unknown"),
         (["--set", "reward.exponent=0.1"], "reward.exponent must be <= 0"),
         (["--set", "candidates.pairs=1"], "candidates.pairs must be 0 or >= 2"),
@@ -303,6 +313,20 @@ def test_a_critic_that_cannot_be_read_is_named_as_the_warm_start_s(nas, settings
     assert result.exit_code == 2
     assert f"--warm-start {earlier}: its critic cannot be read" in result.output
     assert "--set critic=none begins without one" in result.output
+
+
+def test_a_pool_that_cannot_be_read_is_named_as_the_warm_start_s(nas, settings, run, tmp_path):
+    earlier = tmp_path / "earlier"
+    shutil.copytree(run, earlier)
+    path = earlier / "searches" / "main" / "pool.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    result = nas("pipeline", "--out", tmp_path / "run", "--warm-start", earlier, *settings())
+    assert result.exit_code == 2
+    said = " ".join(result.output.split())
+    assert f"--warm-start {earlier}: " in said
+    assert "pool.safetensors is truncated" in said
+    assert "--set candidates.pool=false begins without one" in said
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.fixture

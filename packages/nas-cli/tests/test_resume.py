@@ -1,9 +1,13 @@
 """A run that is killed at any moment and gone on with ends with the same bytes."""
 
+import contextlib
 import json
 import random
+import tomllib
 
 import pytest
+
+from nas_samplers.workers import run_here
 
 FILES = (
     "history.csv",
@@ -109,3 +113,90 @@ def test_stage_by_stage_gives_the_same_files(nas, tiny, finished, tmp_path):
     assert nas("search", run).exit_code == 0
     assert nas("retrain", run).exit_code == 0
     assert contents(run) == contents(finished)
+
+
+ALONE = {
+    "baselines": 0,
+    "train__epochs": 0.3,
+    "train__batch_size": 16,
+    "search__population": 4,
+    "search__generations": 2,
+    "policy__batch": 4,
+    "critic": "none",
+    "candidates__workers": 1,
+    "candidates__pool": "false",
+    "candidates__finalists": 1,
+}
+
+
+@pytest.fixture
+def executors(monkeypatch):
+    """Executors that train here; the list has what each was asked for, and which were checked."""
+    asked = []
+
+    class Cluster:
+        def __init__(self, address, workers, **_):
+            self.asked = ("ray", address, workers)
+
+        def __enter__(self):
+            asked.append(self.asked)
+            return run_here
+
+        def __exit__(self, *_):
+            pass
+
+        def check(self):
+            asked.append(("checked", *self.asked[1:]))
+
+    @contextlib.contextmanager
+    def processes(workers):
+        asked.append(("processes", None, workers))
+        yield run_here
+
+    monkeypatch.setattr("nas_cli.evaluation.RayWorkers", Cluster)
+    monkeypatch.setattr("nas_cli.evaluation.WorkerProcesses", processes)
+    return asked
+
+
+@pytest.fixture
+def begun_alone(forked, tiny, tmp_path):
+    """A run by fnas, killed in its search of candidates, with one worker."""
+    out, kill = tmp_path / "run", {"replace": 1, "file": "main/history.json"}
+    status, said = forked("pipeline", "--method", "fnas", "--out", out, *tiny(**ALONE), kill=kill)
+    assert status == -9, said
+    return out
+
+
+@pytest.mark.parametrize("command", ["pipeline", "search"])
+@pytest.mark.parametrize(
+    "wanted", [("processes", None, 3), ("ray", "10.0.0.1:6379", 2)], ids=["processes", "ray"]
+)
+def test_a_search_goes_on_where_it_is_asked_to(nas, executors, begun_alone, command, wanted):
+    out, known = begun_alone, begun_alone / "searches/main/search.json"
+    settings = json.loads(known.read_text())
+    where = {"executor", "address", "workers"}
+    assert not where & set(settings["candidates"])
+    # As nas-cli 0.6.2 and before it wrote them.
+    before = tomllib.loads((out / "config.toml").read_text())["candidates"]
+    assert (before["executor"], before["workers"]) == ("processes", 1)
+    settings["candidates"] |= {"executor": "processes", "address": None, "workers": 1}
+    known.write_text(json.dumps(settings))
+    given = {"executor": wanted[0], "workers": wanted[2]}
+    if wanted[1] is not None:
+        given["address"] = wanted[1]
+    options = [
+        part for key, value in given.items() for part in ("--set", f"candidates.{key}={value}")
+    ]
+    folder = ["--out", out] if command == "pipeline" else [out]
+    result = nas(command, *folder, "--resume", *options)
+    assert result.exit_code == 0, result.output
+    checked = {("checked", *wanted[1:])} if wanted[0] == "ray" else set()
+    assert set(executors) == {wanted} | checked
+
+
+def test_a_finished_search_needs_no_cluster(nas, executors, begun_alone):
+    go_on = ("pipeline", "--out", begun_alone, "--resume")
+    assert nas(*go_on).exit_code == 0
+    gone = ["--set", "candidates.executor=ray", "--set", "candidates.address=10.0.0.1:6379"]
+    assert nas(*go_on, *gone).exit_code == 0
+    assert all(kind != "checked" for kind, *_ in executors)

@@ -496,3 +496,14 @@ def test_what_is_left_is_told_from_what_is_done(nas, finished, tmp_path, monkeyp
     # Whose first step is told from nothing.
     assert told["search main, random"][0] == (0, "")
     assert told["search main, random"][-1][0] == 16
+
+
+def test_an_address_is_for_a_cluster(nas, tiny, tmp_path):
+    out = tmp_path / "run"
+    options = [*tiny(), "--method", "fnas", "--set", "candidates.address=10.0.0.1:6379"]
+    result = nas("pipeline", "--out", out, *options)
+    assert result.exit_code == 2
+    said = " ".join(result.output.split())
+    assert "candidates.address=10.0.0.1:6379 is of a Ray cluster" in said
+    assert "add --set candidates.executor=ray, or leave the address out" in said
+    assert not out.exists()

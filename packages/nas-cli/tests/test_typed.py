@@ -1,7 +1,7 @@
 import pytest
 from attrs import frozen
 
-from nas_cli.typed import check_keys, structure
+from nas_cli.typed import Quantity, check_keys, structure
 from nas_spaces import InputError
 
 
@@ -51,3 +51,20 @@ def test_keys_that_a_record_lacks(values, says):
 def test_nothing_is_silently_another_type(size, says):
     with pytest.raises(InputError, match=says):
         structure({"name": "a", "inner": {"size": size}}, Outer)
+
+
+@frozen(kw_only=True)
+class Aimed:
+    target: Quantity | None = None
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [(None, None), ("60%", "60%"), (600_000, "600000"), (1.5e6, "1500000.0")]
+)
+def test_a_quantity_is_a_number_or_a_text(given, kept):
+    assert structure({"target": given}, Aimed).target == kept
+
+
+def test_a_quantity_is_nothing_else():
+    with pytest.raises(InputError, match=r"target must be a number, or a text .* received True"):
+        structure({"target": True}, Aimed)

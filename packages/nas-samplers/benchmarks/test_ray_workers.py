@@ -1,14 +1,16 @@
 """What a candidate costs beside its training, on Ray: at most 5 ms where the task does nothing.
 
-A local cluster of two workers, or two processes, batches of ten as FNAS's. A batch's time over its
-candidates; the median of the batches counts. The search loop around it is a benchmark of nas-cli.
+A local cluster of two workers, or two processes, and batches of three: of FNAS's ten no more are
+trained once the others are learned from again or answered for by the critic. A batch's time over
+its candidates; the median of the batches counts. The search loop around it is a benchmark of
+nas-cli.
 """
 
 import pytest
 
 from nas_samplers import RayWorkers, WorkerProcesses
 
-BATCH, BATCHES, WARM_UP = 10, 30, 5
+BATCH, BATCHES, WARM_UP = 3, 30, 5
 ALLOWED_MS = 5.0
 
 

@@ -407,7 +407,6 @@ def test_a_block_of_the_same_key_takes_the_place_of_the_older():
     new = build(space, 5)
     assert {block.task for block in pool.initialise(new).blocks} == {"b"}
     assert same(new.state_dict(), build(space, 2).state_dict())
-    assert pool.bytes == sum(x.nbytes for x in new.state_dict().values())
 
 
 def test_there_is_no_randomness():
@@ -466,7 +465,7 @@ def test_bad_input_stores_nothing():
     network.blocks["head"].linear = nn.Linear(8, 5)
     with pytest.raises(InputError, match=r"'head': linear.weight has the shape \(5, 8\)"):
         pool.add(network, iterations=1, task="a")
-    assert len(pool) == pool.bytes == pool.queries == 0
+    assert len(pool) == pool.queries == 0
     assert pool.iterations is None
 
 
@@ -617,7 +616,6 @@ def test_what_is_loaded_is_what_was_saved(tmp_path, make):
         pool.tasks,
         len(pool),
     )
-    assert loaded.bytes == pool.bytes
     space = published.load("digits-mobile").fix([3, 2, 1, 0] * 2)
     networks = build(space, 7), build(space, 7)
     assert pool.initialise(networks[0]) == loaded.initialise(networks[1])

@@ -25,3 +25,8 @@ def test_numbers_out_of_range_are_refused(setting):
 def test_a_number_of_workers_is_no_address():
     with pytest.raises(InputError, match=r"address=4 must be text, .*workers is workers=NUMBER"):
         RayWorkers(4)
+
+
+def test_ray_client_is_refused():
+    with pytest.raises(InputError, match=r"Ray Client is not supported; .* address='auto' or the"):
+        RayWorkers("ray://host:10001")

@@ -11,6 +11,7 @@ __all__ = [
     "cost_text",
     "evaluations_text",
     "interval_text",
+    "median_text",
     "p_text",
     "ratio_text",
     "show_comparison",
@@ -51,7 +52,7 @@ def verdict_text(record: Mapping[str, Any]) -> str:
     mark = f"{record['mark']['accuracy']:.2f} %"
     best, *others = sorted(methods, key=_order)
     if not others:
-        median = evaluations_text(best["evaluations"]["median"], budget)
+        median = median_text(best, record)
         return (
             f"{best['name']} reaches {mark} in {best['reached']} of {record['seeds']} searches, "
             f"the median after {median} evaluations"
@@ -104,6 +105,20 @@ def evaluations_text(value: float | None, budget: int) -> str:
     ('12.5', 'more than 300')
     """
     return f"more than {budget:,}" if value is None else f"{value:,g}"
+
+
+def median_text(method: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    """Return the median evaluations of a method, or what is known of it.
+
+    Where exactly half of the searches reached the mark, the median lies between the last of these
+    and the first of the others, which nobody waited for.
+
+    >>> method = {"evaluations": {"median": 36.0}, "reached": 2}
+    >>> [median_text(method, {"seeds": seeds, "budget": 50}) for seeds in (3, 4)]
+    ['36', 'at least 36']
+    """
+    text = evaluations_text(method["evaluations"]["median"], record["budget"])
+    return f"at least {text}" if 2 * method["reached"] == record["seeds"] else text
 
 
 def ratio_text(ratio: Mapping[str, float | None]) -> str:
@@ -171,7 +186,7 @@ def show_comparison(record: Mapping[str, Any]) -> list[Any]:
         taken, regret = one["evaluations"], one["regret"]
         table.add_row(
             one["name"],
-            _short(taken["median"], budget),
+            median_text(one, record).replace("more than ", ">").replace("at least ", "≥"),
             f"{_short(taken['low'], budget)} to {_short(taken['high'], budget)}",
             str(one["reached"]),
             f"{regret['median']:.2f}",

@@ -16,11 +16,12 @@ from nas_cli.ppo_settings import BufferConfig, CriticConfig, PolicyConfig
 from nas_cli.recipes import RECIPES
 from nas_cli.scales import DEFAULT_SPACES, defaults, scale_of
 from nas_cli.spaces import load_space
-from nas_cli.typed import Overrides, check_keys, flatten, merge, structure
+from nas_cli.typed import Overrides, Quantity, check_keys, flatten, merge, structure
 from nas_spaces import InputError, nearest
 
 __all__ = [
     "OF_SEARCH",
+    "WHERE",
     "AlphasConfig",
     "CandidatesConfig",
     "Config",
@@ -293,7 +294,7 @@ class DistributionConfig:
     beta2: float = field(default=0.999, validator=and_(ge(0), lt(1)))
     temperature: float = field(default=1.0, validator=gt(0))
     cost: str = "macs"
-    target: str | None = None
+    target: Quantity | None = None
     cost_term: Literal["log", "linear"] = "log"
     cost_weight: float = field(default=0.3, validator=ge(0))
     paper_exact: bool = False
@@ -310,7 +311,7 @@ class RewardConfig:
     """
 
     cost: str = "macs"
-    target: str | None = None
+    target: Quantity | None = None
     exponent: float = field(default=-0.07, validator=le(0))
     hard: bool = False
 
@@ -401,6 +402,7 @@ WHERE = (
     "candidates.workers",
     "candidates.address",
 )
+"""Settings that say only where a run is computed; a search that is begun keeps none of them."""
 OF_SEARCH = ("search", "reward", "policy", "critic", "buffer", "candidates")
 """The tables that one search of a run may set otherwise."""
 

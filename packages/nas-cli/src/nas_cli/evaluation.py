@@ -35,6 +35,7 @@ __all__ = [
     "Evaluation",
     "Standalone",
     "candidates_folder",
+    "check_cluster",
     "check_evaluation",
     "evaluated_by",
     "supernet_error",
@@ -105,8 +106,28 @@ def check_evaluation(shop: Workshop) -> None:
             f"{pool.iterations:,} steps, this run's candidates are to be for {steps:,}; set "
             "train.epochs and train.batch_size to the same, or --set candidates.pool=false"
         )
+    candidates = config.candidates
+    if candidates.address is not None and candidates.executor != "ray":
+        raise InputError(
+            f"candidates.address={candidates.address} is of a Ray cluster, and candidates.executor "
+            f"is {candidates.executor}; add --set candidates.executor=ray, or leave the address "
+            "out (--set candidates.address=none)"
+        )
     with _executor(shop):
         pass
+
+
+def check_cluster(shop: Workshop) -> None:
+    """Refuse an address at which there is no Ray cluster.
+
+    Raises:
+        InputError: what is wrong.
+    """
+    config = shop.run.config
+    alone, where = config.search.evaluation == "standalone", config.candidates
+    # One of this machine takes seconds to start, and nothing needs to be there for it.
+    if alone and where.executor == "ray" and where.address is not None:
+        _cluster(shop).check()
 
 
 def candidates_folder(folder: Path) -> Path:
@@ -264,8 +285,7 @@ def _first_pool(shop: Workshop) -> KnowledgePool | None:
 def _executor(shop: Workshop) -> Iterator[Executor]:
     config = shop.run.config.candidates
     if config.executor == "ray":
-        gpus = 0.0 if shop.device.type == "cpu" else 1 / default_workers(shop)
-        with RayWorkers(config.address, config.workers, gpus=gpus) as cluster:
+        with _cluster(shop) as cluster:
             yield cluster
         return
     workers = config.workers or default_workers(shop)
@@ -274,6 +294,12 @@ def _executor(shop: Workshop) -> Iterator[Executor]:
         return
     with WorkerProcesses(workers) as processes:
         yield processes
+
+
+def _cluster(shop: Workshop) -> RayWorkers:
+    config = shop.run.config.candidates
+    gpus = 0.0 if shop.device.type == "cpu" else 1 / default_workers(shop)
+    return RayWorkers(config.address, config.workers, gpus=gpus)
 
 
 def _increments(on_progress: OnProgress) -> Callable[[float, int], None]:

@@ -77,8 +77,9 @@ def _best(
 ) -> tuple[NDArray[np.int64], bool | None]:
     """Return the rows of the best ``[k]`` by reward, and whether they are near the target.
 
-    Where a target was set, only those near it are taken, unless none is. What could not be trained
-    is left out, unless nothing could.
+    Where a target was set, only those near it are taken, unless none is; a limit, from which the
+    reward may have its target, asks for no nearness. What could not be trained is left out, unless
+    nothing could.
     """
     config, errors = shop.run.config, history.column("error")
     rewards = reward(history.archs, errors[:, None])

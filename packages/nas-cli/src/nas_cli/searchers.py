@@ -276,6 +276,9 @@ SEARCHERS: dict[str, Build] = {
 }
 """Setting ``search.searcher`` -> the search."""
 
+# What `_ppo` reads, apart from the lengths in `search`.
+PPO_TABLES = ("policy", "critic", "buffer", "reward")
+
 
 def plan_search(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
     """Return the search that the run's settings describe.
@@ -294,7 +297,9 @@ def plan_search(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
     except InputError as error:
         if name == MOST_PROBABLE:
             raise  # by what the training learned, or by the limits
-        raise InputError(f"search: {error}; change it by --set search.KEY=VALUE") from error
+        tables = PPO_TABLES if name == "ppo" else ("search",)
+        keys = " or ".join(f"{table}.KEY" for table in tables)
+        raise InputError(f"search: {error}; change it by --set {keys}=VALUE") from error
 
 
 def can_plan(run: Run) -> bool:

@@ -11,8 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import nas_search
-from nas_cli.config import OF_SEARCH, Config, differences, override
-from nas_cli.evaluation import Evaluation, candidates_folder, check_evaluation, evaluated_by
+from nas_cli.config import OF_SEARCH, WHERE, Config, differences, override
+from nas_cli.evaluation import (
+    Evaluation,
+    candidates_folder,
+    check_cluster,
+    check_evaluation,
+    evaluated_by,
+)
 from nas_cli.limits import METRICS, build_limits, cost_tables
 from nas_cli.progress import stage
 from nas_cli.run import MAIN_SEARCH, Run, read_json, write_json
@@ -38,6 +44,8 @@ def search_settings(
     run: Run, name: str, given: Iterable[Mapping[str, Any]], *, resume: bool
 ) -> Config:
     """Return the settings of ``run`` with the limits and search settings of one search.
+
+    Where it is computed is not kept with a search: that is as ``run`` and ``given`` say now.
 
     Args:
         run: the run.
@@ -68,10 +76,20 @@ def search_settings(
             f"{run.path} holds a search {name!r} already; go on with it by --resume, or choose "
             "another --name"
         )
-    stored = override(run.config, [read_json(known, "limits", "search")])
+    stored = override(run.config, [_without_where(read_json(known, "limits", "search"))])
     asked = override(stored, given)
     _refuse_changes(run, name, stored, asked)
     return asked
+
+
+def _without_where(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tables of settings without those that say only where a search is computed."""
+    return {
+        table: {key: value for key, value in values.items() if f"{table}.{key}" not in WHERE}
+        if isinstance(values, Mapping)
+        else values
+        for table, values in settings.items()
+    }
 
 
 def _refuse_changes(run: Run, name: str, stored: Config, asked: Config) -> None:
@@ -83,11 +101,12 @@ def _refuse_changes(run: Run, name: str, stored: Config, asked: Config) -> None:
         )
 
 
-def check_search(shop: Workshop) -> FeasibleSet:
-    """Return the architectures within the run's limits; refuse what a search could not do.
+def check_search(shop: Workshop, name: str = MAIN_SEARCH) -> FeasibleSet:
+    """Return the architectures within the run's limits; refuse what search ``name`` could not do.
 
     Raises:
-        InputError: settings that do not fit together, or limits that nothing satisfies.
+        InputError: settings that do not fit together, limits that nothing satisfies, or no cluster
+            where one is still needed.
     """
     feasible = _feasible(shop)
     costs = _costs(shop)
@@ -95,6 +114,8 @@ def check_search(shop: Workshop) -> FeasibleSet:
         # One proposal shows whether several limits can be met at once.
         plan_search(shop, feasible, costs).searcher.ask()
     check_evaluation(shop)
+    if not (shop.run.search(name) / "result.json").exists():
+        check_cluster(shop)
     return feasible
 
 
@@ -155,13 +176,13 @@ def search(shop: Workshop, name: str) -> None:
         shop.say(f"search {name}: finished already")
         shutil.rmtree(candidates_folder(folder), ignore_errors=True)
         return
-    feasible = check_search(shop)
+    feasible = check_search(shop, name)
     costs = _costs(shop)
     event = {"event": "stage", "stage": f"search/{name}"}
     with evaluated_by(shop, folder) as evaluation:
         if not known.exists():
             tables = {table: attrs.asdict(config)[table] for table in OF_SEARCH}
-            write_json(known, {"limits": list(config.limits), **tables})
+            write_json(known, {"limits": list(config.limits), **_without_where(tables)})
         begun = time.monotonic()
         run.event({**event, "status": "begun"})
         plan = plan_search(shop, feasible, costs)

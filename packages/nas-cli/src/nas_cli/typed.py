@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from types import UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NewType, TypeVar, get_args, get_origin, get_type_hints
 
 import attrs
 import cattrs
@@ -17,12 +17,15 @@ from cattrs.v import format_exception
 
 from nas_spaces import InputError, nearest
 
-__all__ = ["Overrides", "check_keys", "flatten", "merge", "structure"]
+__all__ = ["Overrides", "Quantity", "check_keys", "flatten", "merge", "structure"]
 
 Record = TypeVar("Record")
 
 Overrides = dict[str, Any] | None
 """The annotation of a setting that holds other settings of the whole record, over theirs."""
+
+Quantity = NewType("Quantity", str)
+"""The annotation of a setting that is a number or a text such as ``300M`` or ``60%``."""
 
 
 def check_keys(values: Mapping[str, Any], cls: type, *, stand: str = "a run's config.toml") -> None:
@@ -163,6 +166,11 @@ def _converter() -> cattrs.Converter:
 
         return check
 
+    def quantity(value: Any, _: Any) -> str:
+        if type(value) not in (int, float, str):
+            raise ValueError(f"must be a number, or a text like 300M or 60%; received {value!r}")
+        return str(value)
+
     def texts(value: Any, _: Any) -> tuple[str, ...]:
         if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
             raise ValueError(f'must be a list of texts like ["macs<=50%"]; received {value!r}')
@@ -182,6 +190,7 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook(float, only("a number", int, float))
     converter.register_structure_hook(bool, only("true or false", bool))
     converter.register_structure_hook(str, only("a text", str))
+    converter.register_structure_hook_func(lambda kind: kind is Quantity, quantity)
     converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], texts)
     converter.register_structure_hook_func(is_literal, literal)
     return converter

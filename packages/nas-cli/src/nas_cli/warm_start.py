@@ -156,7 +156,15 @@ def warm_pool(shop: Workshop) -> KnowledgePool | None:
         return None
     folder = _kept(shop)
     path = folder / POOL if (folder / CRITIC).exists() else _search(_earlier(shop)) / POOL
-    return KnowledgePool.load(path) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        return KnowledgePool.load(path)
+    except InputError as error:
+        raise InputError(
+            f"--warm-start {shop.run.config.warm_start}: {error}; --set candidates.pool=false "
+            "begins without one"
+        ) from error
 
 
 def _kept(shop: Workshop) -> Path:

@@ -1,4 +1,5 @@
 import json
+import socket
 
 import pytest
 
@@ -29,3 +30,14 @@ def test_a_cluster_gives_what_one_process_gives(nas, tiny, tmp_path):
         searched = json.loads((out / "searches/main/result.json").read_text())
         assert (searched["evaluated"], searched["failed"]) == (6, [])
     assert found[0] == found[1]
+
+
+def test_a_cluster_that_is_not_there_is_said_before_a_run_begins(nas, tiny, tmp_path):
+    with socket.socket() as there:
+        there.bind(("127.0.0.1", 0))
+        closed = f"127.0.0.1:{there.getsockname()[1]}"
+    where = ["--set", "candidates.executor=ray", "--set", f"candidates.address={closed}"]
+    result = nas("pipeline", "--method", "fnas", "--out", tmp_path / "run", *tiny(), *where)
+    assert result.exit_code == 2
+    assert f"there is no Ray cluster at address='{closed}'" in result.output
+    assert not (tmp_path / "run").exists()

@@ -139,11 +139,6 @@ class KnowledgePool:
         return tuple(self._blocks.values())
 
     @property
-    def bytes(self) -> int:
-        """Memory of the weights."""
-        return sum(block.bytes for block in self._blocks.values())
-
-    @property
     def iterations(self) -> int | None:
         """How many iterations all networks were trained that were added; None before the first."""
         return self._iterations
@@ -212,9 +207,24 @@ class KnowledgePool:
     def merge(self, other: "KnowledgePool") -> None:
         """Take all blocks of another pool, as newer than one's own, and add up the counts of hits.
 
+        So searches that run beside each other share what they trained: each fills a pool of its
+        own.
+
         Raises:
             InputError: a pool of networks that were trained for other iterations; nothing is then
                 taken.
+
+        >>> from nas_spaces import published
+        >>> space = published.load("digits-mobile")
+        >>> pools = KnowledgePool(), KnowledgePool()
+        >>> for option, pool in enumerate(pools):
+        ...     network = Network(space.fix([option] * 8), generator=torch.Generator())
+        ...     pool.add(network, iterations=300, task=f"search {option}")
+        >>> shared = KnowledgePool()
+        >>> for pool in pools:
+        ...     shared.merge(pool)
+        >>> [len(pool) for pool in (*pools, shared)]
+        [11, 11, 19]
         """
         if other is self:
             raise InputError("other is this pool itself; give another one")

@@ -178,11 +178,6 @@ class PoolBlock:
         ordered = {tensor: tensors[tensor] for tensor in sorted(tensors)}
         return cls(key, task, space, name, spelled, ordered, graph, sizes)
 
-    @property
-    def bytes(self) -> int:
-        """Memory of the tensors."""
-        return sum(x.nbytes for x in self.tensors.values())
-
 
 def block_tensors(network: Network, name: str) -> dict[str, Tensor]:
     """Return a copy of the tensors of a network's block, on the CPU."""

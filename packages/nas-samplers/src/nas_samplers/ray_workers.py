@@ -8,7 +8,9 @@ import importlib
 import math
 import os
 import pickle
+import socket
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +25,9 @@ from nas_spaces import InputError
 
 __all__ = ["RayWorkers"]
 
+# How long the machine of a cluster may take to answer [s].
+PATIENCE = 5.0
+
 
 @define(eq=False)
 class RayWorkers:
@@ -36,9 +41,10 @@ class RayWorkers:
     machines, and files that tasks name must be in the same place on all of them.
 
     Args:
-        address: of a running cluster, such as ``"auto"`` or ``"ray://host:10001"``; None for the
-            one that this process is connected to, or else a cluster of this machine alone, which
-            is started at the first call and sends no usage statistics anywhere.
+        address: of a running cluster that this machine is part of, ``"auto"`` or
+            ``"HOST:PORT"``; None for the one that this process is connected to, or else a cluster
+            of this machine alone, which is started at the first call and sends no usage
+            statistics anywhere.
         workers: tasks at a time at most; None for as many as the cluster has room for. A cluster
             of this machine alone has so many workers, None for its cores.
         attempts: how often a task is tried.
@@ -46,7 +52,8 @@ class RayWorkers:
         gpus: GPUs that a task takes of the cluster's; parts of one are shared.
 
     Raises:
-        InputError: Ray is not installed, an address that is no text, or a number out of range.
+        InputError: Ray is not installed, an address that is no text or one of Ray Client
+            (``ray://``), or a number out of range.
 
     It is called like any executor; at the end of the block it leaves the cluster, if it was this
     that joined or started it::
@@ -70,6 +77,8 @@ class RayWorkers:
                 f"address={self.address!r} must be text, such as 'auto'; a number of workers is "
                 "workers=NUMBER"
             )
+        if self.address is not None:
+            _refuse_client(self.address)
         try:
             self._ray = importlib.import_module("ray")
         except ImportError as error:
@@ -106,7 +115,10 @@ class RayWorkers:
             on_outcome: receives (index of the task, its outcome) when it is known.
 
         Raises:
-            InputError: no cluster at ``address``, or one without room for a single task.
+            InputError: no cluster at ``address``, or a machine without room for a single task.
+
+        Warns:
+            UserWarning: a cluster without that room; it may grow, the tasks wait for it.
         """
         state = Attempts(len(tasks), attempts=self.attempts, on_outcome=on_outcome)
         if not tasks:
@@ -127,6 +139,18 @@ class RayWorkers:
                 self._ray.cancel(reference, force=True)
         return state.outcomes()
 
+    def check(self) -> None:
+        """Join the cluster and leave it again, so that an error comes before there are tasks.
+
+        Raises:
+            InputError: as a call would.
+        """
+        if self._remote is None:
+            try:
+                self._connect()
+            finally:
+                self.close()
+
     def close(self) -> None:
         """Leave the cluster that this joined, and end it if this started it."""
         if self._ours:
@@ -141,22 +165,32 @@ class RayWorkers:
                 "leave the address out to use that one, or call ray.shutdown() before"
             )
         if not ray.is_initialized():
-            self._join() if self.address is not None else self._start()
+            self._start() if self.address is None else self._join(self.address)
             self._ours = True
         if self._remote is None:
+            if lack := self._lack():
+                warnings.warn(
+                    f"{lack[0]}, and the cluster has {lack[1]}: tasks wait until it grows",
+                    stacklevel=3,
+                )
             # Attempts are counted here, the same for all executors: Ray would try a worker that
             # was killed for its memory again and again.
             self._remote = ray.remote(_do).options(
                 num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0
             )
 
-    def _join(self) -> None:
+    def _join(self, address: str) -> None:
+        if address == "auto":  # as Ray does
+            address = os.environ.get("RAY_ADDRESS") or address
+        _refuse_client(address)
+        _knock(address)
         try:
-            self._ray.init(address=self.address, logging_level="error", log_to_driver=False)
+            self._ray.init(address=address, logging_level="error", log_to_driver=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise InputError(
-                f"there is no Ray cluster at address={self.address!r} ({_first_line(error)}); "
-                "start one by `ray start --head`, or leave the address out"
+                f"there is no Ray cluster at address={address!r} that lets this process join "
+                f"({_first_line(error)}); start one by `ray start --head`, set RAY_AUTH_MODE=token "
+                "where it asks for a token, or leave the address out"
             ) from error
 
     def _start(self) -> None:
@@ -169,14 +203,20 @@ class RayWorkers:
             log_to_driver=False,
         )
         # Nothing is added to a cluster of one machine: a task without room would wait for ever.
+        if lack := self._lack():
+            self._ray.shutdown()
+            raise InputError(
+                f"{lack[0]}, and this machine has {lack[1]} for Ray; ask for less, or give the "
+                "address of a cluster that has more"
+            )
+
+    def _lack(self) -> tuple[str, str] | None:
+        """Return what a single task takes and how much the cluster has, where that is less."""
         there = self._ray.cluster_resources()
         for name, wanted in (("CPU", self.cpus), ("GPU", self.gpus)):
             if there.get(name, 0) < wanted:
-                self._ray.shutdown()
-                raise InputError(
-                    f"{name.lower()}s={wanted} a task, and this machine has {there.get(name, 0):g} "
-                    "for Ray; ask for less, or give the address of a cluster that has more"
-                )
+                return f"{name.lower()}s={wanted} a task", f"{there.get(name, 0):g}"
+        return None
 
     def _outcome(self, reference: Any) -> Outcome:
         try:
@@ -197,6 +237,28 @@ def _do(job: bytes, path: Sequence[str], folder: str) -> tuple[str, Any]:
         return "result", work(task, _tell_nobody)
     except Exception as error:
         return "failed", reason_of(error)
+
+
+def _refuse_client(address: str) -> None:
+    if address.startswith("ray://"):
+        raise InputError(
+            f"address={address!r}: Ray Client is not supported; run this on a machine of the "
+            "cluster, with address='auto' or the HOST:PORT of its head, such as 10.0.0.1:6379"
+        )
+
+
+def _knock(address: str) -> None:
+    """Refuse a HOST:PORT where nobody listens: Ray alone would try for a quarter of an hour."""
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"there is no Ray cluster at address={address!r} ({_first_line(error)}); start one by "
+            "`ray start --head`, or leave the address out"
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

@@ -1,5 +1,7 @@
 import os
+import socket
 import sys
+import time
 from functools import partial
 
 import numpy as np
@@ -172,5 +174,62 @@ def test_no_cluster_there(no_cluster, monkeypatch):
         raise ConnectionError(f"nobody listens at {address}\nand so on")
 
     monkeypatch.setattr(ray, "init", init)
-    with pytest.raises(InputError, match=r"no Ray cluster at address='auto' \(nobody listens at"):
+    with pytest.raises(
+        InputError, match=r"at address='auto' that lets .* \(nobody listens at auto"
+    ):
         RayWorkers("auto")(print, [1])
+
+
+@pytest.fixture
+def closed():
+    """An address where nobody listens."""
+    with socket.socket() as there:
+        there.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{there.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("how", ["called", "checked", "by Ray's variable"])
+def test_nobody_at_the_address_is_said_at_once(no_cluster, monkeypatch, closed, how):
+    address = closed
+    if how == "by Ray's variable":
+        monkeypatch.setenv("RAY_ADDRESS", closed)
+        address = "auto"
+    executor, begun = RayWorkers(address), time.monotonic()
+    with pytest.raises(InputError, match=rf"no Ray cluster at address='{closed}' \(.*refused"):
+        executor.check() if how == "checked" else executor(print, [1])
+    assert time.monotonic() - begun < 5
+    assert no_cluster == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:99999", "no.such.machine.invalid:6379"])
+def test_an_address_that_cannot_be(no_cluster, address):
+    with pytest.raises(InputError, match=f"there is no Ray cluster at address='{address}'"):
+        RayWorkers(address).check()
+    assert no_cluster == []
+
+
+def test_ray_client_by_ray_s_variable(no_cluster, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "ray://host:10001")
+    with pytest.raises(InputError, match=r"address='ray://host:10001': Ray Client is not support"):
+        RayWorkers("auto").check()
+
+
+def test_a_check_leaves_the_cluster_again(no_cluster):
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        address = f"127.0.0.1:{there.getsockname()[1]}"
+        RayWorkers(address).check()
+    settings, ended = no_cluster
+    assert (settings["address"], ended) == (address, "shutdown")
+
+
+def test_a_check_leaves_what_is_in_use(run, module):
+    assert run(module.square, [5])[0].result[0] == 25
+    run.check()
+    RayWorkers().check()
+    assert ray.is_initialized()
+    assert run(module.square, [6])[0].result[0] == 36
+
+
+def test_more_than_a_cluster_that_is_joined_has(no_cluster):
+    with pytest.warns(UserWarning, match=r"^gpus=1 a task, and the cluster has 0: tasks wait unti"):
+        RayWorkers("auto", gpus=1).check()

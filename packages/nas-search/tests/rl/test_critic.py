@@ -93,8 +93,6 @@ def test_equal_rewards_are_learned(space):
     archs = space.sample(10, rng=np.random.default_rng(0))
     losses = critic.learn(archs, np.full(10, 0.3))
     assert max(losses.values()) < 2
-    with pytest.raises(InputError, match="rewards has nan"):
-        critic.learn(archs, np.full(10, np.nan))
 
 
 def test_members_differ_where_little_was_measured(space):
@@ -274,3 +272,30 @@ def test_states_of_something_else_are_refused(space):
         two.load_state_dict(critic.state_dict())
     with pytest.raises(InputError, match="9 rewards"):
         critic.load_state_dict({**critic.state_dict(), "rewards": np.zeros(9)})
+
+
+def test_rewards_that_are_not_finite_numbers_for_each_row_are_refused(space):
+    critic = taught(space, rounds=1)
+    archs, before = space.sample(3, rng=np.random.default_rng(0)), critic.state_dict()
+    with pytest.raises(InputError, match=r"rewards\[1\] is nan; give finite numbers"):
+        critic.learn(archs, np.array([0.1, np.nan, 0.3]))
+    with pytest.raises(InputError, match=r"rewards has shape \(2,\); expected \(3,\)"):
+        critic.learn(archs, np.array([0.1, 0.3]))
+    np.testing.assert_equal(critic.state_dict(), before)
+
+
+def test_a_space_without_choices_is_refused(space):
+    with pytest.raises(InputError, match=r"has no choices; there is nothing to decide"):
+        Critic(space.fix([0] * 8), rng=np.random.default_rng(0))
+
+
+def test_a_state_that_is_refused_changes_nothing(space):
+    critic, other = (taught(space, rounds=2, seed=seed) for seed in (0, 1))
+    before, state = critic.state_dict(), other.state_dict()
+    for wrong, message in (
+        ({"adam": state["adam"][:-1]}, "no optimiser state of Critic"),
+        ({"rng": np.random.MT19937(0).state}, "state of rng does not fit"),
+    ):
+        with pytest.raises(InputError, match=message):
+            critic.load_state_dict({**state, **wrong})
+        np.testing.assert_equal(critic.state_dict(), before)

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 
@@ -81,3 +83,42 @@ def test_a_probability_out_of_range_is_refused(macro):
     policy = Policy(macro, rng=np.random.default_rng(0))
     with pytest.raises(InputError, match=r"probability=1\.5"):
         LearnedMutation(policy, probability=1.5)
+
+
+class Broken:
+    """A reward of ``shape``, whose last number is ``value``."""
+
+    def __init__(self, shape, value):
+        self.rewards = np.linspace(0, 1, math.prod(shape)).reshape(shape)
+        self.rewards.flat[-1] = value
+
+    def __call__(self, archs, values):
+        return self.rewards
+
+
+@pytest.mark.parametrize(
+    ("shape", "value", "message"),
+    [
+        (
+            (6,),
+            np.nan,
+            r"nan for architecture \[2, 2, 2, 2, 2, 2, 2, 2\]; expected a finite number",
+        ),
+        (
+            (6,),
+            np.inf,
+            r"inf for architecture \[2, 2, 2, 2, 2, 2, 2, 2\]; expected a finite number",
+        ),
+        ((5,), 0.5, r"shape \(5,\) for 6 architectures; expected \(6,\), one number for each"),
+        ((6, 1), 0.5, r"shape \(6, 1\) for 6 architectures"),
+        ((), 0.5, r"shape \(\) for 6 architectures"),
+    ],
+)
+def test_a_reward_that_is_no_finite_number_for_each_row_is_refused(macro, shape, value, message):
+    policy = Policy(macro, rng=np.random.default_rng(0), hidden=4)
+    mutation = LearnedMutation(policy, reward=Broken(shape, value))
+    archs = np.array([[0] * 8] * 5 + [[2] * 8])
+    before = mutation.state_dict()
+    with pytest.raises(InputError, match=f"reward Broken returned {message}"):
+        mutation.tell(archs, np.zeros((6, 2)))
+    np.testing.assert_equal(mutation.state_dict(), before)

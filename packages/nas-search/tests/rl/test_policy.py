@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from attrs import evolve
 
 from nas_search.rl import Critic, Experience, Policy
 from nas_spaces import InputError, published
@@ -186,3 +187,36 @@ def test_bad_experience_and_states_are_refused(space):
     smaller = Policy(space, rng=np.random.default_rng(0), hidden=10)
     with pytest.raises(InputError, match="no state of Policy with the same settings"):
         policy.load_state_dict(smaller.state_dict())
+
+
+@pytest.mark.parametrize("name", ["rewards", "log_probabilities", "weights"])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_what_is_not_finite_is_refused_and_changes_nothing(space, name, wrong):
+    policy = Policy(space, rng=np.random.default_rng(0), hidden=8)
+    archs, log_p = policy.controller.sample(3, rng=np.random.default_rng(1))
+    good = experience(policy, archs, [0.1, 0.2, 0.3], log_p)
+    policy.update(good)
+    before = policy.state_dict()
+    numbers = getattr(good, name).copy()
+    numbers[1] = wrong
+    with pytest.raises(InputError, match=rf"{name}\[1\] is {wrong}; give finite"):
+        policy.update(evolve(good, **{name: numbers}))
+    with pytest.raises(InputError, match=rf"{name} has shape \(2,\); expected \(3,\)"):
+        policy.update(evolve(good, **{name: numbers[:2]}))
+    with pytest.raises(InputError, match=f"baseline={wrong} must be a finite number"):
+        policy.update(good, baseline=wrong)
+    np.testing.assert_equal(policy.state_dict(), before)
+
+
+def test_a_state_that_is_refused_changes_nothing(space):
+    policy, other = (Policy(space, rng=np.random.default_rng(seed), hidden=8) for seed in (0, 1))
+    archs, log_p = policy.controller.sample(3, rng=np.random.default_rng(1))
+    for one in (policy, other):
+        one.update(experience(one, archs, [0.1, 0.2, 0.3], log_p))
+    before, state = policy.state_dict(), other.state_dict()
+    with pytest.raises(InputError, match="no optimiser state of Policy"):
+        policy.load_state_dict({**state, "adam": state["adam"][:-1]})
+    np.testing.assert_equal(policy.state_dict(), before)
+    with pytest.raises(ValueError, match="could not convert"):
+        policy.load_state_dict({**state, "mean": "none"})
+    np.testing.assert_equal(policy.state_dict(), before)

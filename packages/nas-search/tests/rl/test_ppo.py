@@ -439,9 +439,67 @@ def test_bad_input_is_refused(macro, macs):
     with pytest.raises(InputError, match="critic is of space 'nas-bench-201'"):
         PPO(macro, rng=rng, critic=Critic(other, rng=rng))
     searcher = PPO(macro, rng=rng, reward=lambda archs, values: np.full(len(archs), np.nan))
-    with pytest.raises(InputError, match=r"reward returned \[nan\] for 1 architectures"):
+    with pytest.raises(InputError, match=r"reward <lambda> returned nan for architecture \[0, 0"):
         searcher.tell(np.zeros((1, 8), dtype=np.int64), [[0.5]])
     with pytest.raises(InputError, match="no state of PPO's counts: it has no measured"):
         searcher.load_state_dict({**searcher.state_dict(), "counts": {}})
     with pytest.raises(InputError, match="critic: the state was saved with one"):
         plain(macro, rng=rng).load_state_dict(fnas(macro, rng=rng).state_dict())
+
+
+def test_a_state_that_is_refused_changes_nothing(macro, additive_error):
+    """Neither the searcher nor its parts, whichever part of the state is wrong."""
+    error = additive_error(macro, 0)
+
+    def ran(seed, critic, capacity=10):
+        rng = np.random.default_rng(seed)
+        searcher = plain(
+            macro,
+            rng=rng,
+            critic=Critic(macro, rng=rng, steps=3, hidden=32, least=5, **critic),
+            buffer=ExperienceBuffer(macro, capacity=capacity),
+        )
+        for _ in range(3):
+            archs = searcher.ask()
+            searcher.tell(archs, error(archs)[:, None])
+        searcher.ask()
+        return searcher
+
+    searcher = ran(0, {})
+    before, state = searcher.state_dict(), ran(1, {}).state_dict()
+    pending = state["pending"]
+    for wrong, message in (
+        ({"critic": ran(1, {"members": 2}).state_dict()["critic"]}, "critic of members=2, here 1"),
+        ({"buffer": ran(1, {}, capacity=30).state_dict()["buffer"]}, "capacity=10 holds fewer"),
+        ({"rng": np.random.MT19937(0).state}, "saved state of rng does not fit"),
+        ({"pending": {**pending, "rewards": ["none"] * len(pending["open"])}}, "could not convert"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            searcher.load_state_dict({**state, **wrong})
+        np.testing.assert_equal(searcher.state_dict(), before)
+    # And it goes on as one that was never bothered.
+    undisturbed = ran(0, {})
+    for one in (searcher, undisturbed):
+        archs = one.ask()
+        one.tell(archs, error(archs)[:, None])
+    np.testing.assert_equal(searcher.state_dict(), undisturbed.state_dict())
+
+
+def test_what_is_measured_although_the_critic_is_certain_is_counted(macro):
+    rng = np.random.default_rng(0)
+    critic = Critic(macro, rng=rng, steps=3, hidden=32, least=5, threshold=1e9)
+    searcher = plain(macro, rng=rng, critic=critic)
+    searcher.tell(macro.sample(10, rng=np.random.default_rng(1)), np.linspace(0, 1, 10)[:, None])
+    assert searcher.counts.certain == 0
+    assert len(searcher.ask()) == searcher.counts.certain == 5
+    critic.threshold = 0.0  # certain of nothing
+    searcher.ask()
+    assert searcher.counts.certain == 5
+
+
+def test_a_state_of_before_that_count_is_taken_back(macro):
+    state = plain(macro, rng=np.random.default_rng(0)).state_dict()
+    del state["counts"]["certain"]
+    searcher = plain(macro, rng=np.random.default_rng(0))
+    searcher.load_state_dict({**state, "counts": {**state["counts"], "stuck": 3}})
+    assert (searcher.counts.stuck, searcher.counts.certain) == (3, 0)

@@ -106,3 +106,14 @@ def test_bad_settings_are_refused(space, wrong):
     (name, value), *_ = wrong.items()
     with pytest.raises(InputError, match=f"{name}={value} must be"):
         ExperienceBuffer(space, **wrong)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_refused(space, wrong):
+    buffer = filled(space, REWARDS)
+    before = buffer.state_dict()
+    with pytest.raises(InputError, match=f"reward={wrong} must be a finite number"):
+        buffer.add(row(7), -1.0, wrong)
+    with pytest.raises(InputError, match=f"log_probability={wrong} must be a finite number"):
+        buffer.add(row(7), wrong, 0.5)
+    np.testing.assert_equal(buffer.state_dict(), before)

@@ -3,7 +3,7 @@ import pytest
 
 from nas_search.rl import Accuracy, WeightedProduct
 from nas_search.rl.rewards import outlier_floor, spread
-from nas_spaces import FeasibleSet, InputError
+from nas_spaces import FeasibleSet, InputError, Limit
 
 
 class Latency:
@@ -56,6 +56,13 @@ def test_targets_that_nothing_attains_are_refused(macro, macs):
     for target in (least - 1, most + 1):
         with pytest.raises(InputError, match=f"macs can be: {least:,} to {most:,};"):
             WeightedProduct(cost, target=target).check_target(feasible)
+    # Within limits on the cost there is less.
+    limited = FeasibleSet(macro, [Limit(macs(macro), lower=least + 5, upper=0.6 * most)])
+    for target in (least + 5, 0.6 * most):
+        WeightedProduct(cost, target=target).check_target(limited)
+    for target in (least, 0.95 * most):
+        with pytest.raises(InputError, match=f"can be within the limits: {least + 5:,} to "):
+            WeightedProduct(cost, target=target).check_target(limited)
     # What a measurement attains is not known.
     WeightedProduct(Latency(), target=1e9).check_target(feasible)
 

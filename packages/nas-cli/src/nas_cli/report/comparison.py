@@ -14,6 +14,7 @@ from nas_cli.compare_text import (
     cost_text,
     evaluations_text,
     interval_text,
+    median_text,
     p_text,
     ratio_text,
 )
@@ -59,6 +60,7 @@ def write_comparison(folder: Path, record: dict[str, Any]) -> Path:
         record=record,
         against={name: between(record, names[0], name) for name in names[1:]},
         taken=lambda value: evaluations_text(value, record["budget"]),
+        median=lambda method: median_text(method, record),
         settings=json.dumps({one["name"]: one["settings"] for one in record["methods"]}, indent=1),
         plots={key: drawn_figure(figure) for key, figure in figures.items()},
         plotlyjs=plotly.offline.get_plotlyjs(),

@@ -1,4 +1,15 @@
-"""Search by reinforcement learning; needs torch (``pip install nas-search[rl]``)."""
+"""Search by reinforcement learning; needs torch (``pip install 'nas-search[rl]'``)."""
+
+try:
+    import torch  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != "torch":  # one that is installed, and broken
+        raise
+    raise ModuleNotFoundError(
+        "nas_search.rl needs the package torch, which is not installed; run "
+        "`pip install 'nas-search[rl]'`",
+        name="torch",
+    ) from error
 
 from nas_search.rl.controller import Controller
 from nas_search.rl.critic import Critic

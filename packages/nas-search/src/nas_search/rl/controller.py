@@ -5,6 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from nas_search.rl.checks import needs_choices
 from nas_spaces import InputError, SearchSpace
 
 __all__ = ["Controller"]
@@ -42,8 +43,7 @@ class Controller(nn.Module):
 
     def __init__(self, space: SearchSpace, *, rng: np.random.Generator, hidden: int = 100) -> None:
         super().__init__()
-        if not space.num_choices:
-            raise InputError(f"space {space.name!r} has no choices; there is nothing to decide")
+        needs_choices(space)
         if hidden < 1:
             raise InputError(f"hidden={hidden} must be at least 1")
         self.space = space

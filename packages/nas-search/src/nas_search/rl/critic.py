@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from nas_search import candidates
+from nas_search.rl.checks import check_finite, needs_choices
 from nas_search.rl.perceptrons import Perceptrons
 from nas_search.rl.rewards import outlier_floor, spread
-from nas_search.rl.states import load_adam, load_module, pack_adam, pack_module
+from nas_search.rl.states import load_adam, load_module, pack_adam, pack_module, restored_on_failure
 from nas_spaces import InputError, SearchSpace
 from nas_spaces.protocols import State
 
@@ -67,7 +68,7 @@ class Critic:
       have no scale that V and U could be given in.
 
     Args:
-        space: the search space.
+        space: the search space, with at least one choice.
         rng: source of the initial weights and of the random rows.
         hidden: units of a layer, 200.
         lr: of Adam.
@@ -80,7 +81,17 @@ class Critic:
         least: measured rewards before anything is trusted.
 
     Raises:
-        InputError: an argument out of range.
+        InputError: an argument out of range, or a space without choices.
+
+    >>> from nas_spaces import published
+    >>> space, rng = published.load("nas-bench-macro"), np.random.default_rng(0)
+    >>> critic = Critic(space, rng=rng)
+    >>> archs = space.sample(100, rng=rng)
+    >>> losses = critic.learn(archs, (archs == 2).mean(axis=1))
+    >>> new = np.array([[0] * 8, [2] * 8])
+    >>> value, uncertainty = critic.predict(new)                  # V, U: [2], [2]
+    >>> bool(value[0] < value[1]), int(critic.trusts(uncertainty).sum())
+    (True, 1)
     """
 
     def __init__(
@@ -98,6 +109,7 @@ class Critic:
         window: int = 100,
         least: int = 20,
     ) -> None:
+        needs_choices(space)
         candidates.at_least(
             1, hidden=hidden, steps=steps, batch=batch, members=members, window=window, least=least
         )
@@ -160,10 +172,9 @@ class Critic:
             the reward; nothing where there is nothing to learn from.
 
         Raises:
-            InputError: a reward that is not finite.
+            InputError: other than one finite reward for each row.
         """
-        if not np.isfinite(rewards).all():
-            raise InputError(f"rewards has {rewards[~np.isfinite(rewards)][0]}; give finite ones")
+        check_finite(len(archs), rewards=rewards)
         if len(archs):
             self._archs = np.concatenate([self._archs, self.space.canonical(archs)])
             self._rewards = np.concatenate([self._rewards, rewards])
@@ -269,7 +280,8 @@ class Critic:
         """Take a state back; ``rng`` is set to the saved state.
 
         Raises:
-            InputError: the state of something else, or of a critic of another space or settings.
+            InputError: the state of something else, or of a critic of another space or settings;
+                nothing has then changed.
         """
         candidates.require(state, FIELDS, "Critic")
         saved = [tuple(token) for token in state["tokens"]]
@@ -293,11 +305,12 @@ class Critic:
                 f"this is the state of a critic of members={state['members']}, here "
                 f"{self.members}; make it with the same"
             )
-        load_module(self._networks, state["networks"], "Critic")
-        load_adam(self._adam, state["adam"], "Critic")
-        candidates.restore_rng(self.rng, state["rng"])
-        self._archs, self._rewards, self._residuals = archs.copy(), rewards, residuals
-        self._recent = deque(map(float, state["recent"]), maxlen=self._recent.maxlen)
+        with restored_on_failure(self):
+            load_module(self._networks, state["networks"], "Critic")
+            load_adam(self._adam, state["adam"], "Critic")
+            candidates.restore_rng(self.rng, state["rng"])
+            self._archs, self._rewards, self._residuals = archs.copy(), rewards, residuals
+            self._recent = deque(map(float, state["recent"]), maxlen=self._recent.maxlen)
 
 
 def _tokens(space: SearchSpace) -> dict[tuple[str, str], int]:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_search.pareto import fronts
+from nas_search.rl.checks import rewards_of
 from nas_search.rl.policy import Experience, Policy
 from nas_search.rl.rewards import Reward
 from nas_spaces import InputError, SearchSpace
@@ -86,11 +87,15 @@ class LearnedMutation:
         return mutants
 
     def tell(self, archs: NDArray[np.int64], values: NDArray[np.float64]) -> None:
-        """Learn from values ``[n, m]`` of rows ``[n, d]``."""
+        """Learn from values ``[n, m]`` of rows ``[n, d]``.
+
+        Raises:
+            InputError: the reward is other than one finite number for each; nothing is learned.
+        """
         if len(archs):
             log_p = self.policy.controller.log_probability(archs)
             known = np.isfinite(log_p)  # others use options that are dropped
-            rewards = self.reward(archs, values)
+            rewards = rewards_of(self.reward, archs, values)
             if known.any():
                 self.policy.update(
                     Experience(archs[known], log_p[known], rewards[known], np.ones(known.sum()))

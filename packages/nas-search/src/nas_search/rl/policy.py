@@ -8,9 +8,10 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from nas_search import candidates
+from nas_search.rl.checks import check_finite
 from nas_search.rl.controller import Controller
 from nas_search.rl.rewards import ROUNDING
-from nas_search.rl.states import load_adam, load_module, pack_adam, pack_module
+from nas_search.rl.states import load_adam, load_module, pack_adam, pack_module, restored_on_failure
 from nas_spaces import InputError, SearchSpace
 from nas_spaces.protocols import State
 
@@ -70,7 +71,18 @@ class Policy:
         standardise: see above.
 
     Raises:
-        InputError: an argument out of range.
+        InputError: an argument out of range, or a space without choices.
+
+    >>> from nas_spaces import published
+    >>> space, rng = published.load("nas-bench-macro"), np.random.default_rng(0)
+    >>> policy = Policy(space, rng=rng, lr=1e-2)
+    >>> for batch in range(20):
+    ...     archs, log_p = policy.controller.sample(10, rng=rng)  # [10, 8], [10]
+    ...     rewards = (archs == 2).mean(axis=1)
+    ...     learned = policy.update(Experience(archs, log_p, rewards, np.ones(10)))
+    >>> archs, _ = policy.controller.sample(1000, rng=rng)
+    >>> bool((archs == 2).mean() > 0.5)  # a third of the options at first
+    True
     """
 
     def __init__(
@@ -115,13 +127,22 @@ class Policy:
             the last step, ``clipped`` the share of rows whose ratio was outside.
 
         Raises:
-            InputError: no row, or a row that the policy never draws.
+            InputError: no row, a row that the policy never draws, or what is not one finite number
+                for each row; nothing is then learned.
         """
-        rewards = experience.rewards
-        if not len(rewards):
+        rewards, n = experience.rewards, len(experience.archs)
+        if not n:
             raise InputError("experience is empty; give at least one row to learn from")
-        if not np.isfinite(experience.log_probabilities).all():
+        if np.isneginf(experience.log_probabilities).any():
             raise InputError("experience has a row of probability 0: it uses a dropped option")
+        check_finite(
+            n,
+            rewards=rewards,
+            log_probabilities=experience.log_probabilities,
+            weights=experience.weights,
+        )
+        if baseline is not None and not np.isfinite(baseline):
+            raise InputError(f"baseline={baseline} must be a finite number, or None")
         for reward in rewards.tolist():
             self._count += 1
             change = reward - self._mean
@@ -174,11 +195,13 @@ class Policy:
         """Take a state back.
 
         Raises:
-            InputError: the state of something else, or of a policy of other settings.
+            InputError: the state of something else, or of a policy of other settings; nothing has
+                then changed.
         """
         candidates.require(state, FIELDS, "Policy")
-        load_module(self.controller, state["controller"], "Policy")
-        load_adam(self._adam, state["adam"], "Policy")
-        self.baseline = state["baseline"]
-        self._mean, self._square = float(state["mean"]), float(state["square"])
-        self._count = int(state["count"])
+        with restored_on_failure(self):
+            load_module(self.controller, state["controller"], "Policy")
+            load_adam(self._adam, state["adam"], "Policy")
+            self.baseline = state["baseline"]
+            self._mean, self._square = float(state["mean"]), float(state["square"])
+            self._count = int(state["count"])

@@ -12,10 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from nas_search import candidates
 from nas_search.repair import Repair
+from nas_search.rl.checks import rewards_of
 from nas_search.rl.critic import Critic
 from nas_search.rl.policy import Experience, Policy
 from nas_search.rl.replay import ExperienceBuffer
 from nas_search.rl.rewards import Accuracy, Reward, WeightedProduct, outlier_floor
+from nas_search.rl.states import restored_on_failure
 from nas_spaces import FeasibleSet, InputError, SearchSpace
 from nas_spaces.protocols import State
 
@@ -34,7 +36,8 @@ class Counts:
 
     ``measured``: networks told. ``known``: rows of the policy that were told before. ``trusted``:
     rows answered by the critic. ``replayed``: rows from the buffer. ``stuck``: batches for which
-    the policy drew nothing new, so that a random row was measured.
+    the policy drew nothing new, so that a random row was measured. ``certain``: networks asked for
+    although the critic was certain of them, because resampling brought too few that it was not.
     """
 
     measured: int = 0
@@ -42,6 +45,7 @@ class Counts:
     trusted: int = 0
     replayed: int = 0
     stuck: int = 0
+    certain: int = 0
 
 
 @frozen(eq=False)
@@ -152,6 +156,21 @@ class PPO:
 
     Raises:
         InputError: an argument out of range, or parts that are of another space.
+
+    >>> from nas_spaces import published
+    >>> space, rng = published.load("nas-bench-macro"), np.random.default_rng(0)
+    >>> fnas = {"critic": Critic(space, rng=rng), "buffer": ExperienceBuffer(space)}
+    >>> searcher = PPO(space, rng=rng, budget=100, **fnas)  # without these two: plain PPO
+    >>> errors = []
+    >>> while len(errors) < 100:
+    ...     archs = searcher.ask()                                  # int64 [n, 8], 1 <= n <= 10
+    ...     values = (archs != 2).mean(axis=1)                      # what you measure, [n]
+    ...     searcher.tell(archs, values[:, None])
+    ...     errors.extend(values.tolist())
+    >>> bool(np.mean(errors[-20:]) < np.mean(errors[:20]))
+    True
+    >>> searcher.counts.measured == len(errors), searcher.counts.trusted > 0
+    (True, True)
     """
 
     space: SearchSpace
@@ -271,6 +290,7 @@ class PPO:
             value, uncertainty = self.critic.predict(rows.archs)
             worth = uncertainty if self.pick == "uncertain" else value + uncertainty
             best = rows.take(np.argsort(-worth, kind="stable")[:n])
+        self.counts = evolve(self.counts, certain=self.counts.certain + len(best))
         return evolve(
             best, rewards=np.full(len(best), np.nan), trusted=np.zeros(len(best), dtype=np.bool_)
         )
@@ -324,12 +344,7 @@ class PPO:
         rows, told = candidates.check_told(self.space, archs, values)
         # Of the rows that `search` measures: others of the same network may cost more.
         stand_ins, canonical, _ = candidates.stand_ins(self._allowed, rows)
-        rewards = np.asarray(self.reward(stand_ins, told), dtype=np.float64)
-        if rewards.shape != (len(rows),) or not np.isfinite(rewards).all():
-            raise InputError(
-                f"reward returned {rewards} for {len(rows)} architectures; expected one finite "
-                "number for each"
-            )
+        rewards = rewards_of(self.reward, stand_ins, told)
         keys = [row.tobytes() for row in canonical]
         new = [row for row in _first(keys, range(len(keys))) if keys[row] not in self._told]
         for index in new:
@@ -432,7 +447,8 @@ class PPO:
         """Take a state back; ``rng`` is set to the saved state.
 
         Raises:
-            InputError: the state of something else, or of a search with other parts.
+            InputError: the state of something else, or of a search with other parts; nothing has
+                then changed, in the parts either.
         """
         candidates.require(state, FIELDS, "PPO")
         for name, part in (("critic", self.critic), ("buffer", self.buffer)):
@@ -453,23 +469,26 @@ class PPO:
         lengths = {name: len(pending[name]) for name in fields}
         if len(set(lengths.values())) > 1:
             raise InputError(f"state has rows that wait of different lengths: {lengths}")
-        candidates.require(state["counts"], tuple(asdict(Counts())), "PPO's counts")
-        self.policy.load_state_dict(state["policy"])
-        if self.critic is not None:
-            self.critic.load_state_dict(state["critic"])
-        if self.buffer is not None:
-            self.buffer.load_state_dict(state["buffer"])
-        candidates.restore_rng(self.rng, state["rng"])
-        self._told = {
-            row.tobytes(): float(reward) for row, reward in zip(told, rewards, strict=True)
-        }
-        self.counts = Counts(**state["counts"])
-        waiting = np.array(pending["rewards"], dtype=np.float64)
-        waiting[np.asarray(pending["open"], dtype=np.bool_)] = np.nan
-        self._pending = _Batch(
-            archs.copy(),
-            np.array(pending["log_probabilities"], dtype=np.float64),
-            waiting,
-            candidates.keys(self.space, archs),
-            np.array(pending["trusted"], dtype=np.bool_),
-        )
+        # States of versions up to 0.6.4 have no such count as ``certain``.
+        counts = tuple(name for name in asdict(Counts()) if name != "certain")
+        candidates.require(state["counts"], counts, "PPO's counts")
+        with restored_on_failure(self):
+            self.policy.load_state_dict(state["policy"])
+            if self.critic is not None:
+                self.critic.load_state_dict(state["critic"])
+            if self.buffer is not None:
+                self.buffer.load_state_dict(state["buffer"])
+            candidates.restore_rng(self.rng, state["rng"])
+            self._told = {
+                row.tobytes(): float(reward) for row, reward in zip(told, rewards, strict=True)
+            }
+            self.counts = Counts(**state["counts"])
+            waiting = np.array(pending["rewards"], dtype=np.float64)
+            waiting[np.asarray(pending["open"], dtype=np.bool_)] = np.nan
+            self._pending = _Batch(
+                archs.copy(),
+                np.array(pending["log_probabilities"], dtype=np.float64),
+                waiting,
+                candidates.keys(self.space, archs),
+                np.array(pending["trusted"], dtype=np.bool_),
+            )

@@ -103,7 +103,14 @@ class ExperienceBuffer:
         return chosen, (len(self) * priorities[chosen]) ** -beta
 
     def add(self, arch: NDArray[np.int64], log_probability: float, reward: float) -> None:
-        """Take a measured row int64 ``[d]``."""
+        """Take a measured row int64 ``[d]``.
+
+        Raises:
+            InputError: a log-probability or reward that is not finite; nothing is then taken.
+        """
+        for name, value in (("log_probability", log_probability), ("reward", reward)):
+            if not np.isfinite(value):
+                raise InputError(f"{name}={value} must be a finite number")
         networks = self.space.canonical(np.concatenate([self.archs, arch[None]]))
         same = np.flatnonzero((networks[:-1] == networks[-1]).all(axis=1))
         if len(same):

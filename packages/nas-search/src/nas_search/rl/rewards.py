@@ -87,7 +87,8 @@ class WeightedProduct:
     def check_target(self, feasible: FeasibleSet) -> None:
         """Refuse a target that no architecture can be near to.
 
-        What a metric attains that is no `nas_spaces.Table` is not known; it is not checked.
+        Limits on the same cost count, those on others do not. What a metric attains that is no
+        `nas_spaces.Table` is not known; it is not checked.
 
         Raises:
             InputError: a target outside the attainable range of the cost.
@@ -95,10 +96,15 @@ class WeightedProduct:
         if not isinstance(self.cost, Table):
             return
         low, high = feasible.attainable(self.cost)
+        for limit in feasible.limits:
+            if limit.metric.name == self.cost.name:
+                low = max(low, -np.inf if limit.lower is None else limit.lower)
+                high = min(high, np.inf if limit.upper is None else limit.upper)
         if not low <= self.target <= high:
+            within = " within the limits" if feasible.limits else ""
             raise InputError(
-                f"target={self.target:,} {self.cost.unit} is outside what {self.cost.name} can be: "
-                f"{low:,} to {high:,}; choose one inside"
+                f"target={self.target:,} {self.cost.unit} is outside what {self.cost.name} can "
+                f"be{within}: {low:,} to {high:,}; choose one inside"
             )
 
     def __call__(

@@ -1,17 +1,43 @@
-"""States of torch modules and optimisers as numpy arrays, bit for bit."""
+"""States of torch modules and optimisers as arrays, bit for bit; loaded whole or not at all."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
 from nas_spaces import InputError
+from nas_spaces.protocols import State
 
-__all__ = ["load_adam", "load_module", "pack_adam", "pack_module"]
+__all__ = ["load_adam", "load_module", "pack_adam", "pack_module", "restored_on_failure"]
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+class Stateful(Protocol):
+    """What can save all of its state and take it back."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the whole state."""
+
+    def load_state_dict(self, state: State) -> None:
+        """Take a state back."""
+
+
+@contextmanager
+def restored_on_failure(part: Stateful) -> Iterator[None]:
+    """Give ``part`` back the state it has now if what is done in this context fails.
+
+    A state is loaded piece by piece, and the last one may be refused.
+    """
+    former = part.state_dict()
+    try:
+        yield
+    except Exception:
+        part.load_state_dict(former)
+        raise
 
 
 def pack_module(module: nn.Module) -> dict[str, Any]:
