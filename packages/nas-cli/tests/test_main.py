@@ -166,6 +166,13 @@ def test_a_stopped_search_and_retraining_say_how_to_go_on(nas, trained, tmp_path
     assert result.exit_code == 130
     assert f"go on with: nas search {run} --name half --resume" in result.stderr
     assert nas("search", run, "--name", "half", "--resume").exit_code == 0
+    # What says only where it is computed is not kept with the search, and so is said again.
+    with monkeypatch.context() as patch:
+        patch.setattr("nas_search.search", stop)
+        given = ("--set", "candidates.workers = 2", "--set", "search.generations=3")
+        result = nas("search", run, "--name", "more", *given)
+    said = f"go on with: nas search {run} --name more --set 'candidates.workers = 2' --resume\n"
+    assert result.stderr.endswith(said)
     with monkeypatch.context() as patch:
         patch.setattr(nas_cli.workshop, "train", stop)
         result = nas("retrain", run, "--name", "half")

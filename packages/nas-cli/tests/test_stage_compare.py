@@ -15,6 +15,8 @@ import torch
 import nas_hw
 import nas_search
 from nas_cli.compare_methods import METHODS
+from nas_cli.compare_result import write_curves
+from nas_cli.report.comparison import write_comparison
 from nas_spaces import Block, Choice, FeasibleSet, History, SearchSpace, published, to_json
 from nas_spaces.layers import Classifier, Conv, Identity
 
@@ -265,6 +267,13 @@ def test_the_report(whole):
     for one in record["methods"]:
         assert f"{one['reached']} of 3" in report.text
     assert f"random / {record['methods'][1]['name']}" in report.text
+
+
+def test_a_median_that_half_of_the_searches_reach_is_at_least_so_much(compared, tmp_path):
+    found = {"ppo": [compared.searched(one) for one in [5, 6, 7, 8] + [None] * 4]}
+    write_curves(tmp_path / "curves.csv", compared.setting(found, 8), found)
+    report = Report(write_comparison(tmp_path, compared.describe(found)))
+    assert " at least 8 5 to more than 40 " in report.text
 
 
 def test_names_cannot_break_the_page(nas, table):

@@ -460,6 +460,11 @@ def differences(before: Config, after: Config) -> dict[str, str]:
     }
 
 
+def key_of(text: str) -> str:
+    """Return the setting that ``"train.epochs=3"`` is of."""
+    return text.partition("=")[0].strip()
+
+
 def parse_setting(text: str) -> dict[str, Any]:
     """Return the nested form of ``"train.epochs=3"``; values are TOML, or texts.
 
@@ -471,14 +476,14 @@ def parse_setting(text: str) -> dict[str, Any]:
     >>> parse_setting("train.clip=none")
     {'train': {'clip': None}}
     """
-    key, sign, value = text.partition("=")
-    if not sign or not key.strip():
+    key, (_, sign, value) = key_of(text), text.partition("=")
+    if not sign or not key:
         raise InputError(f"--set {text!r} cannot be read; write it like train.epochs=3")
     try:
         parsed = tomllib.loads(f"x = {value}")["x"]
     except tomllib.TOMLDecodeError:
         parsed = value.strip()
-    for part in reversed(key.strip().split(".")):
+    for part in reversed(key.split(".")):
         parsed = {part: parsed}
     return dict(_with_none(parsed))
 

@@ -92,7 +92,7 @@ def search(
     from nas_cli.opening import opened
 
     with opened(run, name, device) as shop:
-        from nas_cli.config import parse_setting
+        from nas_cli.config import WHERE, key_of, parse_setting
         from nas_cli.ending import show_search
         from nas_cli.run import read_json
         from nas_cli.stage_search import search as search_stage
@@ -100,7 +100,9 @@ def search(
 
         given = [*map(parse_setting, settings), *([{"limits": list(limits)}] if limits else [])]
         shop.run.config = search_settings(shop.run, name, given, resume=resume)
-        remember(command_of("search", run, name) + " --resume")
+        # Where it is computed is not kept with a search.
+        where = [f" --set {shlex.quote(text)}" for text in settings if key_of(text) in WHERE]
+        remember("".join([command_of("search", run, name), *where, " --resume"]))
         search_stage(shop, name)
         found = read_json(shop.run.search(name) / "result.json")
         if as_json:

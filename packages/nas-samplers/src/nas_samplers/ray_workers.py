@@ -254,7 +254,7 @@ def _knock(address: str) -> None:
         return
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:  # a host that is none is the last
         raise InputError(
             f"there is no Ray cluster at address={address!r} ({_first_line(error)}); start one by "
             "`ray start --head`, or leave the address out"

@@ -201,7 +201,7 @@ def test_nobody_at_the_address_is_said_at_once(no_cluster, monkeypatch, closed, 
     assert no_cluster == []
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:99999", "no.such.machine.invalid:6379"])
+@pytest.mark.parametrize("address", ["127.0.0.1:99999", "no.such.machine.invalid:6379", "a..b:1"])
 def test_an_address_that_cannot_be(no_cluster, address):
     with pytest.raises(InputError, match=f"there is no Ray cluster at address='{address}'"):
         RayWorkers(address).check()
