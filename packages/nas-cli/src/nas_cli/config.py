@@ -34,6 +34,7 @@ __all__ = [
     "cores",
     "differences",
     "from_toml",
+    "key_of",
     "override",
     "parse_setting",
     "read_config",

@@ -276,8 +276,8 @@ SEARCHERS: dict[str, Build] = {
 }
 """Setting ``search.searcher`` -> the search."""
 
-# What `_ppo` reads, apart from the lengths in `search`.
-PPO_TABLES = ("policy", "critic", "buffer", "reward")
+# Where the settings of a searcher stand that are not in table ``search``.
+TABLES = {"ppo": ("policy", "critic", "buffer", "reward")}
 
 
 def plan_search(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
@@ -297,8 +297,7 @@ def plan_search(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
     except InputError as error:
         if name == MOST_PROBABLE:
             raise  # by what the training learned, or by the limits
-        tables = PPO_TABLES if name == "ppo" else ("search",)
-        keys = " or ".join(f"{table}.KEY" for table in tables)
+        keys = " or ".join(f"{table}.KEY" for table in TABLES.get(name, ("search",)))
         raise InputError(f"search: {error}; change it by --set {keys}=VALUE") from error
 
 
