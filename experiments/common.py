@@ -18,6 +18,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import torch
+from filelock import FileLock
 
 import nas_hw
 from nas_search import Ratio
@@ -129,16 +130,18 @@ def stamp() -> Record:
 def keep(folder: Path, records: Iterable[Record], key: Sequence[str]) -> list[Record]:
     """Merge records into ``folder/results.json``: those with equal ``key`` fields are replaced."""
     path = folder / "results.json"
-    runs = {_key(one, key): one for one in (read(path)["runs"] if path.exists() else [])}
-    for record in records:
-        before = runs.get(_key(record, key), {})
-        # A record that is collected again keeps where and when it was measured.
-        measured = stamp()
-        if before == record | {name: before.get(name) for name in measured}:
-            measured = {name: before[name] for name in measured}
-        runs[_key(record, key)] = {**record, **measured}
-    ordered = [runs[one] for one in sorted(runs)]
-    write(path, {"runs": ordered})
+    # Several seeds may run at once.
+    with FileLock(f"{path}.lock"):
+        runs = {_key(one, key): one for one in (read(path)["runs"] if path.exists() else [])}
+        for record in records:
+            before = runs.get(_key(record, key), {})
+            # A record that is collected again keeps where and when it was measured.
+            measured = stamp()
+            if before == record | {name: before.get(name) for name in measured}:
+                measured = {name: before[name] for name in measured}
+            runs[_key(record, key)] = {**record, **measured}
+        ordered = [runs[one] for one in sorted(runs)]
+        write(path, {"runs": ordered})
     return ordered
 
 
