@@ -221,13 +221,27 @@ def test_one_graph_is_alive_at_a_time(space, data, rows_sampler, weigh, micro_ba
 )
 @pytest.mark.parametrize("temperature", [1.0, 0.3])
 def test_streamed_weights_are_the_posterior_weights(losses, temperature):
+    counted = streamed(losses, temperature, torch.float64)
+    np.testing.assert_allclose(counted, posterior_weights(losses, temperature), rtol=1e-12)
+
+
+def streamed(losses, temperature, dtype):
     weights = posterior_rows(temperature)(len(losses))
     counted = []
     for loss in losses:
-        keep, count = weights.add(torch.tensor(loss, dtype=torch.float64))
+        keep, count = weights.add(torch.tensor(loss, dtype=dtype))
         counted = [keep * one for one in counted] + [count]
-    counted = [(weights.finish() * one).item() for one in counted]
-    np.testing.assert_allclose(counted, posterior_weights(losses, temperature), rtol=1e-12)
+    return [(weights.finish() * one).item() for one in counted]
+
+
+@pytest.mark.parametrize(
+    "losses", [[2.0, 1.0, 3.0], [1.0, 2.0, 1.0], [3.0, 2.0, 1.0], [2.0, 2.0], [0.0, 1e-3], [5.0]]
+)
+@pytest.mark.parametrize("temperature", [1e-5, 1e-38, 1e-39, 1e-50, 1e-310])
+def test_tiny_temperatures_keep_their_weights_in_float32(losses, temperature):
+    counted = streamed(losses, temperature, torch.float32)
+    wanted = posterior_weights(losses, temperature)
+    np.testing.assert_allclose(counted, wanted, rtol=1e-6, atol=1e-40)
 
 
 @pytest.mark.parametrize("temperature", [0, -1, float("inf"), float("nan")])

@@ -77,21 +77,27 @@ class _Posterior:
 
 @define
 class _Streamed:
-    """A softmax over what comes: its largest entry so far, and the sum relative to that."""
+    """A softmax over what comes: the smallest loss so far, and the sum relative to its entry."""
 
     temperature: float
-    largest: Tensor | None = None
+    smallest: Tensor | None = None
     total: Tensor | None = None
 
     def add(self, loss: Tensor) -> tuple[Tensor, Tensor]:
-        entry = -loss / self.temperature
-        if self.largest is None or self.total is None:
-            self.largest, self.total = entry, torch.ones_like(entry)
-            return torch.ones_like(entry), torch.ones_like(entry)
-        largest = torch.maximum(self.largest, entry)
-        keep, count = torch.exp(self.largest - largest), torch.exp(entry - largest)
-        self.largest, self.total = largest, self.total * keep + count
+        if self.smallest is None or self.total is None:
+            self.smallest, self.total = loss, torch.ones_like(loss)
+            return torch.ones_like(loss), torch.ones_like(loss)
+        smallest = torch.minimum(self.smallest, loss)
+        keep, count = self._ratio(self.smallest - smallest), self._ratio(loss - smallest)
+        self.smallest, self.total = smallest, self.total * keep + count
         return keep, count
+
+    def _ratio(self, above: Tensor) -> Tensor:
+        """Return how likely a row is relative to the likeliest, its loss being so much above."""
+        # A loss divided by a tiny temperature is no float32 any more, their difference at most
+        # infinite, where the ratio is 0 as it should be; but 0 / 0 is to be 1.
+        ratio = torch.exp(-above / self.temperature)
+        return torch.where(above == 0, torch.ones_like(above), ratio)
 
     def finish(self) -> Tensor:
         assert self.total is not None  # a step has at least one row
