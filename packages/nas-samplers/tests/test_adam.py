@@ -62,7 +62,12 @@ def test_its_state_is_whole():
     [
         ({"lr": 0.0}, "lr=0.0 must be"),
         ({"lr": float("nan")}, "lr=nan"),
-        ({"betas": (0.9, 1.0)}, "betas=.* in \\[0, 1\\)"),
+        ({"lr": "a"}, "lr='a' must be"),
+        ({"lr": None}, "lr=None must be"),
+        ({"lr": True}, "lr=True must be"),
+        ({"betas": (0.9, 1.0)}, r"betas\[1\]=1\.0 must be a finite number at least 0 and below 1"),
+        ({"betas": ("a", 0.9)}, r"betas\[0\]='a' must be"),
+        ({"betas": 0.9}, r"betas=0\.9 must be two numbers"),
         ({"betas": (0.9,)}, "two numbers"),
         ({"weight_decay": -1.0}, "weight_decay=-1.0"),
     ],

@@ -253,7 +253,11 @@ def test_the_switch_keeps_probabilities_and_moments_of_what_stays(grouped):
     ("joint_from", "joint", "words"),
     [
         (100, False, "joint_from=100 is not before the end of the training, 100 steps"),
-        (-1, False, "joint_from=-1 must be at least 0"),
+        (-1, False, "joint_from=-1 must be an integer at least 0"),
+        (np.nan, False, "joint_from=nan must be an integer"),
+        (1.5, False, r"joint_from=1\.5 must be an integer"),
+        (True, False, "joint_from=True must be an integer"),
+        ("a", False, "joint_from='a' must be an integer"),
         (10, True, "joint_from=10, but the distribution is joint already"),
     ],
 )
@@ -451,7 +455,14 @@ def test_updates_that_cannot_be(space, rows, losses, words):
     [
         ({"lr": 0}, "lr=0 must be a finite number above 0"),
         ({"lr": np.inf}, "lr=inf"),
-        ({"betas": (0.9, 1.0)}, "betas="),
+        ({"lr": "a"}, "lr='a' must be a finite number"),
+        ({"lr": None}, "lr=None must be a finite number"),
+        ({"lr": True}, "lr=True must be a finite number"),
+        ({"betas": (0.9, 1.0)}, r"betas\[1\]=1\.0"),
+        ({"temperature": "a"}, "temperature='a' must be a finite number above 0"),
+        ({"temperature": None}, "temperature=None must be a finite number"),
+        ({"temperature": True}, "temperature=True must be a finite number"),
+        ({"joint_from": 1, "steps": 2.5}, r"steps=2\.5 must be an integer at least 1"),
     ],
 )
 def test_arguments_out_of_range(space, options, words):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nas_samplers.validators import check_number
 from nas_spaces import InputError
 
 __all__ = ["Adam"]
@@ -42,12 +43,12 @@ class Adam:
         betas: tuple[float, float],
         weight_decay: float = 0.0,
     ) -> None:
-        if not lr > 0 or not np.isfinite(lr):
-            raise InputError(f"lr={lr} must be a finite number above 0")
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            raise InputError(f"betas={betas} must be two numbers in [0, 1)")
-        if not weight_decay >= 0 or not np.isfinite(weight_decay):
-            raise InputError(f"weight_decay={weight_decay} must be a finite number, at least 0")
+        check_number("lr", lr, above=0)
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise InputError(f"betas={betas!r} must be two numbers")
+        for place, beta in enumerate(betas):
+            check_number(f"betas[{place}]", beta, least=0, below=1)
+        check_number("weight_decay", weight_decay, least=0)
         self.lr = lr
         self.betas = (float(betas[0]), float(betas[1]))
         self.weight_decay = weight_decay

@@ -13,6 +13,7 @@ from nas_samplers.cost_hinge import CostHinge
 from nas_samplers.entropy_sampler import EntropySampler
 from nas_samplers.micro_batches import split_batch
 from nas_samplers.settings import check_settings
+from nas_samplers.validators import check_number
 from nas_spaces import InputError, Table
 from nas_spaces.protocols import State
 from nas_spaces.torch import Norms, Supernet
@@ -47,18 +48,12 @@ def posterior_weights(losses: ArrayLike, temperature: float = 1.0) -> NDArray[np
             f"losses={values.tolist()} must be finite numbers, one a row: mean negative "
             "log-likelihoods; a network that diverged has none"
         )
-    check_temperature(temperature)
+    check_number("temperature", temperature, above=0)
     with np.errstate(over="ignore"):
         # A tiny temperature may take a difference to -inf, whose weight is 0 as it should be.
         chances = np.exp((values.min() - values) / temperature)
     result: NDArray[np.float64] = chances / chances.sum()
     return result
-
-
-def check_temperature(temperature: float) -> None:
-    """Refuse a temperature that is no finite number above 0."""
-    if not temperature > 0 or not np.isfinite(temperature):
-        raise InputError(f"temperature={temperature} must be a finite number above 0")
 
 
 @torch.no_grad()
@@ -161,7 +156,7 @@ class PosteriorLearner:
     ) -> None:
         self.sampler = sampler
         self.distribution = sampler.distribution
-        check_temperature(temperature)
+        check_number("temperature", temperature, above=0)
         if cost is not None:
             cost.check(self.distribution.space)
         if not paper_exact and sampler.least < 2:
@@ -185,8 +180,9 @@ class PosteriorLearner:
         return metric if isinstance(metric, Table) and metric.reduce == "sum" else None
 
     def _check_switch(self, joint_from: int, steps: int | None) -> None:
-        if joint_from < 0:
-            raise InputError(f"joint_from={joint_from} must be at least 0 training steps")
+        check_number("joint_from", joint_from, least=0, whole=True)
+        if steps is not None:
+            check_number("steps", steps, least=1, whole=True)
         if steps is not None and joint_from >= steps:
             raise InputError(
                 f"joint_from={joint_from} is not before the end of the training, {steps} steps; "

@@ -9,9 +9,43 @@ from attrs import Attribute
 
 from nas_spaces import InputError, nearest
 
-__all__ = ["number", "one_of"]
+__all__ = ["check_number", "number", "one_of"]
 
 Validator = Callable[[object, "Attribute[Any]", Any], None]
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+    whole: bool = False,
+) -> None:
+    """Refuse an argument that is no finite number within bounds; they are those of `number`.
+
+    Raises:
+        InputError: the argument's name, its rule and its value.
+
+    >>> check_number("lr", "fast", above=0)
+    Traceback (most recent call last):
+    nas_spaces.errors.InputError: lr='fast' must be a finite number above 0
+    """
+    kind = Integral if whole else Real
+    inside = isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+    if not (
+        inside
+        and (least is None or value >= least)
+        and (above is None or value > above)
+        and (most is None or value <= most)
+        and (below is None or value < below)
+    ):
+        bounds = {"at least": least, "above": above, "at most": most, "below": below}
+        words = " and ".join(f"{word} {end}" for word, end in bounds.items() if end is not None)
+        rule = f"{'an integer' if whole else 'a finite number'} {words}".rstrip()
+        raise InputError(f"{name}={value!r} must be {rule}")
 
 
 def number(
@@ -39,21 +73,17 @@ def number(
     Traceback (most recent call last):
     nas_spaces.errors.InputError: share=1.5 must be a finite number above 0 and at most 1
     """
-    bounds = {"at least": least, "above": above, "at most": most, "below": below}
-    words = " and ".join(f"{word} {end}" for word, end in bounds.items() if end is not None)
-    rule = f"{'an integer' if whole else 'a finite number'} {words}".rstrip()
 
     def check(_: object, attribute: "Attribute[Any]", value: Any) -> None:
-        kind = Integral if whole else Real
-        inside = isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
-        if not (
-            inside
-            and (least is None or value >= least)
-            and (above is None or value > above)
-            and (most is None or value <= most)
-            and (below is None or value < below)
-        ):
-            raise InputError(f"{attribute.name}={value!r} must be {rule}")
+        check_number(
+            attribute.name,
+            value,
+            least=least,
+            above=above,
+            most=most,
+            below=below,
+            whole=whole,
+        )
 
     return check
 
