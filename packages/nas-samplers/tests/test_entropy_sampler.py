@@ -97,16 +97,29 @@ def test_its_state_is_whole(grouped):
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"rows": 0}, "rows=0 must be an integer, at least 1"),
+        ({"rows": 0}, "rows=0 must be an integer at least 1"),
         ({"rows": 2.5}, r"rows=2\.5 must be an integer"),
         ({"rows": True}, "rows=True"),
-        ({"warmup": -1}, "warmup=-1 must be an integer, at least 0"),
+        ({"warmup": -1}, "warmup=-1 must be an integer at least 0"),
         ({"warmup_rows": 0}, "warmup_rows=0"),
     ],
 )
 def test_arguments_out_of_range(grouped, wrong, words):
     with pytest.raises(InputError, match=words):
         EntropySampler(Distribution(grouped((2,))), rng=rng(), **wrong)
+
+
+@pytest.mark.parametrize("share", [1e308, 1e300, 1e5])
+def test_a_share_that_nobody_means_is_refused_at_once(grouped, share):
+    one = Distribution(grouped((4,), (4,), (4,)))  # 4.16 nats: more than floats hold, or too many
+    words = (
+        r"of 4\.2 nats asks for more than 10,000 rows in a step; lower it, or bound them by most"
+    )
+    with pytest.raises(InputError, match=words):
+        EntropySampler(one, rng=rng(), rows=EntropyRows(share))
+    assert len(EntropySampler(one, rng=rng(), rows=EntropyRows(share, most=7)).ask()) == 7
+    least = EntropyRows(0.25, least=20_000)
+    assert least(4.16) == 20_000
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 
 from nas_samplers.distribution import Distribution
 from nas_samplers.settings import check_settings
-from nas_samplers.validators import number
+from nas_samplers.validators import check_number, number
 from nas_spaces import InputError
 from nas_spaces.protocols import State
 
 __all__ = ["EntropyRows", "EntropySampler"]
+
+# More rows of a step than this are a slip of the share, unless a bound says that they are not.
+MANY = 10_000
 
 
 @frozen
@@ -28,10 +31,10 @@ class EntropyRows:
     Args:
         share: rows a nat, above 0 (the paper's lambda, 1/4).
         least: rows at least. The paper's is 1; the learner's default needs two rows to compare.
-        most: rows at most; None for no bound.
+        most: rows at most. Without, a step that asks for more than 10,000 is refused.
 
     Raises:
-        InputError: a number out of range.
+        InputError: a number out of range; when called, more rows than anybody means.
 
     >>> [EntropyRows()(entropy) for entropy in (56.25, 20.0, 1.0)]
     [14, 5, 2]
@@ -47,8 +50,16 @@ class EntropyRows:
 
     def __call__(self, entropy: float) -> int:
         """Return how many rows a step has at an entropy [nats]."""
-        rows = max(self.least, round(self.share * entropy))
-        return rows if self.most is None else min(rows, self.most)
+        wanted, most = self.share * entropy, self.most
+        if most is None:
+            most = max(MANY, self.least)
+            if wanted > most:
+                raise InputError(
+                    f"share={self.share:g} of {entropy:.1f} nats asks for more than {MANY:,} rows "
+                    "in a step; lower it, or bound them by most"
+                )
+        # The bound first: a product that is infinite is no integer.
+        return max(self.least, round(min(wanted, most)))
 
 
 class EntropySampler:
@@ -69,7 +80,7 @@ class EntropySampler:
         warmup_rows: of a step of the warm-up; None for as many as ``rows`` says.
 
     Raises:
-        InputError: a number out of range.
+        InputError: a number out of range, or too many rows in the first step.
 
     >>> from nas_spaces import published
     >>> distribution = Distribution(published.load("fbnetv2-f", resolution=32))
@@ -87,14 +98,13 @@ class EntropySampler:
         warmup: int = 0,
         warmup_rows: int | None = None,
     ) -> None:
-        for name, value, least in (
-            ("rows", 1 if isinstance(rows, EntropyRows) else rows, 1),
-            ("warmup", warmup, 0),
-            ("warmup_rows", 1 if warmup_rows is None else warmup_rows, 1),
-        ):
-            whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-            if not whole or value < least:
-                raise InputError(f"{name}={value!r} must be an integer, at least {least}")
+        if isinstance(rows, EntropyRows):
+            rows(distribution.entropy())
+        else:
+            check_number("rows", rows, least=1, whole=True)
+        check_number("warmup", warmup, least=0, whole=True)
+        if warmup_rows is not None:
+            check_number("warmup_rows", warmup_rows, least=1, whole=True)
         self.distribution = distribution
         self.rng = rng
         self.rows = rows
