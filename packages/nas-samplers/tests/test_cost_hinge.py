@@ -85,6 +85,29 @@ def test_a_table_of_another_space_is_refused(space, grouped):
         CostHinge(table(space), target=60).check(grouped((3,), (2,)))
 
 
+def joules(archs):
+    return [1.0]
+
+
+@pytest.mark.parametrize(
+    ("metric", "name"),
+    [(joules, "joules"), (lambda archs: [1.0], "<lambda>"), (Plain([1.0]), "joules")],
+)
+def test_a_metric_may_be_a_plain_function(metric, name):
+    hinge = CostHinge(metric, target=0.5)
+    assert hinge.excess([[0]]).tolist() == [1.0]
+    with pytest.raises(InputError, match=f"metric '.*{name}' gave .* for 2 rows"):
+        hinge.costs([[0], [1]])
+    assert f"{name}, target 0.5" in str(hinge)
+    assert " at 0x" not in str(hinge)
+
+
+@pytest.mark.parametrize("metric", [None, "macs", 3])
+def test_what_cannot_be_called_is_no_metric(metric):
+    with pytest.raises(InputError, match=f"metric={metric!r} must be a Table, or a function"):
+        CostHinge(metric, 1e6)
+
+
 @pytest.mark.parametrize("values", [[1.0], [1.0, np.nan], [np.inf, 1.0], 3.0])
 def test_costs_that_are_no_costs_are_refused(values):
     with pytest.raises(InputError, match=r"metric 'joules' gave .* one finite number a row"):

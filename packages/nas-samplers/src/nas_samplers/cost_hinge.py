@@ -6,6 +6,7 @@ import numpy as np
 from attrs import field, frozen
 from numpy.typing import ArrayLike, NDArray
 
+from nas_samplers.settings import named
 from nas_samplers.validators import number, one_of
 from nas_spaces import FeasibleSet, InputError, SearchSpace, Table
 from nas_spaces.protocols import Metric
@@ -34,7 +35,8 @@ class CostHinge:
         kind: ``"log"`` or ``"linear"``.
 
     Raises:
-        InputError: a number out of range, or a target below what a table's space attains.
+        InputError: a number out of range, a metric that cannot be called, or a target below what a
+            table's space attains.
 
     >>> from nas_spaces import published
     >>> space = published.load("nas-bench-macro")
@@ -51,12 +53,20 @@ class CostHinge:
     kind: Literal["log", "linear"] = field(default="log", validator=one_of("log", "linear"))
 
     def __attrs_post_init__(self) -> None:
+        if not callable(self.metric):
+            raise InputError(
+                f"metric={self.metric!r} must be a Table, or a function from rows to costs"
+            )
         if isinstance(self.metric, Table):
             self._check_target(self.metric.space, self.metric)
 
     def __str__(self) -> str:
-        name = getattr(self.metric, "name", type(self.metric).__name__)
-        return f"{self.kind} of {name}, target {self.target}, weight {self.weight}"
+        return f"{self.kind} of {self.name}, target {self.target}, weight {self.weight}"
+
+    @property
+    def name(self) -> str:
+        """The metric's name; of a plain function what it is called."""
+        return str(getattr(self.metric, "name", None) or named(self.metric))
 
     def check(self, space: SearchSpace) -> None:
         """Refuse a table of another space, and a target below what live options attain.
@@ -86,7 +96,7 @@ class CostHinge:
         costs = np.asarray(self.metric(archs), dtype=np.float64)
         if costs.shape != (len(np.asarray(archs)),) or not np.isfinite(costs).all():
             raise InputError(
-                f"metric {self.metric.name!r} gave {costs} for {len(np.asarray(archs))} rows; a "
+                f"metric {self.name!r} gave {costs} for {len(np.asarray(archs))} rows; a "
                 "cost is one finite number a row"
             )
         return costs
