@@ -134,8 +134,8 @@ def load_data(
         resolution: side [pixels] of the images as the network sees them.
         device: where batches are wanted.
         seed: draws the held-out images, the subset and the classes.
-        held_out: fraction of the training images to hold out, drawn by class; not used where
-            the source has held-out images of its own.
+        held_out: fraction of the training images to hold out, drawn by class; without effect
+            where the source has held-out images of its own, which a note says.
         subset: so many of the training images, drawn by class, before any is held out.
         classes: so many of the classes, drawn before anything else; test images of the others are
             left out too. None for all.
@@ -277,6 +277,8 @@ def _draw(
         notes.append(f"{len(taken)} of {len(pool)} training images, drawn by class, are used")
         pool = pool[taken]
     if read.held_out is not None:
+        count = len(read.held_out)
+        notes.append(f"val/ has {count:,} held-out images; held_out={held_out:g} is without effect")
         return pool, read.held_out, notes
     labels = read.labels[pool]
     sizes = np.bincount(labels, minlength=len(read.classes))

@@ -180,7 +180,6 @@ def _folder(path: Path) -> Source:
     else:
         test = parts["test"]
         if "val" in parts:
-            notes.append("the images in val are the held-out images")
             held_out = parts["val"]
     return Source(
         str(path),
