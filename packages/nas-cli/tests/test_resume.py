@@ -98,6 +98,34 @@ def test_finished_stages_are_not_repeated(forked, tiny, finished, tmp_path, stag
     assert contents(run) == contents(finished)
 
 
+@pytest.mark.parametrize(
+    ("stage", "state"),
+    [
+        # The state of step 4 is there, and steps behind it are done again.
+        ("train", "train/checkpoint.safetensors"),
+        ("retrain/main/winner", "winner/checkpoint.safetensors"),
+        ("search/main", "main/history.json"),
+    ],
+)
+def test_seconds_are_those_of_all_processes(forked, tiny, tmp_path, stage, state):
+    run, lines = tmp_path / "run", tmp_path / "run/events.jsonl"
+    kill = {"replace": 2, "file": state}
+    assert forked("pipeline", "--out", run, *tiny(baselines=0), kill=kill)[0] == -9
+    edited = []
+    for line in lines.read_text().splitlines():
+        event = json.loads(line)
+        if event["stage"] == stage and "seconds" in event:
+            event["seconds"] = 1e6 * event.get("step", 4)
+        edited.append(json.dumps(event) + "\n")
+    lines.write_text("".join(edited))
+    assert forked("pipeline", "--out", run, "--resume")[0] == 0
+    [seconds] = [last for *of, last in events(run, "stage", "status", "seconds")
+                 if of == [stage, "finished"]]  # fmt: skip
+    assert 4e6 < seconds < 5e6
+    if stage == "train":
+        assert json.loads((run / "train/summary.json").read_text())["seconds"] == seconds
+
+
 def test_a_finished_run_is_left_as_it_is(forked, finished):
     before, lines = contents(finished), (finished / "events.jsonl").read_bytes()
     status, said = forked("pipeline", "--out", finished, "--resume")

@@ -6,7 +6,6 @@ from scratch, or a second supernet.
 """
 
 import hashlib
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import nas_search
+from nas_cli.clock import Clock
 from nas_cli.config import read_config
 from nas_cli.evaluation import supernet_error
 from nas_cli.folder import CONFIG
@@ -81,21 +81,20 @@ def rank(
         judged = _of_trainings(shop, folder, question, space, workers)
     else:
         judged = _of_run(shop, folder, question, space)
-    begun = time.monotonic()
     event = {"event": "stage", "stage": f"rank/{name}"}
+    clock = Clock(run, event["stage"])
     run.event({**event, "status": "begun"})
     error = supernet_error(shop, supernet)
     own = attrs.evolve(error, recalibration=[])
     found = {
-        "recalibrated": _errors(shop, folder, "recalibrated", error, judged.archs),
-        "own_norms": _errors(shop, folder, "own_norms", own, judged.archs),
+        "recalibrated": _errors(shop, folder, "recalibrated", error, judged.archs, clock),
+        "own_norms": _errors(shop, folder, "own_norms", own, judged.archs, clock),
     }
     costs = {key: table(judged.archs) for key, table in cost_tables(shop.space).items()}
     record = compare(shop, name, judged, found, costs)
     write_values(folder / "values.csv", judged, found, costs)
     write_json(folder / "similarity.json", compare_candidates(shop, supernet, judged.archs, found))
-    seconds = round(time.monotonic() - begun, 3)
-    run.event({**event, "status": "finished", "seconds": seconds})
+    run.event({**event, "status": "finished", "seconds": clock.seconds()})
     write_json(result, record)
     return record
 
@@ -217,7 +216,14 @@ def _draw(shop: Workshop, space: SearchSpace, wanted: int) -> Rows:
     return archs
 
 
-def _errors(shop: Workshop, folder: Path, label: str, error: SupernetError, archs: Rows) -> Floats:
+def _errors(
+    shop: Workshop,
+    folder: Path,
+    label: str,
+    error: SupernetError,
+    archs: Rows,
+    clock: Clock | None = None,
+) -> Floats:
     """Return the supernet errors ``[n]``; what a process before this one has done is kept."""
     # In this order neighbours share the most blocks.
     order = np.lexsort(archs.T[::-1])
@@ -242,6 +248,8 @@ def _errors(shop: Workshop, folder: Path, label: str, error: SupernetError, arch
             rows = order[len(values) : len(values) + CHUNK]
             values = [*values, *error(archs[rows]).tolist()]
             write_json(saved, {"architectures": digest, "errors": values})
+            if clock is not None:
+                clock.save()
     errors = np.empty(len(archs))
     errors[order] = values
     return errors

@@ -1,7 +1,6 @@
 """The second stage: search, with random search beside it as the baseline."""
 
 import shutil
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import nas_search
+from nas_cli.clock import Clock
 from nas_cli.config import OF_SEARCH, WHERE, Config, differences, override
 from nas_cli.evaluation import (
     Evaluation,
@@ -183,10 +183,10 @@ def search(shop: Workshop, name: str) -> None:
         if not known.exists():
             tables = {table: attrs.asdict(config)[table] for table in OF_SEARCH}
             write_json(known, {"limits": list(config.limits), **_without_where(tables)})
-        begun = time.monotonic()
+        clock = Clock(run, event["stage"])
         run.event({**event, "status": "begun"})
         plan = plan_search(shop, feasible, costs)
-        found = _run_search(shop, folder, "history", plan, feasible.space, evaluation, costs)
+        found = _run_search(shop, folder, "history", plan, feasible.space, evaluation, costs, clock)
         history = found.history
         judged_by = evaluation.conclude()
         winner = plan.conclude(folder, history, evaluation)
@@ -197,7 +197,7 @@ def search(shop: Workshop, name: str) -> None:
         beside = attrs.evolve(random_search(shop, feasible, baseline), told=plan.told)
         with evaluated_by(shop, folder) as evaluation:
             random = _run_search(
-                shop, folder, "random", beside, feasible.space, evaluation, costs
+                shop, folder, "random", beside, feasible.space, evaluation, costs, clock
             ).history
     if name == MAIN_SEARCH:
         replace_file(run.path / "history.csv", history.to_csv())
@@ -216,8 +216,7 @@ def search(shop: Workshop, name: str) -> None:
         **judged_by,
         **winner.record,
     }
-    seconds = round(time.monotonic() - begun, 3)
-    run.event({**event, "status": "finished", "seconds": seconds})
+    run.event({**event, "status": "finished", "seconds": clock.seconds()})
     write_json(result, record)
     shutil.rmtree(candidates_folder(folder), ignore_errors=True)
 
@@ -244,6 +243,7 @@ def _run_search(
     space: SearchSpace,
     evaluation: Evaluation,
     costs: dict[str, Table],
+    clock: Clock,
 ) -> nas_search.SearchResult:
     """Run one search of ``space``; its state is saved after every generation."""
     title = f"search {folder.name}" + (", random" if label == "random" else "")
@@ -274,6 +274,7 @@ def _run_search(
             nonlocal done, note
             judged = to_jsonable(evaluation.state_dict(), "the evaluation")
             write_json(saved, {**state, "evaluation": judged})
+            clock.save()
             done, note = _so_far(state)
             update(int(done), note)
 

@@ -11,6 +11,7 @@ import torch
 from attrs import frozen
 from rich.console import Console
 
+from nas_cli.clock import Clock
 from nas_cli.config import TrainConfig
 from nas_cli.limits import merge_limits
 from nas_cli.progress import stage
@@ -299,13 +300,16 @@ def fit(
         held_out: images for learners.
 
     Returns:
-        What the training did, and its time [s] in this process.
+        What the training did, and its time [s] in all processes that worked on it.
     """
     precision = precision_of(config, shop.device)
-    begun = time.monotonic()
+    clock = Clock(shop.run, name)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    if checkpoint.exists():
+    goes_on = checkpoint.exists()
+    if goes_on:
         shop.say(f"{title}: goes on from its checkpoint")
+    else:
+        clock.go_on(before=0)
     shop.run.event({"event": "stage", "stage": name, "status": "begun"})
     # Of each phase, the steps and epochs before it.
     before: dict[str, tuple[int, float]] = {}
@@ -316,10 +320,17 @@ def fit(
     with stage(shop.console, title, steps, "steps") as update:
 
         def on_record(record: dict[str, Any]) -> None:
+            nonlocal goes_on
             steps_before, epochs_before = before[record["phase"]]
             done = steps_before + record["step"]
             epoch = round(epochs_before + record["epoch"], 3)
+            if goes_on:
+                # A step is recorded with every checkpoint, and by every process at the same steps:
+                # the one before the first of this process is that of the checkpoint it began with.
+                clock.go_on(before=done)
+                goes_on = False
             counted = {**record, "step": done, "steps": steps, "epoch": epoch}
+            counted["seconds"] = clock.seconds()
             shop.run.event({"event": "step", "stage": name, **counted})
             note = f"loss {record['loss']:.3f}"
             update(done, note if len(phases) == 1 else f"{record['phase']}, {note}")
@@ -347,6 +358,6 @@ def fit(
             else:
                 cure = "go on by `nas retrain` with --set retrain.lr=VALUE"
             raise DivergedError(f"{error}: {cure}") from error
-    seconds = round(time.monotonic() - begun, 3)
+    seconds = clock.seconds()
     shop.run.event({"event": "stage", "stage": name, "status": "finished", "seconds": seconds})
     return summary, seconds
