@@ -13,6 +13,7 @@ from nas_samplers import (
     MultipliedCost,
     posterior_rows,
 )
+from nas_samplers.checkpoint import read_checkpoint
 from nas_search import largest
 from nas_spaces import Block, Choice, SearchSpace, published, to_json
 from nas_spaces.layers import Classifier, Conv, MBConv
@@ -246,13 +247,6 @@ def test_the_largest_network_comes_first(nas, tiny, tmp_path):
         # Checkpoints are written after 4 steps, and after each phase.
         ("ponas", ["meta.epochs=1.5"], [2, 2, 3], "inherited.json"),
         ("betanas", ["alphas.lr=0.5", "alphas.every=2"], [2, 2], "alphas.json"),
-        # Killed before the switch from factorised to joint, and behind it.
-        (
-            "fpnas",
-            ["distribution.warmup=0.2", "distribution.join_after=0.5"],
-            [1, 2],
-            "distribution.json",
-        ),
     ],
 )
 def test_killed_and_gone_on(forked, tiny, tmp_path, method, settings, kills, written):
@@ -265,6 +259,32 @@ def test_killed_and_gone_on(forked, tiny, tmp_path, method, settings, kills, wri
         assert status == -9
     status, said = forked("train", "--out", tmp_path / "run", "--resume", *options)
     assert status == 0, said
+    same_bytes(tmp_path, written)
+
+
+def same_bytes(folder, written):
     for name in ("checkpoint.safetensors", written):
-        whole, killed = (tmp_path / run / "train" / name for run in ("whole", "run"))
+        whole, killed = (folder / run / "train" / name for run in ("whole", "run"))
         assert whole.read_bytes() == killed.read_bytes()
+
+
+def test_killed_on_both_sides_of_the_switch_to_joint(forked, tiny, tmp_path):
+    run, checkpoint = tmp_path / "run", tmp_path / "run/train/checkpoint.safetensors"
+    # 9 steps of 64 of 150 images; warm until the first, joint from the fifth on.
+    options = ["--method", "fpnas", *tiny(train__epochs=3.84, train__checkpoint_every=2),
+               *sets("distribution.warmup=0.2", "distribution.join_after=0.56")]  # fmt: skip
+    status, _ = forked("train", "--out", tmp_path / "whole", *options)
+    assert status == 0
+    whole = json.loads((tmp_path / "whole/train/distribution.json").read_text())
+    assert (whole["steps"][-1], whole["steps"][whole["joint"].index(True)]) == (9, 5)
+    # Killed before checkpoints are written: at step 6 the one of step 4 is there, at 8 that of 6.
+    for kill, step, joint in ((3, 4, False), (2, 6, True)):
+        moment = {"replace": kill, "file": "checkpoint.safetensors"}
+        status, _ = forked("train", "--out", run, "--resume", *options, kill=moment)
+        assert status == -9
+        state = read_checkpoint(checkpoint).state
+        [learner] = state["learners"]
+        assert (state["step"], learner["distribution"]["joint"]) == (step, joint)
+    status, said = forked("train", "--out", run, "--resume", *options)
+    assert status == 0, said
+    same_bytes(tmp_path, "distribution.json")
