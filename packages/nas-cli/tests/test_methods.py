@@ -134,5 +134,7 @@ def check_distribution(out, config, summary, found):
     if cost <= 576_912 and asked.joint:  # factorised, of equally probable ones the cheaper wins
         assert found["winner"] == record["mode"]
     samples = found["samples"]
+    assert samples["drawn"] == config.search.samples  # half of the space is within the limit
+    assert 0 <= samples["winner"] <= samples["drawn"] - samples["evaluated"]
     assert found["evaluated"] == samples["evaluated"] + 1
     assert 0 <= samples["better"] <= samples["evaluated"] <= config.search.samples

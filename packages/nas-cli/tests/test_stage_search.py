@@ -9,6 +9,7 @@ import pytest
 import tomli_w
 
 from nas_cli.limits import METRICS, build_limits
+from nas_cli.searchers import _standing
 from nas_samplers import Distribution, zero_options
 from nas_search import CandidateTable, largest, specialise
 from nas_spaces import FeasibleSet, History, from_json, published, to_json
@@ -431,6 +432,9 @@ def test_the_mode_of_a_distribution_beside_samples_of_it(nas, run, learned_joint
         same = one.space.canonical([found["winner"], rows.archs[0]])
         assert (same[0] == same[1]).all()
         assert found["values"]["error"] == errors[0]
+        drawn, again = (found["samples"].pop(key) for key in ("drawn", "winner"))
+        assert drawn == 12
+        assert 0 <= again <= drawn - found["samples"]["evaluated"]
         assert found["samples"] == {
             "evaluated": len(rows) - 1,
             "better": int((errors[1:] < errors[0]).sum()),
@@ -439,6 +443,24 @@ def test_the_mode_of_a_distribution_beside_samples_of_it(nas, run, learned_joint
         assert found["proven"]
         assert 1 < len(rows) <= 13
     assert result(run, "main")["winner"] == one.mode().tolist()
+
+
+def test_samples_that_are_the_winner_again_are_counted():
+    space = published.load("digits-mobile")
+    winner, other, third = (np.full(8, option) for option in (0, 1, 2))
+    archs, values = np.stack([winner, third, other]), np.array([[0.3], [0.4], [0.2]])
+    samples = np.stack([other, winner, third, winner, winner, other])
+    assert _standing(space, History(("error",), ("1",), archs, values), winner, samples) == {
+        "drawn": 6,
+        "winner": 3,
+        "evaluated": 2,
+        "better": 1,
+        "errors": [0.2, 0.4],
+    }
+    alone = History(("error",), ("1",), archs[:1], values[:1])
+    nothing = {"evaluated": 0, "better": 0, "errors": []}
+    assert _standing(space, alone, winner, samples[3:5]) == {"drawn": 2, "winner": 2, **nothing}
+    assert _standing(space, alone, winner, samples[:0]) == {"drawn": 0, "winner": 0, **nothing}
 
 
 def test_a_search_by_a_distribution_that_is_killed_and_resumed(nas, run, learned_jointly, forked):

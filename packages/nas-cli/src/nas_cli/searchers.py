@@ -199,7 +199,7 @@ def _most_probable(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
     def conclude(_: Path, history: History, __: Evaluation) -> Winner:
         record: dict[str, Any] = {"stopped": "complete", "proven": proven}
         if config.samples:
-            record["samples"] = _standing(feasible.space, history, row)
+            record["samples"] = _standing(feasible.space, history, row, samples)
         return Winner(row, record)
 
     return Plan(
@@ -227,12 +227,21 @@ def _samples(
     return np.concatenate([np.zeros((0, learned.space.num_choices), np.int64), *found])[:n]
 
 
-def _standing(space: SearchSpace, history: History, row: NDArray[np.int64]) -> dict[str, Any]:
-    """Return how many samples were evaluated beside the winner, and how many are better."""
-    errors = history.column(ERROR)
-    own = (space.canonical(history.archs) == space.canonical(row[None])).all(axis=1)
+def _standing(
+    space: SearchSpace, history: History, row: NDArray[np.int64], samples: NDArray[np.int64]
+) -> dict[str, Any]:
+    """Return where the winner stands among samples ``[n, d]``.
+
+    ``drawn``: how many there are. ``winner``: how many of them are the winner again. ``evaluated``:
+    distinct ones of the others. ``better``: how many of those are better. ``errors``: of those, the
+    smallest and the largest.
+    """
+    errors, winner = history.column(ERROR), space.canonical(row[None])
+    own = (space.canonical(history.archs) == winner).all(axis=1)
     others = errors[~own]
     return {
+        "drawn": len(samples),
+        "winner": int((space.canonical(samples) == winner).all(axis=1).sum()),
         "evaluated": len(others),
         "better": int((others < errors[own][0]).sum()),
         "errors": [float(others.min()), float(others.max())] if len(others) else [],
