@@ -5,6 +5,7 @@ from nas_cli.limits import build_limits
 from nas_cli.recipes import RECIPES
 from nas_cli.scales import SCALES, defaults
 from nas_cli.spaces import load_space
+from nas_samplers import Distribution, EntropyRows
 from nas_spaces import published
 
 
@@ -47,6 +48,17 @@ def test_what_a_recipe_sets_is_read(method):
     assert (recipe["search"]["searcher"] == "most-probable") == any(tables.values())
 
 
+@pytest.mark.parametrize("data", ["cifar10", "imagefolder:x"])
+def test_fpnas_begins_with_as_many_rows_as_parsec(data):
+    fpnas, parsec = (resolve([{"method": name, "data": data}]) for name in ("fpnas", "parsec"))
+    resolution = fpnas.resolution or 224
+    entropy = Distribution(published.load(fpnas.space, resolution=resolution)).entropy()
+    rows = EntropyRows(fpnas.distribution.rows_per_nat)
+    # Far from where a step has the fewest rows it can have.
+    assert rows(entropy) == parsec.distribution.rows == 14
+    assert rows(entropy / 2) == 7
+
+
 def test_the_papers_settings_stay_where_nothing_else_is_said():
     large = {method: resolve([{"method": method, "data": "imagefolder:x"}]) for method in RECIPES}
     assert large["proxyless"].alphas.variant == "two-path"
@@ -68,8 +80,13 @@ def test_the_papers_settings_stay_where_nothing_else_is_said():
     assert (fpnas.train.optimiser, fpnas.train.lr, fpnas.distribution.lr) == ("sgd", 0.8, 0.016)
     for method in ("fpnas", "parsec"):
         small = resolve([{"method": method, "data": "cifar10"}])
-        assert (small.space, small.train.epochs) == ("nas-bench-macro", 100)
+        assert (small.space, small.resolution, small.train.epochs) == ("digits-fp-nas", 32, 100)
         assert small.images.held_out == 0.5
+        named = resolve([{"method": method, "data": "cifar10", "space": "nas-bench-macro"}])
+        assert (named.space, named.resolution) == ("nas-bench-macro", None)
+        assert named.distribution.rows_per_nat == 0.25
+        sized = resolve([{"method": method, "data": "imagefolder:x", "resolution": 16}])
+        assert (sized.space, sized.resolution) == ("digits-fp-nas", 16)
     fnas = large["fnas"]
     assert (fnas.space, fnas.search.population * fnas.search.generations) == ("mnasnet", 8000)
     assert (fnas.train.epochs, fnas.candidates.finalists, fnas.reward.exponent) == (5, 10, -0.07)

@@ -4,7 +4,7 @@ import nas_hw
 from nas_cli.config import resolve
 from nas_cli.limits import build_limits
 from nas_cli.recipes import RECIPES
-from nas_cli.scales import ADAPTED, DEFAULT_SPACES, SCALES
+from nas_cli.scales import ADAPTED, DEFAULT_SPACES, OF_SPACE, SCALES
 from nas_cli.space_names import before_additions, fix_first
 from nas_cli.spaces import load_space
 from nas_spaces import published
@@ -18,6 +18,7 @@ def test_every_scale_has_a_space():
 
 def test_a_method_may_differ_from_its_scale():
     assert set(ADAPTED) <= {(method, scale) for method in RECIPES for scale in SCALES}
+    assert all("space" in ADAPTED[key] for key in OF_SPACE)
     spos, fairnas = (resolve([{"method": method}]) for method in ("spos", "fairnas"))
     assert (spos.train.batch_size, spos.train.epochs) == (64, 60)
     assert (fairnas.train.batch_size, fairnas.train.epochs) == (64, 24)

@@ -14,7 +14,7 @@ from attrs.validators import and_, ge, gt, in_, le, lt, optional
 
 from nas_cli.ppo_settings import BufferConfig, CriticConfig, PolicyConfig
 from nas_cli.recipes import RECIPES
-from nas_cli.scales import DEFAULT_SPACES, defaults, scale_of
+from nas_cli.scales import DEFAULT_SPACES, OF_SPACE, defaults, scale_of
 from nas_cli.spaces import load_space
 from nas_cli.typed import Overrides, Quantity, check_keys, flatten, merge, structure
 from nas_spaces import InputError, nearest
@@ -430,9 +430,12 @@ def resolve(overrides: Iterable[Mapping[str, Any]]) -> Config:
     # Types are checked before values decide which scale the settings are for.
     asked = structure(merge(recipe, given), Config)
     scale = scale_of(asked.data, asked.resolution)
-    space = asked.space or defaults(method, scale).get("space") or DEFAULT_SPACES[scale]
-    resolution = asked.resolution or load_space(space).input_shape[1]
-    adapted = defaults(method, scale_of(asked.data, resolution))
+    space, own = asked.space, {}
+    if not space:
+        space = defaults(method, scale).get("space") or DEFAULT_SPACES[scale]
+        own = OF_SPACE.get((method, scale), {})
+    resolution = asked.resolution or own.get("resolution") or load_space(space).input_shape[1]
+    adapted = merge(defaults(method, scale_of(asked.data, resolution)), own)
     whole = merge(merge(recipe, adapted), {**given, "space": space})
     return _decide(structure(whole, Config))
 
