@@ -87,7 +87,39 @@ def phases(nas, tiny, tmp_path, monkeypatch):
         ),
         (["distribution.cost=time"], "distribution.cost='time' is unknown"),
         (["distribution.target=cheap"], "distribution.target='cheap' cannot be read"),
-        (["distribution.target=1K"], "distribution.target=1,000.0 multiply-adds is below every"),
+        (
+            ["distribution.target=1K"],
+            "distribution.target=1K is 1,000 multiply-adds; architectures of space 'digits-mobile' "
+            "have 159,264 to 1,212,288: none keeps to less",
+        ),
+        (["distribution.target=0%"], "distribution.target=0% is 0 multiply-adds; architectures of"),
+        (["distribution.target=100%"], "distribution.target=100% is 1,212,288 multiply-adds; arch"),
+        (["distribution.target=500%"], "all do to as much as the largest; aim between the two"),
+        (
+            ["distribution.cost=params"],
+            "distribution.cost=params is without effect: distribution.target is none, and no limit "
+            "on params allows a largest value; give one, like --set distribution.target=60%",
+        ),
+        (
+            ["distribution.cost=bitops"],
+            "distribution.cost=bitops: every architecture of space 'digits-mobile' has 0",
+        ),
+        (
+            ["distribution.cost=bitops", "distribution.target=60%"],
+            "distribution.cost=bitops: every architecture of space 'digits-mobile' has 0",
+        ),
+        (
+            ["distribution.rows_per_nat=1e308"],
+            "distribution.rows_per_nat=1e+308 of 12.2 nats asks for more than 10,000 rows in a "
+            "step; lower it, or bound them by distribution.most",
+        ),
+        (
+            ["distribution.warmup=0.6", "distribution.join_after=0.1"],
+            "distribution.join_after=0.1 is not behind the warm-up, distribution.warmup=0.6: "
+            "nothing would be learned of single choices; switch later, or begin joint by --set "
+            "distribution.joint=true --set distribution.join_after=none",
+        ),
+        (["distribution.join_after=0"], "distribution.join_after=0.0 is not behind the warm-up"),
         (["images.classes=1"], "images.classes must be >= 2"),
         (["images.classes=11"], "images.classes is 11; digits has 10: give 2 to 10"),
         (
@@ -162,8 +194,49 @@ def test_a_distribution_is_drawn_from_and_learned_as_it_is_set(phases, tiny):
     assert cost.target == int(largest_of_all(row[None])[0] / 2)
     [phase] = phases(*tiny(), *drawn, *limits, *sets("distribution.cost_weight=0"))
     assert phase.learner.cost is None
+    unused = sets("distribution.cost_weight=0", "distribution.cost=bitops")
+    [phase] = phases(*tiny(), *drawn, *limits, *unused)
+    assert phase.learner.cost is None
+    [phase] = phases(*tiny(), *drawn, *limits, *sets("distribution.cost=params"))
+    assert (phase.learner.cost.name, phase.learner.cost.target) == ("params", 60e3)
     [phase] = phases(*tiny(), *drawn, *sets("limits=[]"))
     assert phase.learner.cost is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "least"),
+    [
+        ([], 2),
+        (["paper_exact=true"], 1),
+        (["paper_exact=true", "least=3"], 3),
+        (["paper_exact=true", "least=2"], 2),
+    ],
+)
+def test_as_printed_one_row_is_enough(phases, tiny, settings, least):
+    chosen = sets("supernet.sampler=distribution", *(f"distribution.{one}" for one in settings))
+    [phase] = phases(*tiny(), *chosen)
+    assert phase.sampler.rows == EntropyRows(0.25, least=least)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (["rows_per_nat=0.5"], "paths:    6 in the first step (0.5 a nat of 12.2)"),
+        (["rows_per_nat=1e308", "most=5"], "paths:    5 in the first step (1e+308 a nat of 12.2)"),
+        (["rows=5"], "paths:    5 a step"),
+        (
+            ["warmup=0.5", "warmup_rows=1"],
+            "paths:    1 a step of the warm-up, then 3 in the first step (0.25 a nat of 12.2)",
+        ),
+    ],
+)
+def test_the_paths_of_a_step_are_said_first(nas, tiny, tmp_path, settings, says):
+    # Behind it comes what is refused, so that nothing is trained.
+    chosen = sets("supernet.sampler=distribution", 'references=["3w3a"]')
+    chosen += sets(*(f"distribution.{one}" for one in settings))
+    result = nas("train", "--out", tmp_path / "run", *tiny(), *chosen)
+    assert result.exit_code == 2
+    assert says in result.stderr.splitlines()
 
 
 def test_the_cost_counts_in_units_of_the_limit(phases, tiny):

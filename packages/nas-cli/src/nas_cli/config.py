@@ -268,7 +268,8 @@ class DistributionConfig:
     each has its own, until after the share ``join_after``, where it is set, those of a group are
     joined. ``warmup``: share in which paths are uniform and the distribution stays as it is, with
     ``warmup_rows`` a step; none for as many as later on. ``rows``: paths of a step; none for
-    ``rows_per_nat`` (the paper's lambda) times the entropy in nats, between ``least`` and ``most``.
+    ``rows_per_nat`` (the paper's lambda) times the entropy in nats, between ``least`` and ``most``;
+    ``least`` is 2 where it is none, since centred weights compare rows, and by ``paper_exact`` 1.
     ``every``: steps from one update to the next. ``lr``, ``beta1``, ``beta2``: of Adam.
     ``temperature``: of the posterior weights, of the rows and of ``supernet.reduction=posterior``:
     softmax(-mean loss / temperature).
@@ -278,7 +279,8 @@ class DistributionConfig:
     allows, and without such a limit no cost counts. ``cost_term``: what an excess over the target
     counts, the ``log`` of its mean over the rows as the paper prints it, or the mean itself
     (``linear``), see `nas_samplers.CostHinge`. ``cost_weight``: the paper's beta, 0 leaves the cost
-    out. ``paper_exact``: weights of rows as printed, not centred: whatever is drawn is reinforced.
+    out. ``paper_exact``: weights of rows as printed, not centred, and their number as printed, from
+    1 on: whatever is drawn is reinforced.
     """
 
     joint: bool = False
@@ -287,7 +289,7 @@ class DistributionConfig:
     warmup_rows: int | None = field(default=None, validator=optional(ge(1)))
     rows: int | None = field(default=None, validator=optional(ge(1)))
     rows_per_nat: float = field(default=0.25, validator=gt(0))
-    least: int = field(default=2, validator=ge(1))
+    least: int | None = field(default=None, validator=optional(ge(1)))
     most: int | None = field(default=None, validator=optional(ge(1)))
     every: int = field(default=1, validator=ge(1))
     lr: float = field(default=0.016, validator=gt(0))

@@ -13,6 +13,7 @@ __all__ = [
     "RECORDED",
     "LimitText",
     "build_limits",
+    "check_cost",
     "cost_tables",
     "merge_limits",
     "nothing_counted",
@@ -31,6 +32,9 @@ METRICS: dict[str, Callable[[SearchSpace], Table]] = {
 
 RECORDED = ("macs", "params")
 """What is known of every architecture that a search evaluates, limited or not."""
+
+USUAL_COST = "macs"
+"""What settings name as a cost where nobody names another."""
 
 UNITS = {
     "": 1.0,
@@ -114,12 +118,11 @@ def merge_limits(space: SearchSpace, texts: Iterable[str]) -> list[Limit]:
         limit = parse_limit(text)
         if limit.metric not in tables:
             tables[limit.metric] = METRICS[limit.metric](space)
-        value, largest = limit.value, FeasibleSet(space).attainable(tables[limit.metric])[1]
+        largest = FeasibleSet(space).attainable(tables[limit.metric])[1]
         if not largest:
             nothing = nothing_counted(space, tables[limit.metric])
             raise InputError(f"limit {text!r}: {nothing}; limit macs or traffic")
-        if limit.share:
-            value = float(int(largest * value / 100))
+        value = _value(limit, largest)
         side, choose = ("upper", min) if limit.sign == "<=" else ("lower", max)
         own = ends.setdefault(limit.metric, {})
         own[side] = choose(value, own[side]) if side in own else value
@@ -133,12 +136,27 @@ def merge_limits(space: SearchSpace, texts: Iterable[str]) -> list[Limit]:
     return [Limit(tables[name], **own) for name, own in ends.items()]
 
 
+def _value(limit: LimitText, largest: float) -> float:
+    """Return the value of a limit, given the largest cost of all."""
+    return float(int(largest * limit.value / 100)) if limit.share else limit.value
+
+
 def nothing_counted(space: SearchSpace, table: Table) -> str:
     """Return why a cost that is 0 for every architecture says nothing of a space."""
     return (
         f"every architecture of space {space.name!r} has 0 {table.unit}, which are counted of "
         "quantised layers only"
     )
+
+
+def check_cost(setting: str, cost: str) -> None:
+    """Refuse the name of a cost that there is none of; ``setting`` is the table that names it.
+
+    Raises:
+        InputError: an unknown cost.
+    """
+    if cost not in METRICS:
+        raise InputError(f"{setting}.cost={cost!r} is unknown: {nearest(cost, METRICS)}")
 
 
 def target_of(setting: str, cost: str, target: str | None, feasible: FeasibleSet) -> float | None:
@@ -152,26 +170,34 @@ def target_of(setting: str, cost: str, target: str | None, feasible: FeasibleSet
         feasible: the limits.
 
     Raises:
-        InputError: an unknown cost, or a target that cannot be read.
+        InputError: an unknown cost, or one that says nothing of this space; a target that cannot be
+            read; a cost other than the usual one that nothing aims at.
     """
-    if cost not in METRICS:
-        raise InputError(f"{setting}.cost={cost!r} is unknown: {nearest(cost, METRICS)}")
+    check_cost(setting, cost)
+    space = feasible.space
+    table = METRICS[cost](space)
+    largest = FeasibleSet(space).attainable(table)[1]
+    if not largest:
+        raise InputError(f"{setting}.cost={cost}: {nothing_counted(space, table)}; take macs")
     if target is None:
         for limit in feasible.limits:
             if limit.metric.name == cost and limit.upper is not None:
                 assert isinstance(limit.metric, Table)
                 # A limit may be larger than what anything costs.
                 return min(limit.upper, feasible.attainable(limit.metric)[1])
+        if cost != USUAL_COST:
+            raise InputError(
+                f"{setting}.cost={cost} is without effect: {setting}.target is none, and no limit "
+                f"on {cost} allows a largest value; give one, like --set {setting}.target=60%"
+            )
         return None
-    text = f"{cost}<={target}"
     try:
-        parse_limit(text)
+        limit_text = parse_limit(f"{cost}<={target}")
     except InputError as error:
         raise InputError(
             f"{setting}.target={target!r} cannot be read; write it like 300M or 60%"
         ) from error
-    (limit,) = merge_limits(feasible.space, [text])
-    return limit.upper
+    return _value(limit_text, largest)
 
 
 def build_limits(space: SearchSpace, texts: Iterable[str]) -> FeasibleSet:

@@ -9,7 +9,14 @@ from torch import nn
 
 from nas_cli.config import AlphasConfig, DistributionConfig
 from nas_cli.folder import ALPHAS_FILE, DISTRIBUTION_FILE
-from nas_cli.limits import METRICS, build_limits, merge_limits, nothing_counted, target_of
+from nas_cli.limits import (
+    METRICS,
+    build_limits,
+    check_cost,
+    merge_limits,
+    nothing_counted,
+    target_of,
+)
 from nas_cli.workshop import ALPHAS, GATES, PATHS, Workshop, phase, steps_of
 from nas_samplers import (
     AddedCost,
@@ -69,7 +76,8 @@ class Draws:
     ``sampler``: draws the paths. ``join``: how those of a step are run as one, None for one by
     one. ``learner``: moves what is learned of the architectures, where anything is; from how many
     steps on, ``learn_from``, and at which, ``learn_every``. ``learned``: the file of what it came
-    to, and a function that returns that.
+    to, and a function that returns that. ``note``: what a person should know of the paths
+    beforehand.
     """
 
     sampler: Sampler
@@ -78,6 +86,7 @@ class Draws:
     learn_from: int = 0
     learn_every: int = 1
     learned: tuple[str, Callable[[], dict[str, Any]]] | None = None
+    note: str | None = None
 
 
 @frozen(eq=False)
@@ -226,12 +235,12 @@ def _distribution(shop: Workshop) -> Draws:
                 f"distribution.join_after={config.join_after} is behind the last update, at step "
                 f"{last} of {steps}; switch earlier, or --set distribution.join_after=none"
             )
-    if config.rows is None and config.most is not None and config.most < config.least:
+    least = config.least or (1 if config.paper_exact else 2)
+    if config.rows is None and config.most is not None and config.most < least:
         raise InputError(
-            f"distribution.most={config.most} is below distribution.least={config.least}; set one "
-            "of them"
+            f"distribution.most={config.most} is below distribution.least={least}; set one of them"
         )
-    fewest = config.least if config.rows is None else config.rows
+    fewest = least if config.rows is None else config.rows
     if fewest < 2 and not config.paper_exact:
         which = "least" if config.rows is None else "rows"
         raise InputError(
@@ -243,15 +252,26 @@ def _distribution(shop: Workshop) -> Draws:
             f"distribution.join_after={config.join_after}, but by distribution.joint=true groups "
             "are joint from the beginning; leave one of them out"
         )
+    if config.join_after is not None and config.join_after <= config.warmup:
+        raise InputError(
+            f"distribution.join_after={config.join_after} is not behind the warm-up, "
+            f"distribution.warmup={config.warmup}: nothing would be learned of single choices; "
+            "switch later, or begin joint by --set distribution.joint=true --set "
+            "distribution.join_after=none"
+        )
     distribution = Distribution(shop.space, joint=config.joint)
-    rows = config.rows or EntropyRows(config.rows_per_nat, least=config.least, most=config.most)
-    sampler = EntropySampler(
-        distribution,
-        rng=shop.rng(PATHS),
-        rows=rows,
-        warmup=warmup,
-        warmup_rows=config.warmup_rows,
-    )
+    try:
+        sampler = EntropySampler(
+            distribution,
+            rng=shop.rng(PATHS),
+            rows=config.rows or EntropyRows(config.rows_per_nat, least=least, most=config.most),
+            warmup=warmup,
+            warmup_rows=config.warmup_rows,
+        )
+    except InputError as error:
+        # The package names its own arguments; here they are settings.
+        message = str(error).replace("share=", "distribution.rows_per_nat=")
+        raise InputError(message.replace("by most", "by distribution.most")) from error
     learner = PosteriorLearner(
         sampler,
         lr=config.lr,
@@ -268,7 +288,19 @@ def _distribution(shop: Workshop) -> Draws:
         learn_from=warmup,
         learn_every=config.every,
         learned=(DISTRIBUTION_FILE, lambda: _distribution_record(learner)),
+        note=_rows_note(sampler),
     )
+
+
+def _rows_note(sampler: EntropySampler) -> str:
+    """Return how many paths a step has, at first where that changes."""
+    entropy, note = sampler.distribution.entropy(), ""
+    if sampler.warmup and sampler.warmup_rows is not None:
+        note = f"{sampler.warmup_rows} a step of the warm-up, then "
+    if not isinstance(sampler.rows, EntropyRows):
+        return f"{note}{sampler.rows} a step"
+    first = sampler.rows(entropy)
+    return f"{note}{first} in the first step ({sampler.rows.share:g} a nat of {entropy:.1f})"
 
 
 def _part(share: float, steps: int) -> int:
@@ -278,26 +310,29 @@ def _part(share: float, steps: int) -> int:
 
 def _hinge(shop: Workshop) -> CostHinge | None:
     config = shop.run.config.distribution
+    check_cost("distribution", config.cost)
+    if not config.cost_weight:
+        return None
     feasible = build_limits(shop.space, shop.run.config.limits)
     target = target_of("distribution", config.cost, config.target, feasible)
-    if target is None or not config.cost_weight:
+    if target is None:
         return None
-    try:
-        return CostHinge(
-            METRICS[config.cost](shop.space),
-            target,
-            weight=config.cost_weight,
-            kind=config.cost_term,
+    cost = METRICS[config.cost](shop.space)
+    low, high = FeasibleSet(shop.space).attainable(cost)
+    if config.target is not None and not low <= target < high:
+        raise InputError(
+            f"distribution.target={config.target} is {target:,.0f} {cost.unit}; architectures of "
+            f"space {shop.space.name!r} have {low:,.0f} to {high:,.0f}: none keeps to less, and "
+            "all do to as much as the largest; aim between the two"
         )
-    except InputError as error:
-        raise InputError(f"distribution.{error}") from error
+    return CostHinge(cost, target, weight=config.cost_weight, kind=config.cost_term)
 
 
 def _distribution_record(learner: PosteriorLearner) -> dict[str, Any]:
     """Return what the training learned, with the cost that it was to keep to."""
     record = learner.distribution.to_record(learner.summable)
     if learner.cost is not None:
-        record |= {"cost": learner.cost.metric.name, "target": learner.cost.target}
+        record |= {"cost": learner.cost.name, "target": learner.cost.target}
     return record
 
 

@@ -15,7 +15,7 @@ __all__ = ["check_train", "train_supernet", "trained_supernet"]
 
 
 def check_train(shop: Workshop) -> None:
-    """Refuse settings and weights that the training could not begin with.
+    """Refuse settings and weights that the training could not begin with; say what it draws.
 
     Raises:
         InputError: what is wrong, before anything is written.
@@ -23,7 +23,9 @@ def check_train(shop: Workshop) -> None:
     config = shop.run.config
     if config.search.evaluation == "standalone" or (shop.run.train / "summary.json").exists():
         return
-    plan_training(shop, lambda _: None)
+    note = plan_training(shop, lambda _: None).draws.note
+    if note is not None:
+        shop.say(f"paths:    {note}")
     if config.weights is not None and not _begun(shop):
         load_weights(_supernet(shop), Path(config.weights))
 
