@@ -80,6 +80,40 @@ def test_image_folders(nas, tiny, tmp_path, draw_images, data):
     assert (found["recalibration_images"], found["evaluation_images"]) == (6, 6 if note else 4)
 
 
+@pytest.fixture
+def folder(tmp_path, draw_images):
+    """Images in train/, val/ and test/: 24, 9 and 6 of three classes."""
+    for name, count in (("train", 8), ("val", 3), ("test", 2)):
+        draw_images(tmp_path / "images" / name, ["cat", "dog", "eel"], count=count)
+    return f"imagefolder:{tmp_path}/images"
+
+
+def few_steps(tiny, steps, images):
+    return tiny(images__subset="none", train__batch_size=8, train__epochs=steps * 8 / images)
+
+
+def test_a_supernet_of_the_papers_space_on_images_of_ones_own(nas, tiny, folder, tmp_path):
+    command = ["--method", "fpnas", "--space", "fbnetv2-f", "--data", folder]
+    small = ["--set", "resolution=32", "--set", "images.classes=2", *few_steps(tiny, 2, 16)]
+    small += ["--set", "distribution.rows_per_nat=0.05"]
+    result = nas("train", "--out", tmp_path / "run", *command, *small)
+    assert result.exit_code == 0, result.output
+    assert "paths:    3 in the first step (0.05 a nat of 56.3)" in result.stderr.splitlines()
+    learned = json.loads((tmp_path / "run/train/distribution.json").read_text())
+    assert (learned["steps"][-1], learned["rows"][-1], learned["sampled"][-1]) == (2, 3, 6)
+
+
+def test_a_share_without_effect_is_said(nas, tiny, folder, tmp_path):
+    command = ["--method", "fpnas", "--data", folder, "--set", "resolution=16"]
+    result = nas("train", "--out", tmp_path / "run", *command, *few_steps(tiny, 2, 24))
+    assert result.exit_code == 0, result.output
+    said = "val/ has 9 held-out images; images.held_out=0.5 is without effect"
+    assert f"          {said}" in result.stderr.splitlines()
+    assert "24 images to train, 9 to search, 6 to test" in result.stderr
+    assert said in json.loads((tmp_path / "run/data.json").read_text())["notes"]
+    assert (tmp_path / "run/train/distribution.json").exists()
+
+
 def test_a_trained_supernet_is_not_trained_again(nas, trained, tmp_path):
     run = shutil.copytree(trained, tmp_path / "run")
     before = (run / "events.jsonl").read_bytes()

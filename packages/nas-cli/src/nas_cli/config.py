@@ -48,10 +48,11 @@ class ImagesConfig:
     """Where images come from and how they are split.
 
     ``root``: folder of the data sets that torchvision downloads. ``classes``: use so many of the
-    classes only, drawn by the seed, in the whole run. ``subset``: use so many
-    training images only, drawn by class. ``held_out``: share of the training images that the
-    search is judged on. ``upscale``: allow images smaller than the space's resolution.
-    ``workers``: processes that decode large images.
+    classes only, drawn by the seed, in the whole run. ``subset``: use so many training images only,
+    drawn by class. ``held_out``: share of the training images that the search is judged on; without
+    effect where a folder has its own held-out images, in ``val/`` beside ``test/``. ``upscale``:
+    allow images smaller than the space's resolution. ``workers``: processes that decode large
+    images.
     """
 
     root: str | None = None

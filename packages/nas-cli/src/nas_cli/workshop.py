@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import torch
 from attrs import frozen
@@ -139,7 +140,8 @@ class Workshop:
                 f"the images of {config.data!r} are not those that {self.run.path} was begun "
                 "with; restore them, or begin another run"
             )
-        return data
+        notes = (note.replace("; held_out=", "; images.held_out=") for note in data.notes)
+        return attrs.evolve(data, notes=tuple(notes))
 
     def _say_read(self) -> Callable[[int, int], None]:
         last = time.monotonic()
