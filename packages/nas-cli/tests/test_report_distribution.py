@@ -7,6 +7,7 @@ import pytest
 
 import nas_hw
 from nas_cli.report import load_run
+from nas_cli.report.words import si
 from nas_samplers import Distribution
 from nas_spaces import History, InputError
 
@@ -24,7 +25,8 @@ def fpnas(make_run):
         distribution.count(distribution.sample(rows, rng=rng))
         distribution.values += np.where(distribution.alive, 0.01 * np.sign(drift(distribution)), 0)
         distribution.snapshot(macs)
-    record = distribution.to_record(macs) | {"cost": "macs", "target": 1e6}
+    mode_cost = float(macs([distribution.mode()])[0])
+    record = distribution.to_record(macs) | {"cost": "macs", "target": 1e6, "mode_cost": mode_cost}
     run.write("train/distribution.json", record)
     run.distribution, run.record = distribution, record
     return run
@@ -55,6 +57,9 @@ def test_entropy_paths_and_cost_are_drawn_over_the_steps(fpnas):
     assert f"{drawn:,} paths were drawn in 600 steps." in page.text
     assert "from step 300 on those of a group have one together" in page.text
     assert "The target is 1 M macs" in page.text
+    share = fpnas.record["mode_cost"] / 1e6
+    cost = si(1e6 * share).replace("\N{NO-BREAK SPACE}", " ")
+    assert f"the most probable architecture has {cost}, {share:.2f} of the target" in page.text
 
 
 def test_the_probabilities_at_the_end(fpnas):
@@ -93,8 +98,19 @@ def test_the_mode_among_samples(fpnas):
             "with a top-1 of 75.0 to 90.0 %, 2 are better."
         )
         assert says in fpnas.page().text
-    path.write_text(json.dumps(result | {"samples": {"evaluated": 0, "better": 0}}))
-    assert "others drawn from that" not in fpnas.page().text
+    for winners, words in ((11, "11 of 20 draws from that within the limits are"), (0, "none of")):
+        drawn = {"drawn": 20, "winner": winners}
+        path.write_text(json.dumps(result | {"samples": samples | drawn}))
+        assert f"by what the training learned; {words}" in fpnas.page().text
+    certain = {"evaluated": 0, "better": 0, "drawn": 20, "winner": 20}
+    path.write_text(json.dumps(result | {"samples": certain}))
+    text = fpnas.page().text
+    assert "20 of 20 draws from that within the limits are the winner." in text
+    assert "others drawn from that" not in text
+    assert "a more probable one" not in text
+    other = archs[1].tolist()
+    path.write_text(json.dumps(result | {"winner": other, "samples": samples}))
+    assert "within the limits, beyond which there is a more probable one; of 9" in fpnas.page().text
 
 
 def test_joint_from_the_beginning_with_a_cost_that_is_a_maximum(make_run):

@@ -33,13 +33,13 @@ def sampler_of(space, *, joint=False, rows=4, seed=0, **options):
     return EntropySampler(Distribution(space, joint=joint), rng=rng(seed), rows=rows, **options)
 
 
-def table(space, seed=7):
+def table(space, seed=7, reduce="sum"):
     draw = rng(seed)
     terms = [
         Term((column,), draw.uniform(0.0, 10.0, size=size))
         for column, size in enumerate(space.num_options)
     ]
-    return Table(space, "macs", "MACs", terms, constant=5.0)
+    return Table(space, "macs", "MACs", terms, constant=5.0, reduce=reduce)
 
 
 # --- weights --------------------------------------------------------------------------------------
@@ -323,6 +323,17 @@ def test_what_it_records(space, supernet, batch):
     assert record["excess"] == pytest.approx(np.maximum(0, macs(rows) / 15 - 1).mean())
     assert 1 <= record["effective_rows"] <= 6
     assert len(sampler.distribution.moments) == 2
+
+
+@pytest.mark.parametrize("reduce", ["sum", "max"])
+def test_moments_have_the_expected_cost_or_the_mean_of_the_rows(space, supernet, batch, reduce):
+    sampler = sampler_of(space, rows=6)
+    cost = table(space, reduce=reduce)
+    learner = PosteriorLearner(sampler, cost=CostHinge(cost, target=float(cost([[0, 0, 0]])[0])))
+    record = learner.learn(supernet(space), sampler.ask(), *batch(space))
+    distribution = sampler.distribution
+    expected = distribution.expected(cost) if reduce == "sum" else record["mean_cost"]
+    assert distribution.moments[-1].cost == pytest.approx(expected)
 
 
 def test_rows_of_the_warm_up_are_refused(space, supernet, batch):

@@ -332,7 +332,11 @@ def _distribution_record(learner: PosteriorLearner) -> dict[str, Any]:
     """Return what the training learned, with the cost that it was to keep to."""
     record = learner.distribution.to_record(learner.summable)
     if learner.cost is not None:
-        record |= {"cost": learner.cost.name, "target": learner.cost.target}
+        record |= {
+            "cost": learner.cost.name,
+            "target": learner.cost.target,
+            "mode_cost": float(learner.cost.costs([record["mode"]])[0]),
+        }
     return record
 
 

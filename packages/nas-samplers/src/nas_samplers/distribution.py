@@ -49,7 +49,7 @@ class Moment:
 
     ``step``: training steps that were drawn until then. ``sampled``: rows that were. ``rows``: of
     the last step. ``entropy`` [nats]. ``joint``: whether groups were joint. ``marginals``: float64
-    ``[d, k]``. ``cost``: the expected one, None where none was asked for.
+    ``[d, k]``. ``cost``: the expected one or an estimate of it, None where none was asked for.
     """
 
     step: int
@@ -319,13 +319,14 @@ class Distribution:
         self.rows = len(rows)
         self.sampled += len(rows)
 
-    def snapshot(self, cost: Table | None = None) -> None:
+    def snapshot(self, cost: Table | float | None = None) -> None:
         """Remember this moment, unless moments are already too close together.
 
         Learners call it after every update.
 
         Args:
-            cost: whose expected value is remembered too; a sum.
+            cost: whose expected value is remembered too; a sum. Of any other cost that value
+                itself, as the mean over rows that were drawn estimates it.
         """
         self._updates += 1
         if self._updates % self._every:
@@ -335,7 +336,7 @@ class Distribution:
             self.moments = self.moments[::2]
             self._every *= 2
 
-    def _now(self, cost: Table | None = None) -> Moment:
+    def _now(self, cost: Table | float | None = None) -> Moment:
         return Moment(
             step=self.steps,
             sampled=self.sampled,
@@ -343,7 +344,7 @@ class Distribution:
             entropy=self.entropy(),
             joint=self.joint,
             marginals=self.marginals(),
-            cost=None if cost is None else self.expected(cost),
+            cost=self.expected(cost) if isinstance(cost, Table) else cost,
         )
 
     def to_record(self, cost: Table | None = None) -> dict[str, Any]:

@@ -268,7 +268,8 @@ class PosteriorLearner:
             record |= {"mean_cost": float(costs.mean()), "excess": float(excess.mean())}
         gradient = distribution.score(rows, self._weights(posterior, excess))
         distribution.values = self.adam.step(distribution.values, gradient, distribution.alive)
-        distribution.snapshot(self.summable)
+        # What has no expected value that is known is estimated by the rows of the step.
+        distribution.snapshot(self.summable or record.get("mean_cost"))
         return record
 
     def gradient(self, archs: ArrayLike, losses: ArrayLike) -> NDArray[np.float64]:

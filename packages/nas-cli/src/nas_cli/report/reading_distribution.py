@@ -30,6 +30,7 @@ class Stored:
     joined: int | None
     cost: str | None = None
     target: float | None = None
+    mode_cost: float | None = None
 
 
 def read_distribution(path: Path, space: SearchSpace) -> LearnedDistribution | None:
@@ -70,4 +71,5 @@ def read_distribution(path: Path, space: SearchSpace) -> LearnedDistribution | N
         marginals=last,
         parameters=sum(stored.parameters.values()),
         mode=stored.mode,
+        mode_cost=stored.mode_cost,
     )

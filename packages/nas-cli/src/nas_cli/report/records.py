@@ -153,7 +153,8 @@ class LearnedDistribution:
     where it is not known; its name is ``cost`` and what it was to keep to ``target``, None where no
     cost counted. ``joined``: the step behind which groups are joint, 0 where they always were, None
     where they never are. ``sampled``: paths drawn in all. ``marginals``: ``[d][k]``, at the end.
-    ``parameters``: numbers that are learnt, at the end. ``mode``: the most probable row.
+    ``parameters``: numbers that are learnt, at the end. ``mode``: the most probable row;
+    ``mode_cost``: what it costs, None where no cost counted or where it was not written.
     """
 
     steps: NDArray[np.int64]
@@ -167,6 +168,7 @@ class LearnedDistribution:
     marginals: tuple[tuple[float, ...], ...]
     parameters: int
     mode: tuple[int, ...]
+    mode_cost: float | None
 
     @property
     def costed(self) -> bool:
@@ -178,12 +180,16 @@ class LearnedDistribution:
 class Samples:
     """Draws from what the training learned, evaluated beside the most probable architecture.
 
-    ``better``: how many of them have a smaller error. ``errors``: smallest and largest one.
+    ``evaluated``: distinct ones that are not the winner. ``better``: how many of them have a
+    smaller error. ``errors``: smallest and largest one. ``drawn``: how many draws there were, None
+    where that was not written. ``winner``: how many of them are the winner.
     """
 
     evaluated: int
     better: int
     errors: tuple[float, ...] = ()
+    drawn: int | None = None
+    winner: int = 0
 
 
 @frozen

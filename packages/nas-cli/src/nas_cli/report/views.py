@@ -120,6 +120,7 @@ class SearchView:
 
     ``error``: the winner's in [0, 1]; ``predicted``: whether a table predicted it. ``outside``:
     how many evaluated rows are beyond the limits. ``path``: None where no table gave the winner.
+    ``beyond``: whether what the training's distribution holds most probable is another network.
     """
 
     search: Search
@@ -127,6 +128,7 @@ class SearchView:
     error: float
     predicted: bool
     outside: int
+    beyond: bool
     path: PathView | None
     predictive: Predictive | None
 
@@ -161,11 +163,20 @@ def view_searches(data: RunData, *, rng: np.random.Generator) -> tuple[SearchVie
                 error,
                 predicted,
                 0 if history is None else int((~within(history, result.limits)).sum()),
+                _beyond(data, search),
                 None if result.predicted_error is None else _path(search, source, data.space),
                 predictive,
             )
         )
     return tuple(views)
+
+
+def _beyond(data: RunData, search: Search) -> bool:
+    """Return whether the most probable network of the run's distribution is not the winner."""
+    if data.distribution is None or search.result.samples is None:
+        return False
+    mode, winner = data.space.canonical([data.distribution.mode, search.result.winner])
+    return not np.array_equal(mode, winner)
 
 
 def _path(search: Search, table: CandidateTable | None, space: SearchSpace) -> PathView:
