@@ -5,18 +5,19 @@
 Of each seed and variant a supernet is trained, searched within limits, and what was found is
 trained from scratch beside what it is compared with:
 
-- ``channels``: the channels inside the blocks of one network of NAS-Bench-Macro, at its
-  multiply-adds, against its own channels and random ones.
+- ``channels``: the channels inside the blocks of ResNet-20, at its multiply-adds, against its own
+  and random ones.
 - ``bits``: bits and channels of ResNet-20, at the BitOPs of 2, 3 and 4 bits everywhere, against
   those and random ones.
-- ``two-stage``: blocks of ResNet-20 first, then bits and channels of what was found, each supernet
-  with half of the passes; at the same BitOPs.
+- ``two-stage``: blocks first, within 1.25 times ResNet-20's multiply-adds, then bits and channels
+  of what was found, each supernet with half of the passes; at the same BitOPs.
 - ``joint``: blocks, bits and channels in one supernet, at the same BitOPs and as many passes.
 
 It can be stopped at any time; the same command goes on.
 """
 
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,19 @@ from nas_spaces.vary import uniform_bits, usual_channels
 
 HERE = Path(__file__).parent
 
-NETWORK = "nas-bench-macro@2,2,2,1,2,2,2,0+channels"
-BITS = "+bits+channels=0.5,1,1.5"
-SPACES = {"bits": f"resnet20{BITS}", "joint": f"resnet20-blocks{BITS}"}
-BLOCKS = "resnet20-blocks"
+SPACES = {
+    "channels": "resnet20+channels=0.25,0.5,0.75,1,1.25,1.5,1.75,2",
+    "blocks": "resnet20-blocks",
+    "bits": "resnet20+bits+channels=0.5,1,1.5,2",
+    "joint": "resnet20-blocks+bits+channels=0.5,1,1.5,2",
+    "two-stage": "+bits+channels=0.5,1,1.5,2",  # of what was found
+}
 BUDGET_BITS = (2, 3, 4)  # the numbers of bits whose BitOPs are the budgets
 EQUAL = 0.97  # what counts as equal cost: from so much of a budget up to all of it
-RANDOMS = {"channels": 4, "bits": 2}
+BLOCKS_SHARE = 1.25  # of ResNet-20's multiply-adds, that blocks alone may have: channels can shrink
+RANDOMS = {"channels": 4, "bits": 1}
+# Where hypervolumes end: the error of chance [%], and BitOPs of so many bits everywhere.
+CHANCE, END_BITS = 90.0, 5
 VARIANTS = ("channels", "bits", "two-stage", "joint")
 
 
@@ -50,17 +57,17 @@ def run(given: Any, variant: str, seed: int) -> None:
     out = given.work / f"{variant}-{seed}"
     resolution = common.resolution(given)
     if variant == "channels":
-        space = load_space(NETWORK, resolution=resolution)
+        space = load_space(SPACES[variant], resolution=resolution)
         macs = nas_hw.macs(space)([usual_channels(space, [0] * space.num_choices)])[0]
-        train(given, out, seed, NETWORK, 1.0)
+        train(given, out, seed, SPACES[variant], 1.0)
         records = [found(out, "usual", "macs", int(macs), variant, ["channels"])]
     else:
         if variant == "two-stage":
             blocks = given.work / f"blocks-{seed}"
-            train(given, blocks, seed, BLOCKS, 0.5)
+            train(given, blocks, seed, SPACES["blocks"], 0.5)
             plain = nas_hw.macs(load_space("resnet20", resolution=resolution))([[]])[0]
-            search(blocks, "main", "macs", int(plain))
-            train(given, out, seed, BITS, 0.5, "--blocks", blocks)
+            search(blocks, "main", "macs", int(BLOCKS_SHARE * plain), least=0)
+            train(given, out, seed, SPACES[variant], 0.5, "--blocks", blocks)
         else:
             train(given, out, seed, SPACES[variant], 1.0)
         records = [
@@ -95,12 +102,11 @@ def train(given: Any, out: Path, seed: int, space: str, share: float, *more: str
     common.nas("train", *begin, *more, *common.settings(own), *images, log=common.log_of(out))
 
 
-def search(out: Path, name: str, cost: str, most: int) -> common.Record:
-    """Search a supernet within a limit, unless that is done; return the result."""
+def search(out: Path, name: str, cost: str, most: int, *, least: float = EQUAL) -> common.Record:
+    """Search a supernet from a share of a cost up to all of it, unless done; return the result."""
     result = out / "searches" / name / "result.json"
     if not result.exists():
-        least = int(EQUAL * most)
-        limits = ("--limit", f"{cost}<={most}", "--limit", f"{cost}>={least}")
+        limits = ("--limit", f"{cost}<={most}", "--limit", f"{cost}>={int(least * most)}")
         common.nas("search", out, "--name", name, *limits, "--resume", log=common.log_of(out))
     return common.read(result)
 
@@ -120,6 +126,7 @@ def found(
         "cost": cost,
         "most": most,
         "architecture": best["winner"],
+        "evaluated": best["evaluated"],
         "supernet_error": best["values"]["error"],
         "random_supernet_error": best["random_best_error"],
         "winner": networks[0]["top1"],
@@ -129,65 +136,130 @@ def found(
     }
 
 
+KINDS: dict[str, tuple[str, Callable[[common.Record], float]]] = {
+    "the same bits everywhere": ("bits", lambda one: one["reference"][0]),
+    "random bits and channels": ("bits", lambda one: float(np.mean(one["random"]))),
+    "bits and channels searched": ("bits", lambda one: one["winner"]),
+    "blocks first, then bits and channels": ("two-stage", lambda one: one["winner"]),
+    "blocks, bits and channels at once": ("joint", lambda one: one["winner"]),
+}
+"""What is compared at budgets of BitOPs: its name -> the variant and the top-1 of a record."""
+
+PAIRS = (
+    ("bits and channels searched", "the same bits everywhere"),
+    ("bits and channels searched", "random bits and channels"),
+    ("blocks, bits and channels at once", "blocks first, then bits and channels"),
+    ("blocks, bits and channels at once", "bits and channels searched"),
+)
+
+
+def of_channels(runs: list[common.Record]) -> str:
+    """Return the table of channels at equal multiply-adds, empty without runs."""
+    ones = [one for one in runs if one["variant"] == "channels"]
+    values = {
+        "searched": [one["winner"] for one in ones],
+        "usual": [one["reference"][0] for one in ones],
+        "random, mean of four": [float(np.mean(one["random"])) for one in ones],
+        "random, best of four": [max(one["random"]) for one in ones],
+    }
+    rows = [
+        [
+            name,
+            str(len(ones)),
+            common.spread(own),
+            "-"
+            if name == "searched"
+            else common.spread(np.subtract(values["searched"], own).tolist(), "+.2f"),
+        ]
+        for name, own in values.items()
+    ]
+    head = (
+        "channels at equal multiply-adds",
+        "seeds",
+        "top-1 from scratch [%]",
+        "searched minus it [points]",
+    )
+    return common.table(head, rows) if ones else ""
+
+
+def of_budgets(runs: list[common.Record]) -> list[str]:
+    """Return the tables of networks at budgets of BitOPs, empty without runs."""
+    names = [f"{bits}-bits" for bits in BUDGET_BITS]
+    # Of each kind and seed the top-1 at each budget, and last the hypervolume.
+    known: dict[str, dict[int, list[float | None]]] = {kind: {} for kind in KINDS}
+    for kind, (variant, top1) in KINDS.items():
+        for seed in sorted({one["seed"] for one in runs if one["variant"] == variant}):
+            tops = {
+                one["budget"]: top1(one)
+                for one in runs
+                if (one["variant"], one["seed"]) == (variant, seed)
+            }
+            known[kind][seed] = [*(tops.get(name) for name in names), volume_of(tops)]
+    rows = [
+        [kind, str(len(seeds)), *spreads(list(seeds.values()))]
+        for kind, seeds in known.items()
+        if seeds
+    ]
+    pairs = []
+    for first, second in PAIRS:
+        both = sorted(known[first].keys() & known[second].keys())
+        differences = [
+            [
+                None if a is None or b is None else a - b
+                for a, b in zip(known[first][seed], known[second][seed], strict=True)
+            ]
+            for seed in both
+        ]
+        if both:
+            pairs.append([f"{first} minus {second}", str(len(both)), *spreads(differences, "+")])
+    budgets = [f"at the BitOPs of {bits} bits" for bits in BUDGET_BITS]
+    head = ("top-1 from scratch [%]", "seeds", *budgets, "hypervolume")
+    pairs_head = ("difference by seed [points]", "seeds", *budgets, "hypervolume")
+    tables = [common.table(head, rows)] if rows else []
+    return [*tables, common.table(pairs_head, pairs)] if pairs else tables
+
+
+def spreads(seeds: Sequence[Sequence[float | None]], sign: str = "") -> list[str]:
+    """Return mean and range over seeds of each column; the last is of hypervolumes."""
+    columns = list(zip(*seeds, strict=True))
+    forms = [".2f"] * (len(columns) - 1) + [".3f"]
+    return [common.spread(own, sign + form) for own, form in zip(columns, forms, strict=True)]
+
+
+def volume_of(tops: Mapping[str, float]) -> float | None:
+    """Return the share of error x BitOPs that a seed's networks dominate, None if incomplete.
+
+    ``tops``: the top-1 [%] at each budget. BitOPs of equal bits everywhere go with their square.
+    """
+    if len(tops) < len(BUDGET_BITS):
+        return None
+    points = [
+        [(100 - tops[f"{bits}-bits"]) / CHANCE, (bits / END_BITS) ** 2] for bits in BUDGET_BITS
+    ]
+    return float(hypervolume(points, [1.0, 1.0]))
+
+
 def collect() -> None:
     """Rewrite the tables and the plot from results.json."""
     runs = common.largest(HERE)
-    named = [*(f"{bits}-bits" for bits in BUDGET_BITS)]
-    head = ("channels at equal multiply-adds", "seeds", "top-1 from scratch [%]")
-    ones = [one for one in runs if one["variant"] == "channels"]
-    rows = [
-        ["searched", str(len(ones)), common.spread(one["winner"] for one in ones)],
-        ["usual", str(len(ones)), common.spread(top1 for one in ones for top1 in one["reference"])],
-        ["random", str(len(ones)), common.spread(np.mean(one["random"]) for one in ones)],
-    ]
-    text = [common.table(head, rows)] if ones else []
-    kinds = [
-        ("the same bits everywhere", "bits", lambda one: one["reference"][0]),
-        ("random bits and channels", "bits", lambda one: float(np.mean(one["random"]))),
-        ("bits and channels searched", "bits", lambda one: one["winner"]),
-        ("blocks first, then bits and channels", "two-stage", lambda one: one["winner"]),
-        ("blocks, bits and channels at once", "joint", lambda one: one["winner"]),
-    ]
-    rows, lines = [], {}
-    for label, variant, value in kinds:
-        cells = []
-        for name in named:
-            at = [o for o in runs if (o["variant"], o["budget"]) == (variant, name)]
-            cells.append(common.spread(value(one) for one in at))
-            if at:
-                lines.setdefault(label, []).append(
-                    (at[0]["most"] / 2**30, np.mean([value(one) for one in at]))
-                )
-        seeds = {one["seed"] for one in runs if one["variant"] == variant}
-        volume = common.spread((volume_of(runs, variant, seed, value) for seed in seeds), ".3f")
-        if seeds:
-            rows.append([label, str(len(seeds)), *cells, volume])
-    if rows:
-        budgets = [f"top-1 at the BitOPs of {bits} bits [%]" for bits in BUDGET_BITS]
-        text.append(common.table(("ResNet-20", "seeds", *budgets, "hypervolume"), rows))
-        text.append(
-            "Hypervolume: of error (up to 100 %) and BitOPs (up to those of 4 bits everywhere), as "
-            "a share of both."
-        )
+    text = [one for one in (of_channels(runs), *of_budgets(runs)) if one]
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for kind, (variant, top1) in KINDS.items():
+        for name in (f"{bits}-bits" for bits in BUDGET_BITS):
+            ones = [one for one in runs if (one["variant"], one["budget"]) == (variant, name)]
+            if ones:
+                mean = float(np.mean([top1(one) for one in ones]))
+                lines.setdefault(kind, []).append((ones[0]["most"] / 2**30, mean))
+    if lines:
         text.append("![top-1](top1.svg)")
         figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
-        for label, points in lines.items():
-            axes.plot(*zip(*points, strict=True), "o-", label=label)
+        for kind, points in lines.items():
+            axes.plot(*zip(*points, strict=True), "o-", label=kind)
         axes.set_xlabel("BitOPs [G of 2^30]")
         axes.set_ylabel("top-1 from scratch [%]")
         axes.legend()
         common.save(figure, HERE / "top1.svg")
     common.publish(HERE, "\n\n".join(text))
-
-
-def volume_of(runs: list[common.Record], variant: str, seed: int, value: Any) -> float | None:
-    """Return the share of error x BitOPs that a seed's networks dominate, None if incomplete."""
-    ones = [one for one in runs if (one["variant"], one["seed"]) == (variant, seed)]
-    if len(ones) < len(BUDGET_BITS):
-        return None
-    most = max(one["most"] for one in ones)
-    points = np.array([[1 - value(one) / 100, one["most"] / most] for one in ones])
-    return float(hypervolume(points, np.array([1.0, 1.0])))
 
 
 if __name__ == "__main__":
