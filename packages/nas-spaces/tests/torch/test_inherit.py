@@ -389,3 +389,27 @@ def test_a_block_that_the_network_left_out_keeps_its_own():
         inherit_network(
             supernet, {**network.state_dict(), "blocks.stage9_0.conv1.weight": torch.zeros(1)}
         )
+
+
+@pytest.mark.parametrize(("name", "scale"), [("digits-resnet", 0.1), ("digits-mobile", 0.05)])
+@pytest.mark.parametrize("option", [0, 1, 2])
+def test_a_network_with_one_channel_inside_its_blocks(name, scale, option):
+    plain = published.load(name)
+    space = with_scales(plain.fix([0] * plain.num_choices), (scale, 0.5, 1.0))
+    row = [option] * space.num_choices
+    network = network_of(space.fix(row))
+    supernet = build(space)
+    given = {key: x.clone() for key, x in network.state_dict().items()}
+    assert min(x.shape[0] for x in given.values() if x.ndim == 4) == 1 or option
+    assert inherit_network(supernet, given).kept == ()
+    images = torch.randn(3, *space.input_shape, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        assert torch.equal(supernet.eval()(images, row), network(images))
+
+
+def test_of_a_block_with_both_kinds_a_depthwise_kernel_is_the_depthwise_ones():
+    depthwise = network_of(one_block(Conv(8, 3, groups=None))).state_dict()
+    supernet = build(one_block(Conv(8, 3), Conv(8, 3, groups=None)))
+    assert inherit_network(supernet, depthwise).kept == ("blocks.a.0.conv.weight",)
+    weight = supernet.state_dict()["blocks.a.1.conv.weight"]
+    assert torch.equal(weight, depthwise["blocks.a.conv.weight"])

@@ -216,6 +216,9 @@ def test_sharing_needs_the_same_kernel_kind_and_groups():
     for others in (Conv(8, 5), Conv(8, 3, 2), Conv(8, 3, groups=None), Conv(8, 3, groups=2)):
         with pytest.raises(InputError, match="share no weights"):
             LayerModule([Conv(8, 3).graph(shape), others.graph(shape)])
+    # Nor does one channel make a convolution of another's groups.
+    with pytest.raises(InputError, match="share no weights"):
+        LayerModule([Conv(8, 3, groups=2).graph(shape), Conv(8, 3).graph((1, 4, 4))])
     build = GraphBuilder(shape)
     build.linear("conv", INPUT, 8)
     with pytest.raises(InputError, match="different kinds"):

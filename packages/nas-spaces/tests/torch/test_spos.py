@@ -70,3 +70,30 @@ def test_slices_give_what_their_copies_do_to_the_last_bit(name, memory_format):
             network = supernet.inherit(arch)
             with torch.no_grad():
                 assert torch.equal(supernet(images, arch), network(images))
+
+
+@pytest.mark.parametrize(("name", "scale"), [("digits-resnet", 0.1), ("digits-mobile", 0.05)])
+def test_slices_of_one_channel(name, scale):
+    space = published.load(name)
+    space = with_scales(space.fix([0] * space.num_choices), (scale, 1.0))
+    supernet = Supernet(space, generator=torch.Generator().manual_seed(0))
+    images = torch.randn((4, *space.input_shape), generator=torch.Generator().manual_seed(1))
+    for arch in ([0] * space.num_choices, [1, 0] * (space.num_choices // 2)):
+        network = supernet.inherit(arch)
+        convolutions = [x for x in network.modules() if isinstance(x, torch.nn.Conv2d)]
+        assert min(x.in_channels for x in convolutions[1:]) == 1
+        for training in (False, True):
+            supernet.train(training)
+            network.train(training)
+            with torch.no_grad():
+                assert torch.equal(supernet(images, arch), network(images))
+        supernet.zero_grad(set_to_none=True)
+        network.zero_grad(set_to_none=True)
+        F.cross_entropy(supernet(images, arch), torch.arange(4)).backward()
+        F.cross_entropy(network(images), torch.arange(4)).backward()
+        for index, combination in enumerate(supernet.combinations(arch)):
+            ours = dict(supernet.layer(index, combination).named_parameters())
+            theirs = network.blocks[space.blocks[index].name].named_parameters()
+            for key, parameter in theirs:
+                part = tuple(slice(0, size) for size in parameter.shape)
+                assert torch.equal(ours[key].grad[part], parameter.grad)

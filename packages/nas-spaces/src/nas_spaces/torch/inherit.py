@@ -6,7 +6,7 @@ the first channels and the centre of a kernel. Supernets of bit widths start fro
 precision by their first channels too, see `inherit_network`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from attrs import frozen
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (the usual name)
 
 from nas_spaces.errors import InputError
-from nas_spaces.primitives import Convolution, Linear, Norm
+from nas_spaces.primitives import Convolution, Linear, Norm, Primitive
 from nas_spaces.space import SearchSpace
 from nas_spaces.torch.modules import LayerModule
 from nas_spaces.torch.supernet import Supernet
@@ -131,13 +131,12 @@ def inherit_network(supernet: Supernet, tensors: Mapping[str, Tensor]) -> Inheri
     head = f"blocks.{supernet.space.blocks[-1].name}."
     for index, block in enumerate(supernet.space.blocks):
         candidates = supernet.get_submodule(f"blocks.{block.name}")
-        varying = _varying_axes(supernet.space, index)
+        nodes = _weighted_nodes(supernet.space, index)
         for owner, candidate in candidates.named_children():
             for name, module in candidate.named_children():
                 for key, tensor in module.state_dict().items():
                     source = tensors.get(f"blocks.{block.name}.{name}.{key}")
-                    axes = varying[name]
-                    if source is None or not _can_take(tensor, source, module, axes):
+                    if source is None or not _can_take(tensor, source, module, nodes[name]):
                         kept.append(f"blocks.{block.name}.{owner}.{name}.{key}")
                     else:
                         places.append((tensor, source))
@@ -155,45 +154,58 @@ def inherit_network(supernet: Supernet, tensors: Mapping[str, Tensor]) -> Inheri
     return Inherited(len(places), tuple(kept))
 
 
-def _varying_axes(space: SearchSpace, index: int) -> dict[str, frozenset[int]]:
-    """Return, for each primitive with weights of a block, the axes in which its layers differ.
-
-    Axis 0 are the channels that leave it, axis 1 those that enter.
-    """
-    sizes: dict[str, set[tuple[int, int]]] = {}
+def _weighted_nodes(space: SearchSpace, index: int) -> dict[str, list[Primitive]]:
+    """Return the primitives with weights of all of a block's layers, by their names."""
+    nodes: dict[str, list[Primitive]] = {}
     for combination in range(space.plan[index].combinations):
         for node in space.graph(index, combination):
-            if isinstance(node, Convolution):
-                own = (node.out_channels, node.in_channels // node.groups)
-            elif isinstance(node, Linear):
-                own = (node.out_features, node.in_features)
-            elif isinstance(node, Norm):
-                own = (node.channels, 0)
-            else:
-                own = (0, 0)
-            sizes.setdefault(node.name, set()).add(own)
-    return {
-        name: frozenset(axis for axis in (0, 1) if len({size[axis] for size in own}) > 1)
-        for name, own in sizes.items()
-    }
+            if node.weighted:
+                nodes.setdefault(node.name, []).append(node)
+    return nodes
 
 
-def _can_take(tensor: Tensor, source: Tensor, module: nn.Module, varying: frozenset[int]) -> bool:
+def _can_take(
+    tensor: Tensor, source: Tensor, module: nn.Module, nodes: Sequence[Primitive]
+) -> bool:
     """Whether a tensor of ``module`` can take ``source`` or a part of it.
 
-    ``varying``: the axes in which their sizes may differ; those of kernels always may.
+    Sizes may differ where those of ``nodes`` do, the block's primitives of the module's name, and
+    in the kernel.
     """
     if tensor.ndim != source.ndim:
         return False
     if isinstance(module, nn.Conv2d) and tensor.ndim == 4:
-        depthwise = source.shape[1] == 1 and module.in_channels > 1
-        # A depthwise kernel is none of a dense convolution, nor the other way round.
-        if depthwise != (tensor.shape[1] == 1 and module.groups > 1):
+        dense = module.groups == 1
+        # A depthwise kernel has one input channel as well; where a block has both kinds it is that.
+        if dense and source.shape[1] == 1 < tensor.shape[1] and any(map(_grouped, nodes)):
             return False
+        # A dense kernel is none of a grouped convolution, nor the other way round.
+        nodes = [node for node in nodes if _of_kind(node, dense)]
+    sizes = [_channels(node) for node in nodes]
     return all(
-        one == other or axis in varying or axis >= 2
+        one == other or axis >= 2 or len({size[axis] for size in sizes}) > 1
         for axis, (one, other) in enumerate(zip(tensor.shape, source.shape, strict=True))
     )
+
+
+def _grouped(node: Primitive) -> bool:
+    return isinstance(node, Convolution) and node.groups > 1
+
+
+def _of_kind(node: Primitive, dense: bool) -> bool:
+    """Whether a convolution is dense, or grouped; a depthwise one of one channel is both."""
+    return isinstance(node, Convolution) and (
+        node.groups == 1 if dense else node.groups > 1 or node.in_channels == 1
+    )
+
+
+def _channels(node: Primitive) -> tuple[int, int]:
+    """Return the first two axes of a primitive's weights: channels that leave it, that enter."""
+    if isinstance(node, Convolution):
+        return node.out_channels, node.in_channels // node.groups
+    if isinstance(node, Linear):
+        return node.out_features, node.in_features
+    return (node.channels, 0) if isinstance(node, Norm) else (0, 0)
 
 
 def _place(tensor: Tensor, source: Tensor) -> None:

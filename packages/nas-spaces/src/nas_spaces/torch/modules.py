@@ -246,10 +246,11 @@ def _largest(name: str, nodes: Sequence[Primitive], affine: bool) -> nn.Module:
         raise InputError(f"primitives named {name!r} are of different kinds; they share no weights")
     if isinstance(first, Convolution):
         convolutions = [node for node in nodes if isinstance(node, Convolution)]
-        depthwise = {node.groups == node.in_channels for node in convolutions}
         fixed = {(node.kernel, node.stride, node.bias) for node in convolutions}
         groups = {node.groups for node in convolutions}
-        if len(fixed) > 1 or len(depthwise) > 1 or (len(groups) > 1 and not all(depthwise)):
+        # Of one channel, a depthwise convolution has one group as a dense one has.
+        depthwise = all(node.groups == node.in_channels for node in convolutions)
+        if len(fixed) > 1 or (len(groups) > 1 and not depthwise):
             raise InputError(
                 f"convolutions named {name!r} differ in kernel, stride, groups or bias; "
                 "they share no weights"
