@@ -143,9 +143,9 @@ def test_the_same_bits_everywhere():
     ("change", "message"),
     [
         (lambda s: with_scales(s, ()), "scale: () must be at least one, and each once"),
-        (lambda s: with_scales(s, (0.5, 0)), "scales: 0 must be a number above 0"),
-        (lambda s: with_scales(s, (float("nan"),)), "scales: nan must be a number above 0"),
-        (lambda s: with_scales(s, (float("inf"),)), "scales: inf must be a number above 0"),
+        (lambda s: with_scales(s, (0.5, 0)), "scale=0 must be a finite number above 0"),
+        (lambda s: with_scales(s, (float("nan"),)), "scale=nan must be a finite number above 0"),
+        (lambda s: with_scales(s, (float("inf"),)), "scale=inf must be a finite number above 0"),
         (
             lambda s: with_scales(s, (0.01,)),
             "block 'stage1_0': scale=0.01 of 24 channels leaves 0; at least 1 is needed",
@@ -156,25 +156,31 @@ def test_the_same_bits_everywhere():
             "1.4, 1.6) change channels",
         ),
         (lambda s: with_scales(s, (0.5, 0.5)), "scale: (0.5, 0.5) must be at least one, and each"),
-        (lambda s: with_scales(s, "a"), "scales: 'a' must be a number above 0"),
+        (lambda s: with_scales(s, "a"), "scale='a' must be a finite number above 0"),
         (
             lambda s: with_bits(s, [2]),
             "bits: 2 must be a pair of whole numbers",
         ),
         (lambda s: with_bits(s, [(2, 2, 2)]), "bits: (2, 2, 2) must be a pair of whole numbers"),
-        (lambda s: with_bits(s, [(2.7, 2)]), "bits: (2.7, 2) must be a pair of whole numbers"),
+        (lambda s: with_bits(s, [(2.7, 2)]), "bits: weights=2.7 must be a whole number from"),
+        (lambda s: with_bits(s, 2), "bits=2 must be pairs, such as ((2, 2), (4, 4))"),
+        (lambda s: with_scales(s, 0.5), "scales=0.5 must be several, such as (0.5, 1.0)"),
         (with_bits, "space 'digits-mobile' has no layer that can be quantised"),
         (
             lambda s: with_bits(published.load("digits-resnet"), ((2, 2), (0, 2))),
-            "block 'stage1_0': 'conv1': 0 bits; valid: 1 to 16",
+            "bits: weights=0 must be a whole number from 1 to 16",
         ),
         (
             lambda s: with_bits(published.load("digits-resnet"), ((4, 17),)),
-            "block 'stage1_0': 'quantise1': 17 bits; valid: 1 to 16",
+            "bits: inputs=17 must be a whole number from 1 to 16",
         ),
         (
             lambda s: uniform_bits(s, [0] * 8, 2),
             "space 'digits-mobile' has no layer that can be quantised",
+        ),
+        (
+            lambda s: uniform_bits(published.load("digits-resnet"), [0] * 6, 2.5),
+            "bits=2.5 must be a whole number from 1 to 16",
         ),
         (
             lambda s: uniform_bits(
@@ -192,3 +198,15 @@ def test_what_is_refused(change, message):
     with pytest.raises(InputError) as error:
         change(published.load("digits-mobile"))
     assert message in str(error.value)
+
+
+def test_numbers_of_numpy_are_taken_as_they_are():
+    resnet = published.load("digits-resnet")
+    pairs = np.array([[1, 2], [4, 4]])
+    assert with_bits(resnet, pairs) == with_bits(resnet, ((1, 2), (4, 4)))
+    scaled = with_scales(resnet, np.array([0.5, 1.0], dtype=np.float32))
+    assert scaled == with_scales(resnet, (0.5, 1))
+    network = uniform_bits(resnet, [0] * 6, np.int64(2))
+    assert network == uniform_bits(resnet, [0] * 6, 2)
+    for space in (with_bits(resnet, pairs), scaled, network):
+        assert from_json(to_json(space)) == space

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from attrs import field, frozen
 
+from nas_spaces.checks import check_bits
 from nas_spaces.errors import InputError
 
 __all__ = [
@@ -119,10 +120,6 @@ class Quantise:
     shape: Shape
 
     weighted: ClassVar[bool] = True
-
-
-# Levels are worked out in float32, and a product of two values of 16 bits is already 32.
-MOST_BITS = 16
 
 
 @frozen
@@ -329,7 +326,7 @@ class GraphBuilder:
     ) -> str:
         """Append a convolution; ``groups`` must divide both numbers of channels."""
         if weight_bits is not None:
-            _check_bits(name, weight_bits)
+            weight_bits = check_bits(f"{name!r}: weight_bits", weight_bits)
         channels, height, width = self.shape_of(source)
         _positive(name, out=out, kernel=kernel, stride=stride, groups=groups)
         if channels % groups or out % groups:
@@ -378,7 +375,7 @@ class GraphBuilder:
 
     def quantise(self, name: str, source: str, bits: int) -> str:
         """Append a quantiser of activations; convolutions that read it know its ``bits``."""
-        _check_bits(name, bits)
+        bits = check_bits(f"{name!r}: bits", bits)
         return self._append(Quantise(name, (source,), bits, self.shape_of(source)))
 
     def pool(self, name: str, source: str, kind: str, *, kernel: int = 0, stride: int = 1) -> str:
@@ -467,10 +464,3 @@ def _positive(name: str, **sizes: int) -> None:
     for what, size in sizes.items():
         if size < 1:
             raise InputError(f"{name!r}: {what}={size} must be at least 1")
-
-
-def _check_bits(name: str, bits: int) -> None:
-    if not 1 <= bits <= MOST_BITS:
-        raise InputError(
-            f"{name!r}: {bits} bits; valid: 1 to {MOST_BITS}, and no quantiser for full precision"
-        )

@@ -5,7 +5,6 @@ sections 3.4 and 4.3), for any space whose layers can be scaled or quantised: on
 ``with_scales(space.fix(row))``, or together with what the space already leaves open.
 """
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
@@ -16,6 +15,7 @@ from attrs import evolve
 from numpy.typing import ArrayLike, NDArray
 
 from nas_spaces.blocks import Choice, Option
+from nas_spaces.checks import check_bits, check_scale
 from nas_spaces.errors import InputError
 from nas_spaces.layers import Layer, Quantisable, Scalable
 from nas_spaces.space import SearchSpace
@@ -57,11 +57,9 @@ def with_scales(
     >>> with_scales(space.fix([2] * 8)).size == 8**8, with_scales(space).size == (3 * 8) ** 8
     (True, True)
     """
-    options = []
-    for scale in scales:
-        if not isinstance(scale, int | float) or not 0 < scale < math.inf:
-            raise InputError(f"scales: {scale!r} must be a number above 0")
-        options.append(float(scale))
+    if not isinstance(scales, Iterable):
+        raise InputError(f"scales={scales!r} must be several, such as (0.5, 1.0)")
+    options = [check_scale("scale", scale) for scale in scales]
 
     def change(layer: Layer, scale: float) -> Layer:
         return layer.scaled(scale) if isinstance(layer, Scalable) else layer
@@ -99,12 +97,15 @@ def with_bits(
     >>> with_bits(published.load("resnet18")).size == 6**8
     True
     """
+    if not isinstance(bits, Iterable):
+        raise InputError(f"bits={bits!r} must be pairs, such as ((2, 2), (4, 4))")
     options = []
     for one in bits:
         pair = tuple(one) if isinstance(one, Iterable) else (one,)
-        if len(pair) != 2 or not all(isinstance(width, int) for width in pair):
+        if len(pair) != 2:
             raise InputError(f"bits: {one!r} must be a pair of whole numbers, weights and inputs")
-        options.append((pair[0], pair[1]))
+        weights, inputs = pair
+        options.append((check_bits("bits: weights", weights), check_bits("bits: inputs", inputs)))
 
     def change(layer: Layer, pair: tuple[int, int]) -> Layer:
         return layer.quantised(*pair) if isinstance(layer, Quantisable) else layer
@@ -135,6 +136,7 @@ def uniform_bits(space: SearchSpace, arch: ArrayLike, bits: int) -> SearchSpace:
     >>> network.name, network.layers(())[2].layer.weight_bits
     ('resnet18-quant-3w3a', 3)
     """
+    bits = check_bits("bits", bits)
     network = space.fix(usual_channels(space, arch))
     blocks = []
     for block in network.blocks:

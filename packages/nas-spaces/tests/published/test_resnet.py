@@ -102,9 +102,9 @@ def test_both_or_neither_are_quantised(bits):
 
 @pytest.mark.parametrize("bits", [0, -1, 17, 32])
 def test_numbers_of_bits(bits):
-    with pytest.raises(InputError, match=rf"'quantise1': {bits} bits; valid: 1 to 16"):
+    with pytest.raises(InputError, match=rf"'quantise1': bits={bits} must be a whole num"):
         BasicBlock(8, 1, 1.0, 2, bits).graph((8, 10, 10))
-    with pytest.raises(InputError, match=rf"'conv1': {bits} bits; valid: 1 to 16"):
+    with pytest.raises(InputError, match=rf"'conv1': weight_bits={bits} must be a whole"):
         BasicBlock(8, 1, 1.0, bits, 2).graph((8, 10, 10))
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from nas_spaces import Block, Choice, SearchSpace, published
+from nas_spaces import Block, Choice, InputError, SearchSpace, published
 from nas_spaces.layers import BasicBlock, Classifier, Conv
 from nas_spaces.torch import LayerModule, Network, Norms, Supernet, initialise
 from nas_spaces.torch.quantise import FIRST_ALPHA, Pact, dorefa, pact
@@ -126,6 +126,27 @@ def test_a_slice_is_quantised_as_its_copy_to_the_last_bit(bits, memory_format):
         assert not torch.equal(value, dorefa(whole, bits)[:out, :29])
         # And as without gradients.
         assert torch.equal(dorefa(part.clone().requires_grad_(), bits), value)
+
+
+@pytest.mark.parametrize("bits", [0, -1, 17, 32, 64, 2.5, True, None, "2"])
+def test_bits_that_no_quantiser_has(bits):
+    x, message = torch.ones(3), r"bits=\S+ must be a whole number from 1 to 16"
+    with pytest.raises(InputError, match=message):
+        pact(x, torch.tensor(2.0), bits)
+    with pytest.raises(InputError, match=message):
+        dorefa(x, bits)
+    with pytest.raises(InputError, match=message):
+        Pact([2])(x, bits)
+    with pytest.raises(InputError, match=r"widths=\S+ must be a whole number from 1 to 16"):
+        Pact([2, bits])
+
+
+def test_a_quantiser_names_the_widths_that_it_has():
+    module = Pact([4, np.int64(2)])
+    x = torch.tensor([1.0, 9.0])
+    assert torch.equal(module(x, np.int64(2)), module(x, 2))
+    with pytest.raises(InputError, match=r"bits=3: this quantiser has levels for \(2, 4\)"):
+        module(x, 3)
 
 
 def test_each_width_has_a_level_of_its_own():

@@ -3,6 +3,7 @@
 import math
 from typing import Protocol, runtime_checkable
 
+from nas_spaces.checks import check_scale
 from nas_spaces.errors import InputError
 from nas_spaces.primitives import Graph, GraphBuilder, Shape
 
@@ -113,11 +114,12 @@ def scale_channels(channels: int, scale: float) -> int:
     """Return ``channels`` times ``scale``, rounded down.
 
     Raises:
-        InputError: a scale that leaves no channel.
+        InputError: a scale that is no finite number above 0, or that leaves no channel.
 
     >>> scale_channels(32, 0.8), scale_channels(10, 0.1 * 3)
     (25, 3)
     """
+    scale = check_scale("scale", scale)
     # What is an integer may lie just below one in floating point.
     scaled = int(round(channels * scale, 9))
     if scaled < 1:

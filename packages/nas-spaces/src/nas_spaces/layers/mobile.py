@@ -4,6 +4,7 @@ from typing import Literal
 
 from attrs import evolve, frozen
 
+from nas_spaces.checks import check_scale
 from nas_spaces.errors import InputError
 from nas_spaces.layers.layer import conv_norm, round_channels, scale_channels, squeeze_excite
 from nas_spaces.primitives import ACTIVATIONS, INPUT, Graph, GraphBuilder, Shape
@@ -81,8 +82,7 @@ class MBConv:
             raise InputError(f"MBConv kernel={self.kernel} must be odd")
         if not self.expand > 0:
             raise InputError(f"MBConv expand={self.expand} must be positive")
-        if not self.scale > 0:
-            raise InputError(f"MBConv scale={self.scale} must be positive")
+        check_scale("MBConv scale", self.scale)
         if self.expand == 1 and self.scale != 1:
             raise InputError(f"MBConv scale={self.scale}: without expansion it must be 1")
         _known("MBConv activation", self.activation)

@@ -8,6 +8,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from nas_spaces.checks import check_bits
+from nas_spaces.errors import InputError
+
 __all__ = ["FIRST_ALPHA", "Pact", "dorefa", "pact"]
 
 FIRST_ALPHA = 8.0
@@ -27,8 +30,12 @@ def pact(x: Tensor, alpha: Tensor, bits: int) -> Tensor:
     Args:
         x: activations of any shape.
         alpha: positive clipping level, one number (no dimension).
-        bits: at least 1.
+        bits: 1 to 16.
+
+    Raises:
+        InputError: other bits.
     """
+    bits = check_bits("bits", bits)
     # Written so that what is not a number stays so.
     clipped = torch.where(x < 0, 0.0, torch.where(x >= alpha, alpha, x))
     steps = (1 << bits) - 1
@@ -47,8 +54,12 @@ def dorefa(weight: Tensor, bits: int) -> Tensor:
 
     Args:
         weight: the weights in use; maximum and mean are theirs.
-        bits: at least 1.
+        bits: 1 to 16.
+
+    Raises:
+        InputError: other bits.
     """
+    bits = check_bits("bits", bits)
     # Slices and other memory formats would be reduced in another order, to other bits.
     weight = weight.contiguous()
     fixed = weight.detach()
@@ -75,12 +86,16 @@ class Pact(nn.Module):
     """Clipping levels of one quantiser: a parameter ``alpha_BITS`` ``[1]`` for each width.
 
     Args:
-        widths: the numbers of bits that will be asked for.
+        widths: the numbers of bits that will be asked for, each 1 to 16.
+
+    Raises:
+        InputError: other bits.
     """
 
     def __init__(self, widths: Iterable[int]) -> None:
         super().__init__()
-        for bits in sorted(set(widths)):
+        self.widths = tuple(sorted({check_bits("widths", bits) for bits in widths}))
+        for bits in self.widths:
             # One dimension: tools that keep optimisers' states take bare numbers for counters.
             self.register_parameter(f"alpha_{bits}", nn.Parameter(torch.empty(1)))
         self.reset_parameters()
@@ -92,7 +107,14 @@ class Pact(nn.Module):
             alpha.fill_(FIRST_ALPHA)
 
     def forward(self, x: Tensor, bits: int) -> Tensor:
-        """Return ``x`` quantised to ``bits`` bits, see `pact`."""
+        """Return ``x`` quantised to ``bits`` bits, see `pact`.
+
+        Raises:
+            InputError: bits that are none of its widths.
+        """
+        bits = check_bits("bits", bits)
+        if bits not in self.widths:
+            raise InputError(f"bits={bits!r}: this quantiser has levels for {self.widths}")
         alpha = self.get_parameter(f"alpha_{bits}").squeeze()
         # Its gradient passes here too, so that a level can come back.
         used = _straight_through(alpha.detach().clamp(min=SMALLEST_ALPHA), alpha)

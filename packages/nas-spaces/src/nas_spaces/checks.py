@@ -1,0 +1,51 @@
+"""The numbers that layers are varied by: which are valid, and one error for those that are not."""
+
+import math
+from numbers import Integral, Real
+
+from nas_spaces.errors import InputError
+
+__all__ = ["MOST_BITS", "check_bits", "check_scale"]
+
+# Levels are worked out in float32, and a product of two values of 16 bits is already 32.
+MOST_BITS = 16
+
+
+def check_bits(name: str, bits: object) -> int:
+    """Return a number of bits to quantise to; NumPy's whole numbers are taken too.
+
+    Args:
+        name: what the error calls it.
+        bits: the number.
+
+    Raises:
+        InputError: no whole number, or none from 1 to `MOST_BITS`.
+
+    >>> check_bits("bits", 4)
+    4
+    """
+    # True is a whole number to Python.
+    if isinstance(bits, bool) or not isinstance(bits, Integral) or not 1 <= int(bits) <= MOST_BITS:
+        raise InputError(
+            f"{name}={bits!r} must be a whole number from 1 to {MOST_BITS}; full precision has no "
+            "quantiser"
+        )
+    return int(bits)
+
+
+def check_scale(name: str, scale: object) -> float:
+    """Return a factor on a number of channels; NumPy's numbers are taken too.
+
+    Args:
+        name: what the error calls it.
+        scale: the factor.
+
+    Raises:
+        InputError: no number, or one that is not finite and above 0.
+
+    >>> check_scale("scale", 1)
+    1.0
+    """
+    if isinstance(scale, bool) or not isinstance(scale, Real) or not 0 < float(scale) < math.inf:
+        raise InputError(f"{name}={scale!r} must be a finite number above 0, such as 0.5")
+    return float(scale)
