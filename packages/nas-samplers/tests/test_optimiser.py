@@ -6,7 +6,7 @@ from torch import nn
 
 from nas_samplers import Optimiser
 from nas_spaces import InputError
-from nas_spaces.torch.quantise import Pact
+from nas_spaces.torch.quantise import FIRST_ALPHA, Pact
 
 
 def network():
@@ -74,6 +74,38 @@ def test_clipping_levels_have_a_decay_of_their_own(kind):
     for parameter, old in zip(module.parameters(), before, strict=True):
         decayed = any(parameter is level for level in levels)
         assert torch.allclose(parameter, old * (1 - 0.1 * 0.5) if decayed else old)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_clipping_levels_that_fall_start_again(kind):
+    module = Pact([1, 2, 4])
+    with torch.no_grad():
+        module.alpha_1.fill_(-3.0)
+    optimiser = Optimiser(kind, lr=0.5, weight_decay=0.0, schedule="constant").build(module)
+    assert module.alpha_1.item() == FIRST_ALPHA
+    with torch.no_grad():
+        module.alpha_1.fill_(-3.0)
+        module.alpha_2.fill_(0.4)
+        module.alpha_4.fill_(0.8)
+    module.alpha_2.grad = torch.tensor([1.0])
+    module.alpha_4.grad = torch.tensor([-1.0])
+    optimiser.step()
+    # Without a gradient it is left alone.
+    assert module.alpha_1.item() == -3
+    assert module.alpha_2.item() == FIRST_ALPHA
+    assert module.alpha_4.item() == pytest.approx(1.3)
+    sizes = {
+        name: [x.abs().max().item() for x in optimiser.state[level].values() if x.ndim]
+        for name, level in module.named_parameters()
+        if level in optimiser.state
+    }
+    assert set(sizes) == {"alpha_2", "alpha_4"}
+    assert not any(sizes["alpha_2"])
+    assert all(sizes["alpha_4"])
+    # With no momentum left it stays where it is.
+    module.alpha_2.grad = torch.zeros(1)
+    optimiser.step()
+    assert module.alpha_2.item() == FIRST_ALPHA
 
 
 def test_sgd_is_sgd_with_momentum():

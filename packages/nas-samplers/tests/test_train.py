@@ -32,6 +32,7 @@ from nas_samplers import (
     RelaxedLearner,
     Uniform,
     Weighted,
+    load_data,
     mean_rows,
     posterior_rows,
     sum_rows,
@@ -41,8 +42,11 @@ from nas_samplers import (
 from nas_samplers.checkpoint import read_checkpoint
 from nas_spaces import Block, Choice, InputError, SearchSpace, derive_seed, published
 from nas_spaces.jsonable import to_jsonable
+from nas_spaces.layers import BasicBlock, Classifier, Conv
 from nas_spaces.primitives import INPUT, GraphBuilder
 from nas_spaces.torch import Supernet
+from nas_spaces.torch.quantise import SMALLEST_ALPHA, Pact
+from nas_spaces.vary import with_bits
 
 CPU = torch.device("cpu")
 # The package's name for it is the function.
@@ -839,6 +843,67 @@ def test_channels_last_is_a_memory_format_only(space, data):
         networks.append(network)
     a, b = map(snapshot, networks)
     assert all(torch.allclose(a[n], b[n], rtol=1e-3, atol=1e-4) for n in a)
+
+
+# --- clipping levels of quantisers ------------------------------------------------------------
+
+
+def levels_of(network):
+    return [
+        level
+        for module in network.modules()
+        if isinstance(module, Pact)
+        for level in module.parameters()
+    ]
+
+
+@pytest.fixture(scope="module")
+def quantised():
+    """Two residual blocks of 2w2a and 4w4a, and 512 of sklearn's digits."""
+    layers = [BasicBlock(8), BasicBlock(16, 2)]
+    blocks = [Block(name, [layer]) for name, layer in zip("ab", layers, strict=True)]
+    stem, head = Block("stem", [Conv(8)]), Block("head", [Classifier(10)])
+    plain = SearchSpace("blocks", (1, 8, 8), (), [stem, *blocks, head])
+    digits = load_data("digits", resolution=8, device=CPU, seed=0)
+    return with_bits(plain, ((2, 2), (4, 4))), digits
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+@pytest.mark.parametrize("start", [0.0, -3.0])
+def test_levels_that_are_not_positive_train_as_those_at_the_start(quantised, kind, start):
+    space, digits = quantised
+    network, losses = supernet(space), []
+    with torch.no_grad():
+        for level in levels_of(network):
+            level.fill_(start)
+    optimiser = Optimiser(kind, lr=0.3 if kind == "sgd" else 0.02, schedule="constant")
+    one = phase(uniform(space), 40, optimiser, batch_size=32)
+    records = {"log_every": 1, "on_record": lambda record: losses.append(record["loss"])}
+    train(network, [one], digits.train, seed=0, device=CPU, **records)
+    assert np.mean(losses[-10:]) < 0.9 * losses[0]
+    assert all(1 < level.item() < 16 for level in levels_of(network))
+    # As if nothing had been wrong with them.
+    other = supernet(space)
+    one = phase(uniform(space), 40, optimiser, batch_size=32)
+    train(other, [one], digits.train, seed=0, device=CPU)
+    assert same(snapshot(network), snapshot(other))
+
+
+def test_levels_that_fall_in_training_start_again(quantised):
+    space, digits = quantised
+    network, losses, levels = supernet(space), [], []
+
+    def record(record):
+        losses.append(record["loss"])
+        levels.append([level.item() for level in levels_of(network)])
+
+    # Each step of the decay alone would make them negative.
+    optimiser = Optimiser(lr=0.2, level_decay=6.0, schedule="constant")
+    one = phase(uniform(space), 60, optimiser, batch_size=32)
+    train(network, [one], digits.train, seed=0, device=CPU, log_every=1, on_record=record)
+    assert np.mean(losses[-10:]) < 0.8 * losses[0]
+    assert np.min(levels) > SMALLEST_ALPHA
+    assert np.max(levels) < 16
 
 
 # --- what bad input gets ----------------------------------------------------------------------

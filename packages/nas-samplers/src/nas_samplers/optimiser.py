@@ -9,9 +9,12 @@ from attrs.validators import optional
 from torch import nn
 
 from nas_samplers.validators import number, one_of
-from nas_spaces.torch.quantise import Pact
+from nas_spaces.torch.quantise import Pact, restart_levels
 
 __all__ = ["Optimiser"]
+
+# The group of parameters that clipping levels are in, behind weights and what is not decayed.
+LEVELS = 2
 
 
 @frozen
@@ -63,7 +66,9 @@ class Optimiser:
     def build(self, network: nn.Module) -> torch.optim.Optimizer:
         """Return a torch optimiser over all parameters of ``network``.
 
-        Parameters without a gradient are left alone by a step, their momentum included.
+        Parameters without a gradient are left alone by a step, their momentum included. Clipping
+        levels of quantisers that are not above the smallest, now or after a step, start again, and
+        their momentum with them, see `nas_spaces.torch.quantise.restart_levels`.
         """
         quantisers = [module for module in network.modules() if isinstance(module, Pact)]
         levels = [p for module in quantisers for p in module.parameters()]
@@ -75,7 +80,23 @@ class Optimiser:
         ]
         if levels:
             groups.append({"params": levels, "weight_decay": self.level_decay})
+        optimiser: torch.optim.Optimizer
         if self.kind == "adamw":
-            return torch.optim.AdamW(groups, lr=self.lr, foreach=True)
-        # Not fused: fused SGD fails once some momentum buffers exist and others do not.
-        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, foreach=True)
+            optimiser = torch.optim.AdamW(groups, lr=self.lr, foreach=True)
+        else:
+            # Not fused: fused SGD fails once some momentum buffers exist and others do not.
+            optimiser = torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, foreach=True)
+        if levels:
+            restart_levels(levels)
+            optimiser.register_step_post_hook(_restart_moved)
+        return optimiser
+
+
+def _restart_moved(optimiser: torch.optim.Optimizer, *_: object) -> None:
+    """Start clipping levels again that a step has taken too far down, with no momentum."""
+    moved = [p for p in optimiser.param_groups[LEVELS]["params"] if p.grad is not None]
+    for level, fallen in zip(moved, restart_levels(moved), strict=True):
+        for kept in optimiser.state.get(level, {}).values():
+            # Others count steps.
+            if isinstance(kept, torch.Tensor) and kept.shape == level.shape:
+                kept.masked_fill_(fallen, 0.0)

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,14 @@ from torch.nn import functional as F  # noqa: N812
 from nas_spaces import Block, Choice, InputError, SearchSpace, published
 from nas_spaces.layers import BasicBlock, Classifier, Conv
 from nas_spaces.torch import LayerModule, Network, Norms, Supernet, initialise
-from nas_spaces.torch.quantise import FIRST_ALPHA, Pact, dorefa, pact
+from nas_spaces.torch.quantise import (
+    FIRST_ALPHA,
+    SMALLEST_ALPHA,
+    Pact,
+    dorefa,
+    pact,
+    restart_levels,
+)
 from nas_spaces.vary import with_bits, with_scales
 
 NAN = float("nan")
@@ -160,16 +169,29 @@ def test_each_width_has_a_level_of_its_own():
     assert module.alpha_4.grad.tolist() == [6]
 
 
-@pytest.mark.parametrize("alpha", [0.0, -3.0])
-def test_a_level_that_left_the_positive_numbers_can_come_back(alpha):
+@pytest.mark.parametrize("alpha", [SMALLEST_ALPHA / 2, 0.0, -3.0, -math.inf])
+def test_a_level_below_the_smallest_is_used_as_that_and_not_trained(alpha):
+    x = [-1.0, 0.5, 2.0]
+    y, dx, dalpha = quantise(x, alpha, 2)
+    assert (y, dx) == quantise(x, SMALLEST_ALPHA, 2)[:2]
+    assert y[1:] == pytest.approx([SMALLEST_ALPHA] * 2)
+    assert dalpha == 0
     module = Pact([2])
     with torch.no_grad():
         module.alpha_2.fill_(alpha)
-    y = module(torch.tensor([-1.0, 0.5, 2.0]), 2)
-    assert y.isfinite().all()
-    assert 0 < y.max() < 0.01
-    y.sum().backward()
-    assert module.alpha_2.grad.tolist() == [2]
+    assert module(torch.tensor(x), 2).tolist() == y
+
+
+def test_levels_that_have_fallen_start_again():
+    values = [-3.0, 0.0, SMALLEST_ALPHA, 2 * SMALLEST_ALPHA, 5.0, NAN]
+    levels = [torch.tensor([value], requires_grad=True) for value in values]
+    fallen = restart_levels(levels)
+    assert [x.item() for x in fallen] == [True] * 3 + [False] * 3
+    after = torch.cat(levels).detach()
+    expected = torch.tensor([FIRST_ALPHA] * 3 + values[3:])
+    # What is not a number is not hidden.
+    assert torch.equal(after.nan_to_num(-1), expected.nan_to_num(-1))
+    assert all(level.requires_grad and level.is_leaf for level in levels)
 
 
 def tiny(bits=((1, 2), (2, 2), (3, 4), (1, 4)), scales=(0.5, 1.0, 1.5)):

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from nas_spaces.checks import check_bits
 from nas_spaces.errors import InputError
 
-__all__ = ["FIRST_ALPHA", "Pact", "dorefa", "pact"]
+__all__ = ["FIRST_ALPHA", "SMALLEST_ALPHA", "Pact", "dorefa", "pact", "restart_levels"]
 
 FIRST_ALPHA = 8.0
 """Where clipping levels start: high, as Choi et al. (2018) advise, so that little is clipped."""
 
-# A clipping level that training has pushed to zero or below is used as this.
 SMALLEST_ALPHA = 1e-3
+"""The least clipping level: one that is smaller, or not positive, is used as this."""
 
 
 def pact(x: Tensor, alpha: Tensor, bits: int) -> Tensor:
@@ -25,17 +25,19 @@ def pact(x: Tensor, alpha: Tensor, bits: int) -> Tensor:
 
     ``round(y * (2^bits - 1) / alpha) * alpha / (2^bits - 1)`` with ``y`` the clipped ``x``. The
     gradient passes the rounding as if it were not there: for ``x`` it is 1 on
-    ``0 <= x < alpha`` and 0 elsewhere, for ``alpha`` 1 where ``x >= alpha``.
+    ``0 <= x < alpha`` and 0 elsewhere, for ``alpha`` 1 where ``x >= alpha``. A level below
+    `SMALLEST_ALPHA` is used as that and gets no gradient, see `restart_levels`.
 
     Args:
         x: activations of any shape.
-        alpha: positive clipping level, one number (no dimension).
+        alpha: clipping level, one number (no dimension).
         bits: 1 to 16.
 
     Raises:
         InputError: other bits.
     """
     bits = check_bits("bits", bits)
+    alpha = alpha.clamp(min=SMALLEST_ALPHA)
     # Written so that what is not a number stays so.
     clipped = torch.where(x < 0, 0.0, torch.where(x >= alpha, alpha, x))
     steps = (1 << bits) - 1
@@ -82,8 +84,39 @@ def _straight_through(value: Tensor, source: Tensor) -> Tensor:
     return value + (source - source.detach())
 
 
+@torch.no_grad()
+def restart_levels(levels: Iterable[Tensor]) -> list[Tensor]:
+    """Set clipping levels that have fallen to `SMALLEST_ALPHA` or below to `FIRST_ALPHA`.
+
+    To be called after each step of an optimiser. What such a quantiser returns is next to nothing,
+    which the norms behind it scale up, and with it the gradients: steps that follow them end at
+    levels of any size. The level starts again instead (neither Choi et al. nor Guo et al. say what
+    becomes of it).
+
+    Args:
+        levels: changed in place; one number each.
+
+    Returns:
+        For each level, bool of its shape: whether it was set.
+
+    >>> levels = [torch.tensor([-3.0]), torch.tensor([2.0])]
+    >>> restart_levels(levels)
+    [tensor([True]), tensor([False])]
+    >>> levels
+    [tensor([8.]), tensor([2.])]
+    """
+    fallen = []
+    for level in levels:
+        below = level <= SMALLEST_ALPHA
+        level.masked_fill_(below, FIRST_ALPHA)
+        fallen.append(below)
+    return fallen
+
+
 class Pact(nn.Module):
     """Clipping levels of one quantiser: a parameter ``alpha_BITS`` ``[1]`` for each width.
+
+    A loop that trains them calls `restart_levels` after each step.
 
     Args:
         widths: the numbers of bits that will be asked for, each 1 to 16.
@@ -115,7 +148,4 @@ class Pact(nn.Module):
         bits = check_bits("bits", bits)
         if bits not in self.widths:
             raise InputError(f"bits={bits!r}: this quantiser has levels for {self.widths}")
-        alpha = self.get_parameter(f"alpha_{bits}").squeeze()
-        # Its gradient passes here too, so that a level can come back.
-        used = _straight_through(alpha.detach().clamp(min=SMALLEST_ALPHA), alpha)
-        return pact(x, used, bits)
+        return pact(x, self.get_parameter(f"alpha_{bits}").squeeze(), bits)
