@@ -358,6 +358,18 @@ def test_weights_of_another_network_are_refused_and_nothing_written(given, space
     assert all(torch.equal(after[name], x) for name, x in before.items())
 
 
+def test_a_shallower_network_is_refused_and_nothing_written():
+    sizes = {"classes": 10, "resolution": 32}
+    network = network_of(published.load("resnet18", **sizes))
+    supernet = Supernet(published.load("resnet34-quant", **sizes), generator=torch.Generator())
+    before = copy_of(supernet)
+    with pytest.raises(
+        InputError, match=r"no weights of block 'stage1_2', and every layer of it in space 'resnet3"
+    ):
+        inherit_network(supernet, network.state_dict())
+    assert all(torch.equal(x, before[name]) for name, x in supernet.state_dict().items())
+
+
 @pytest.mark.parametrize("layer", [Conv(8, 3, groups=2), Conv(8, 3, groups=None), MBConv(8, 5)])
 def test_a_network_is_its_own_part(layer):
     network = network_of(one_block(layer))

@@ -106,15 +106,17 @@ def inherit_network(supernet: Supernet, tensors: Mapping[str, Tensor]) -> Inheri
         supernet: changed in place.
         tensors: as `nas_spaces.torch.Network` names them, ``"blocks.BLOCK.PRIMITIVE.KEY"``; for the
             names of torchvision see `nas_spaces.torch.torchvision_names`. A block of which they
-            hold nothing, such as an identity, keeps its own.
+            hold nothing keeps its own where a candidate has no weights: the network has an identity
+            there.
 
     Returns:
         What became of the candidates' tensors. Clipping levels of quantisers, which a network in
         full precision does not have, and a classifier of other classes keep their own.
 
     Raises:
-        InputError: a tensor, other than the classifier's, that no candidate can take; nothing is
-            written then.
+        InputError: a tensor, other than the classifier's and clipping levels, that no candidate can
+            take; a block of which there are no weights although all its candidates have some.
+            Nothing is written then.
 
     >>> from nas_spaces import published
     >>> from nas_spaces.torch import Network
@@ -149,9 +151,25 @@ def inherit_network(supernet: Supernet, tensors: Mapping[str, Tensor]) -> Inheri
             f"{supernet.space.name!r}; the first is {name} of shape {tuple(tensors[name].shape)}: "
             "take the weights of a network of the same blocks"
         )
+    for index, block in enumerate(supernet.space.blocks[:-1]):
+        prefix = f"blocks.{block.name}."
+        if _needs_weights(supernet.space, index) and not any(x.startswith(prefix) for x in taken):
+            raise InputError(
+                f"the network has no weights of block {block.name!r}, and every layer of it in "
+                f"space {supernet.space.name!r} has some: take the weights of a network of the "
+                "same blocks"
+            )
     for tensor, source in places:
         _place(tensor, source)
     return Inherited(len(places), tuple(kept))
+
+
+def _needs_weights(space: SearchSpace, index: int) -> bool:
+    """Whether all layers of a block have weights."""
+    return all(
+        any(node.weighted for node in space.graph(index, combination))
+        for combination in range(space.plan[index].combinations)
+    )
 
 
 def _weighted_nodes(space: SearchSpace, index: int) -> dict[str, list[Primitive]]:
