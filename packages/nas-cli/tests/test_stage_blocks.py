@@ -13,6 +13,7 @@ from nas_cli.spaces import blocks_of, load_space
 from nas_cli.stage_blocks import blocks_left, on_blocks
 from nas_spaces import InputError, from_json, published, to_json
 from nas_spaces.torch import Network, save_network
+from nas_spaces.vary import uniform_bits
 
 CHANNELS = "digits-mobile+channels=0.5,1"
 
@@ -201,6 +202,21 @@ def test_a_folder_of_that_name_alone_is_no_search_of_blocks(channels, nas, small
     assert result.exit_code == 2
     assert "is not empty and holds no run" in result.output
     assert blocks_of(tmp_path / "run/blocks") is None
+
+
+def test_bits_start_from_a_network_of_other_bits(nas, small, tmp_path):
+    space = uniform_bits(load_space("digits-resnet"), [0] * 6, 4)
+    save_network(Network(space, generator=torch.Generator().manual_seed(0)), tmp_path / "4w4a")
+    weights = tmp_path / "4w4a/model.safetensors"
+    options = ("--method", "spos-bits", "--weights", weights, *small)
+    name = "digits-resnet@0,0,0,0,0,0+bits=2w2a,3w3a"
+    limit = ("--limit", "bitops<=14M")
+    result = nas("train", "--out", tmp_path / "run", *options, "--space", name, *limit)
+    assert result.exit_code == 0, result.output
+    assert (
+        f"supernet: starts from {weights}, 24 tensors are new, 12 clipping levels of other bits "
+        "are left out"
+    ) in result.stderr
 
 
 def test_bits_start_from_weights_in_full_precision(nas, small, tmp_path):

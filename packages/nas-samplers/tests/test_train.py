@@ -946,6 +946,24 @@ def test_the_step_is_right_in_a_later_phase_and_without_a_checkpoint(space, data
         train(supernet(space), phases, data.train, seed=0, device=CPU, log_every=2)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_weights_that_are_not_finite_before_the_training_are_named(quantised, tmp_path, value):
+    space, digits = quantised
+    network = supernet(space)
+
+    def poison(network):
+        with torch.no_grad():
+            network.blocks["b"]["0"].quantise2.alpha_4.fill_(value)
+
+    phases = [phase(uniform(space), 1), phase(uniform(space), 1, name="next", before=poison)]
+    named = r"'next' cannot begin: 1 tensors of the network \(blocks.b.0.quantise2.alpha_4 first\)"
+    with pytest.raises(InputError, match=named) as error:
+        train(network, phases, digits.train, seed=0, device=CPU)
+    assert "learning rate" not in str(error.value)
+    with pytest.raises(InputError, match=r"phase 'supernet' cannot begin: 1 tensors"):
+        train(network, phases[:1], digits.train, seed=0, device=CPU)
+
+
 class Poison(Learner):
     """Makes a weight infinite at its n-th call: the loss before it was finite."""
 

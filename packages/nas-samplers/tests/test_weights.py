@@ -10,7 +10,7 @@ from nas_samplers import load_weights
 from nas_samplers.checkpoint import Checkpoint, write_checkpoint
 from nas_spaces import InputError, published
 from nas_spaces.torch import Network, Supernet
-from nas_spaces.vary import with_bits, with_scales
+from nas_spaces.vary import uniform_bits, with_bits, with_scales
 
 
 class Bomb:
@@ -61,7 +61,7 @@ WRITERS = [write_plain, write_torch, write_old_torch, write_ours]
 def test_weights_from_a_file(tmp_path, write):
     for build in (fresh, supernet):
         given, network = build(1), build(2)
-        assert load_weights(network, write(given, tmp_path)) == []
+        assert load_weights(network, write(given, tmp_path)).kept == ()
         wanted = given.state_dict()
         assert all(torch.equal(x, wanted[name]) for name, x in network.state_dict().items())
 
@@ -85,19 +85,19 @@ def test_a_classifier_may_have_other_tensors(tmp_path):
     network = fresh(2)
     tensors = {**fresh(1).state_dict(), "blocks.head.hidden.weight": torch.ones(3)}
     safetensors.torch.save_file(tensors, tmp_path / "w.safetensors")
-    assert load_weights(network, tmp_path / "w.safetensors") == []
+    assert load_weights(network, tmp_path / "w.safetensors").kept == ()
 
 
 @pytest.mark.parametrize("write", WRITERS)
 def test_a_classifier_of_other_classes_keeps_its_own(tmp_path, write):
     given, network = fresh(1, classes=7), fresh(2)
     before = {name: x.clone() for name, x in network.state_dict().items()}
-    head = ["blocks.head.linear.bias", "blocks.head.linear.weight"]
-    assert load_weights(network, write(given, tmp_path)) == head
+    head = ("blocks.head.linear.bias", "blocks.head.linear.weight")
+    assert load_weights(network, write(given, tmp_path)).kept == head
     for name, x in network.state_dict().items():
         assert torch.equal(x, before[name] if name in head else given.state_dict()[name])
-    head = ["blocks.head.0.linear.bias", "blocks.head.0.linear.weight"]
-    assert load_weights(supernet(2), write(supernet(1, classes=7), tmp_path)) == head
+    head = ("blocks.head.0.linear.bias", "blocks.head.0.linear.weight")
+    assert load_weights(supernet(2), write(supernet(1, classes=7), tmp_path)).kept == head
 
 
 @pytest.mark.parametrize("write", WRITERS)
@@ -172,7 +172,7 @@ def test_a_supernet_starts_from_one_network(tmp_path, write):
     generator = torch.Generator().manual_seed(1)
     given = Network(published.load("resnet20"), generator=generator)
     supernet = quantised(2)
-    kept = load_weights(supernet, write(given, tmp_path))
+    kept = load_weights(supernet, write(given, tmp_path)).kept
     assert len(kept) == 9 * 2 * 2  # two quantisers a block, of 2 and of 4 bits
     assert all(".alpha_" in name for name in kept)
     weight = supernet.state_dict()["blocks.stage1_0.0.conv1.weight"]
@@ -192,7 +192,7 @@ def test_a_quantised_network_starts_from_one_in_full_precision(tmp_path):
     given = Network(published.load("resnet20"), generator=torch.Generator().manual_seed(1))
     space = with_bits(published.load("resnet20"))
     network = Network(space.fix([3] * 9), generator=torch.Generator().manual_seed(2))
-    kept = load_weights(network, write_plain(given, tmp_path))
+    kept = load_weights(network, write_plain(given, tmp_path)).kept
     assert len(kept) == 18
     assert all(name.endswith(".alpha_4") for name in kept)
     wanted = given.state_dict()
@@ -207,14 +207,15 @@ def test_weights_of_torchvision(tmp_path, depth):
     path = tmp_path / "resnet.pth"
     torch.save(theirs.state_dict(), path)
     network = Network(published.load(f"resnet{depth}"), generator=torch.Generator()).eval()
-    assert load_weights(network, path) == []
+    assert load_weights(network, path).kept == ()
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(network(images), theirs(images))
     supernet = quantised(2, f"resnet{depth}")
     # Of 10 classes.
     head = ["blocks.head.0.linear.bias", "blocks.head.0.linear.weight"]
-    assert [name for name in load_weights(supernet, path) if ".alpha_" not in name] == head
+    kept = [name for name in load_weights(supernet, path).kept if ".alpha_" not in name]
+    assert sorted(kept) == head
     weight = supernet.state_dict()["blocks.stage4_1.0.conv2.weight"]
     assert torch.equal(weight[:, :512], theirs.layer4[1].conv2.weight)
 
@@ -226,3 +227,38 @@ def test_other_networks_of_torchvision_are_refused(tmp_path, name):
     for network in (quantised(2, "resnet34"), quantised(2, "resnet18")):
         with pytest.raises(InputError, match=r"other.pth (does not fit|holds \d+ tensors)"):
             load_weights(network, path)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_levels_of_other_bits_are_left(tmp_path, write):
+    plain = published.load("resnet20")
+    given = Network(uniform_bits(plain, [], 4), generator=torch.Generator().manual_seed(1))
+    levels = tuple(sorted(name for name in given.state_dict() if ".alpha_4" in name))
+    path = write(given, tmp_path)
+    other = Network(uniform_bits(plain, [], 2), generator=torch.Generator().manual_seed(2))
+    space = with_bits(plain, ((2, 2), (3, 3)))
+    supernet = Supernet(space, generator=torch.Generator().manual_seed(2))
+    for network in (other, supernet):
+        found = load_weights(network, path)
+        assert found.left == levels
+        assert len(levels) == 18
+        assert all(".alpha_" in name for name in found.kept)
+        assert len(found.kept) == (18 if network is other else 36)
+        assert found.copied == len(network.state_dict()) - len(found.kept)
+    for name, x in other.state_dict().items():
+        assert ".alpha_" in name or torch.equal(x, given.state_dict()[name])
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_not_finite_are_named_and_nothing_loaded(tmp_path, write, value):
+    plain = uniform_bits(published.load("digits-resnet"), [0] * 6, 2)
+    given, network = (Network(plain, generator=torch.Generator().manual_seed(i)) for i in (1, 2))
+    with torch.no_grad():
+        given.blocks["stage2_0"].quantise1.alpha_2.fill_(value)
+    before = {name: x.clone() for name, x in network.state_dict().items()}
+    path = write(given, tmp_path)
+    named = r"1 tensors \(blocks.stage2_0.quantise1.alpha_2 first\) are not finite; give those of"
+    with pytest.raises(InputError, match=named):
+        load_weights(network, path)
+    assert all(torch.equal(x, before[name]) for name, x in network.state_dict().items())

@@ -11,7 +11,7 @@ from nas_samplers import StrictFair, load_weights
 from nas_spaces import InputError
 from nas_spaces.torch import Inherited, Supernet
 
-__all__ = ["check_train", "train_supernet", "trained_supernet"]
+__all__ = ["check_train", "started", "train_supernet", "trained_supernet"]
 
 
 def check_train(shop: Workshop) -> None:
@@ -56,6 +56,14 @@ def _uneven(shop: Workshop) -> tuple[str, ...]:
     return sampler.uneven
 
 
+def started(found: Inherited) -> str:
+    """Return in words what became of the tensors of a network that starts from weights."""
+    words = f"{len(found.kept):,} tensors are new"
+    if found.left:
+        words += f", {len(found.left):,} clipping levels of other bits are left out"
+    return words
+
+
 def _begun(shop: Workshop) -> bool:
     """Whether the weights to start from are in a checkpoint already."""
     return (shop.run.train / "checkpoint.safetensors").exists()
@@ -72,8 +80,8 @@ def train_supernet(shop: Workshop) -> None:
         return
     supernet = _supernet(shop)
     if config.weights is not None and not _begun(shop):
-        kept = load_weights(supernet, Path(config.weights))
-        shop.say(f"supernet: starts from {config.weights}, {len(kept)} tensors are new")
+        found = load_weights(supernet, Path(config.weights))
+        shop.say(f"supernet: starts from {config.weights}, {started(found)}")
     if config.supernet.sampler == "constrained":
         shop.say(f"supernet: trains paths of {_within(shop)}")
     uneven = _uneven(shop)
@@ -136,10 +144,10 @@ def trained_supernet(shop: Workshop) -> Supernet:
     supernet = _supernet(shop).to(shop.device)
     try:
         # Of another network only the classifier may differ, and not even that here.
-        fits = not load_weights(supernet, _checkpoint(shop))
+        found = load_weights(supernet, _checkpoint(shop))
     except InputError as error:
         raise InputError(f"{error}; remove {shop.run.train} and train again by {again}") from error
-    if not fits:
+    if found.kept or found.left:
         raise InputError(
             f"{_checkpoint(shop)} is of another network; remove {shop.run.train} and train again "
             f"by {again}"

@@ -19,6 +19,7 @@ from nas_samplers.phase import Forward, Join, Phase
 from nas_samplers.row_weights import GradientSum, RowWeights
 from nas_samplers.training_state import Summary, TrainingState
 from nas_spaces import InputError, derive_seed, nearest
+from nas_spaces.torch.finite import not_finite
 
 __all__ = ["DivergedError", "Images", "Precision", "Record", "train"]
 
@@ -79,8 +80,8 @@ def train(
     Raises:
         DivergedError: loss, weights or what a learner records are not finite; the last good
             checkpoint stays.
-        InputError: an argument out of range, or a checkpoint that is damaged or belongs to
-            another training.
+        InputError: an argument out of range, weights that are not finite before a phase, or a
+            checkpoint that is damaged or belongs to another training.
         OSError: the checkpoint cannot be written.
     """
     if precision not in get_args(Precision):
@@ -102,6 +103,7 @@ def train(
         phase = phases[state.phase]
         if state.step == 0 and phase.before is not None:
             phase.before(network)
+        _check_start(network, phase)
         optimiser = phase.optimiser.build(network)
         if saved is not None:
             load_optimiser(network, optimiser, take_prefixed(saved.tensors, OPTIMISER))
@@ -292,12 +294,18 @@ def _diverged(what: str, step: int, phase: Phase, checkpoint: Path | None) -> st
     )
 
 
+def _check_start(network: nn.Module, phase: Phase) -> None:
+    """Refuse weights with which no loss would be finite, whatever the learning rate."""
+    bad = not_finite(network.state_dict())
+    if bad:
+        raise InputError(
+            f"phase {phase.name!r} cannot begin: {len(bad)} tensors of the network ({bad[0]} "
+            "first) are not finite; start from other weights"
+        )
+
+
 def _check_weights(network: nn.Module, phase: Phase, step: int, checkpoint: Path | None) -> None:
-    bad = [
-        name
-        for name, x in network.state_dict().items()
-        if x.is_floating_point() and not x.isfinite().all()
-    ]
+    bad = not_finite(network.state_dict())
     if bad:
         what = f"{len(bad)} tensors ({bad[0]} first) are not finite"
         raise DivergedError(_diverged(what, step, phase, checkpoint))

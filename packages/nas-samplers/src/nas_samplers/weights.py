@@ -10,49 +10,61 @@ from torch import Tensor, nn
 
 from nas_samplers.checkpoint import OPTIMISER
 from nas_spaces import InputError
-from nas_spaces.torch import Supernet, inherit_network
-from nas_spaces.torch.quantise import Pact
+from nas_spaces.torch import Inherited, Supernet, inherit_network
+from nas_spaces.torch.finite import not_finite
+from nas_spaces.torch.quantise import is_level
 from nas_spaces.torch.torchvision_names import from_torchvision
 
 __all__ = ["load_weights"]
 
 
-def load_weights(network: nn.Module, path: Path) -> list[str]:
+def load_weights(network: nn.Module, path: Path) -> Inherited:
     """Start ``network`` from weights in a file: safetensors, or a torch file without code.
 
     Tensors of the same name and shape are copied. A classifier of another number of classes
-    keeps its own weights, and so do clipping levels of quantisers where the file has none. A
-    supernet also starts from the weights of one network of its blocks, by the rules of
-    `nas_spaces.torch.inherit_network`. Names of torchvision's ResNet-18 and -34 are understood.
+    keeps its own weights, and so do clipping levels of quantisers where the file has none; levels
+    of bits that the network does not have are left. A supernet also starts from the weights of one
+    network of its blocks, by the rules of `nas_spaces.torch.inherit_network`. Names of
+    torchvision's ResNet-18 and -34 are understood.
 
     Args:
         network: the module to load into.
         path: ``*.safetensors``, or what ``torch.save(module.state_dict(), path)`` wrote.
 
     Returns:
-        Names of tensors that kept their own values.
+        What became of the network's tensors, and the clipping levels of the file that were left.
 
     Raises:
-        InputError: no such file, a file that is damaged, or one whose tensors do not fit: every
-            tensor of the file must have its counterpart, other than the classifier's and an
-            optimiser's; and every one of the network, but for those named above, or unless it is a
-            supernet that starts from one network. Nothing is loaded then.
+        InputError: no such file, a file that is damaged, tensors that are not finite, or that do
+            not fit: every tensor of the file must have its counterpart, other than the
+            classifier's, clipping levels and an optimiser's; and every one of the network, but for
+            those named above, or unless it is a supernet that starts from one network. Nothing is
+            loaded then.
         OSError: the file may not be read.
     """
     tensors = {name.removeprefix("network."): x for name, x in _read_tensors(path).items()}
+    bad = not_finite(tensors)
+    if bad:
+        raise InputError(
+            f"weights: {path}: {len(bad)} tensors ({bad[0]} first) are not finite; give those of a "
+            "training that did not diverge"
+        )
     tensors = from_torchvision(tensors) or tensors
     if isinstance(network, Supernet) and _of_one_network(tensors):
         weights = {name: x for name, x in tensors.items() if not name.startswith(OPTIMISER)}
         try:
-            return sorted(inherit_network(network, weights).kept)
+            return inherit_network(network, weights)
         except InputError as error:
             raise InputError(f"weights: {path}: {error}") from error
     own = network.state_dict()
     last_block = _last_block(own)
     fitting = {name: x for name, x in tensors.items() if name in own and own[name].shape == x.shape}
     kept = sorted(name for name in own if name not in fitting)
-    may_keep = {name for name in own if name.startswith(last_block)} | _levels(network)
-    wrong = [name for name in kept if name not in may_keep and not name.endswith("batches_tracked")]
+    wrong = [
+        name
+        for name in kept
+        if not (name.startswith(last_block) or is_level(name) or name.endswith("batches_tracked"))
+    ]
     if wrong:
         name = wrong[0]
         received = f"shape {tuple(tensors[name].shape)}" if name in tensors else "no such tensor"
@@ -62,7 +74,8 @@ def load_weights(network: nn.Module, path: Path) -> list[str]:
         )
     # A checkpoint of a training holds its optimiser's tensors as well.
     exempt = (OPTIMISER, last_block)
-    foreign = sorted(n for n in tensors if n not in own and not n.startswith(exempt))
+    unknown = sorted(n for n in tensors if n not in own and not n.startswith(exempt))
+    foreign = [name for name in unknown if not is_level(name)]
     if foreign:
         name = foreign[0]
         raise InputError(
@@ -71,7 +84,7 @@ def load_weights(network: nn.Module, path: Path) -> list[str]:
             "file's was, with the same space and norms, or leave these tensors out"
         )
     network.load_state_dict(fitting, strict=False)
-    return kept
+    return Inherited(len(fitting), tuple(kept), tuple(name for name in unknown if is_level(name)))
 
 
 def _read_tensors(path: Path) -> Mapping[str, Tensor]:
@@ -110,16 +123,6 @@ def _of_one_network(names: Iterable[str]) -> bool:
     """
     parts = [name.split(".") for name in names if name.startswith("blocks.")]
     return bool(parts) and not any(len(part) > 3 and part[2].isdigit() for part in parts)
-
-
-def _levels(network: nn.Module) -> set[str]:
-    """Return the names of the clipping levels of quantisers."""
-    return {
-        f"{name}.{key}"
-        for name, module in network.named_modules()
-        if isinstance(module, Pact)
-        for key in module.state_dict()
-    }
 
 
 def _last_block(names: Mapping[str, Tensor]) -> str:

@@ -8,7 +8,7 @@ from nas_spaces.layers import Classifier, Conv, Identity, MBConv
 from nas_spaces.published.ponas import SQUEEZE_EXCITE
 from nas_spaces.torch import Inherited, Network, Supernet, inherit_candidates, inherit_network
 from nas_spaces.torch.inherit import corresponding_part
-from nas_spaces.vary import with_bits, with_scales
+from nas_spaces.vary import uniform_bits, with_bits, with_scales
 
 SIZES = {
     "nas-bench-macro": {"resolution": 16},
@@ -389,6 +389,21 @@ def test_learned_clipping_levels_are_taken():
     assert kept == tuple(name for name in state if name.endswith("alpha_2"))
     level = network.state_dict()["blocks.stage1_0.quantise1.alpha_4"]
     assert torch.equal(state["blocks.stage1_0.0.quantise1.alpha_4"], level)
+
+
+@pytest.mark.parametrize("bits", [((2, 2), (3, 3)), None])
+def test_levels_of_other_bits_are_left(bits):
+    plain = published.load("digits-resnet").fix([0] * 6)
+    network = network_of(uniform_bits(plain, [], 4))
+    supernet = build(plain if bits is None else with_bits(plain, bits))
+    inherited = inherit_network(supernet, network.state_dict())
+    levels = {name for name in network.state_dict() if "alpha" in name}
+    assert set(inherited.left) == levels
+    assert len(levels) == 12
+    assert all("alpha" in name for name in inherited.kept)
+    assert len(inherited.kept) == (0 if bits is None else 24)
+    weight = network.state_dict()["blocks.stage2_0.conv1.weight"]
+    assert torch.equal(supernet.state_dict()["blocks.stage2_0.0.conv1.weight"], weight)
 
 
 def test_a_block_that_the_network_left_out_keeps_its_own():

@@ -8,6 +8,7 @@ import torch
 from nas_spaces import Block, InputError, SearchSpace, published
 from nas_spaces.layers import Classifier, Conv, MBConv
 from nas_spaces.torch import Network, load_network, save_network
+from nas_spaces.vary import uniform_bits
 
 
 def network(space, arch, seed=0):
@@ -94,6 +95,19 @@ def test_a_missing_file_is_named(small, tmp_path, name):
     save_network(small, tmp_path)
     (tmp_path / name).unlink()
     with pytest.raises(InputError, match=name):
+        load_network(tmp_path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_named(tmp_path, value):
+    space = uniform_bits(published.load("digits-resnet"), [0] * 6, 2)
+    network = Network(space, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        network.blocks["stage2_0"].quantise1.alpha_2.fill_(value)
+        network.blocks["head"].linear.bias[3] = value
+    save_network(network, tmp_path)
+    named = r"safetensors: 2 tensors \(blocks.stage2_0.quantise1.alpha_2 first\) are not finite"
+    with pytest.raises(InputError, match=named):
         load_network(tmp_path)
 
 

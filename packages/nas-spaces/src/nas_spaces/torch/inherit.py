@@ -18,6 +18,7 @@ from nas_spaces.errors import InputError
 from nas_spaces.primitives import Convolution, Linear, Norm, Primitive
 from nas_spaces.space import SearchSpace
 from nas_spaces.torch.modules import LayerModule
+from nas_spaces.torch.quantise import is_level
 from nas_spaces.torch.supernet import Supernet
 
 __all__ = ["Inherited", "corresponding_part", "inherit_candidates", "inherit_network"]
@@ -28,11 +29,13 @@ class Inherited:
     """What became of the candidates' tensors.
 
     ``copied``: how many took values. ``kept``: those that kept their own, by their names in the
-    supernet's ``state_dict``.
+    supernet's ``state_dict``. ``left``: clipping levels of the network, by their names in its own,
+    of which the supernet has no counterpart, such as those of other bits.
     """
 
     copied: int
     kept: tuple[str, ...]
+    left: tuple[str, ...] = ()
 
 
 @torch.no_grad()
@@ -62,7 +65,7 @@ def inherit_candidates(supernet: Supernet, arch: ArrayLike) -> Inherited:
     >>> supernet = Supernet(space, generator=torch.Generator().manual_seed(0))
     >>> largest = space.parse("3,3,3,3,3,3,3,3")  # kernel 5, expansion 6
     >>> inherit_candidates(supernet, largest)
-    Inherited(copied=432, kept=())
+    Inherited(copied=432, kept=(), left=())
     >>> large, small = supernet.layer(1, 3), supernet.layer(1, 0)  # kernel 3, expansion 3
     >>> centre = large.depthwise.weight[:24, :, 1:-1, 1:-1]
     >>> torch.equal(small.depthwise.weight, centre)
@@ -110,8 +113,8 @@ def inherit_network(supernet: Supernet, tensors: Mapping[str, Tensor]) -> Inheri
             there.
 
     Returns:
-        What became of the candidates' tensors. Clipping levels of quantisers, which a network in
-        full precision does not have, and a classifier of other classes keep their own.
+        What became of the candidates' tensors. Clipping levels of bits that the network does not
+        have and a classifier of other classes keep their own.
 
     Raises:
         InputError: a tensor, other than the classifier's and clipping levels, that no candidate can
@@ -130,6 +133,7 @@ def inherit_network(supernet: Supernet, tensors: Mapping[str, Tensor]) -> Inheri
     places: list[tuple[Tensor, Tensor]] = []
     kept: list[str] = []
     taken: set[str] = set()
+    known: set[str] = set()
     head = f"blocks.{supernet.space.blocks[-1].name}."
     for index, block in enumerate(supernet.space.blocks):
         candidates = supernet.get_submodule(f"blocks.{block.name}")
@@ -137,13 +141,18 @@ def inherit_network(supernet: Supernet, tensors: Mapping[str, Tensor]) -> Inheri
         for owner, candidate in candidates.named_children():
             for name, module in candidate.named_children():
                 for key, tensor in module.state_dict().items():
-                    source = tensors.get(f"blocks.{block.name}.{name}.{key}")
+                    given = f"blocks.{block.name}.{name}.{key}"
+                    known.add(given)
+                    source = tensors.get(given)
                     if source is None or not _can_take(tensor, source, module, nodes[name]):
                         kept.append(f"blocks.{block.name}.{owner}.{name}.{key}")
                     else:
                         places.append((tensor, source))
-                        taken.add(f"blocks.{block.name}.{name}.{key}")
-    foreign = sorted(name for name in tensors if name not in taken and not name.startswith(head))
+                        taken.add(given)
+    left = tuple(sorted(name for name in tensors if is_level(name) and name not in known))
+    foreign = sorted(
+        name for name in tensors if name not in {*taken, *left} and not name.startswith(head)
+    )
     if foreign:
         name = foreign[0]
         raise InputError(
@@ -161,7 +170,7 @@ def inherit_network(supernet: Supernet, tensors: Mapping[str, Tensor]) -> Inheri
             )
     for tensor, source in places:
         _place(tensor, source)
-    return Inherited(len(places), tuple(kept))
+    return Inherited(len(places), tuple(kept), left)
 
 
 def _needs_weights(space: SearchSpace, index: int) -> bool:

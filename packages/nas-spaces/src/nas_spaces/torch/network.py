@@ -13,6 +13,7 @@ from nas_spaces.files import replace_file
 from nas_spaces.layers import LAYERS
 from nas_spaces.serialise import from_json, to_json
 from nas_spaces.space import SearchSpace
+from nas_spaces.torch.finite import not_finite
 from nas_spaces.torch.initialise import Scheme, initialise
 from nas_spaces.torch.modules import LayerModule
 from nas_spaces.torch.wiring import Wiring
@@ -91,7 +92,8 @@ def load_network(folder: Path | str, *, layers: Mapping[str, type] = LAYERS) -> 
             `nas_spaces.spelled.Spelled` in their place.
 
     Raises:
-        InputError: a missing file, or files that are truncated or do not belong together.
+        InputError: a missing file, files that are truncated or do not belong together, or weights
+            that are not finite.
     """
     folder = Path(folder)
     for name in (ARCHITECTURE, WEIGHTS):
@@ -106,4 +108,10 @@ def load_network(folder: Path | str, *, layers: Mapping[str, type] = LAYERS) -> 
         network.load_state_dict(safetensors.torch.load((folder / WEIGHTS).read_bytes()))
     except (SafetensorError, RuntimeError) as error:
         raise InputError(f"{folder / WEIGHTS} does not fit {ARCHITECTURE}: {error}") from error
+    bad = not_finite(network.state_dict())
+    if bad:
+        raise InputError(
+            f"{folder / WEIGHTS}: {len(bad)} tensors ({bad[0]} first) are not finite; train the "
+            "network again"
+        )
     return network.eval()

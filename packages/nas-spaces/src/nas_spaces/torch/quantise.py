@@ -3,6 +3,7 @@
 `torch.round` rounds halves to even; so do the levels here.
 """
 
+import re
 from collections.abc import Iterable
 
 import torch
@@ -11,13 +12,23 @@ from torch import Tensor, nn
 from nas_spaces.checks import check_bits
 from nas_spaces.errors import InputError
 
-__all__ = ["FIRST_ALPHA", "SMALLEST_ALPHA", "Pact", "dorefa", "pact", "restart_levels"]
+__all__ = [
+    "FIRST_ALPHA",
+    "SMALLEST_ALPHA",
+    "Pact",
+    "dorefa",
+    "is_level",
+    "pact",
+    "restart_levels",
+]
 
 FIRST_ALPHA = 8.0
 """Where clipping levels start: high, as Choi et al. (2018) advise, so that little is clipped."""
 
 SMALLEST_ALPHA = 1e-3
 """The least clipping level: one that is smaller, or not positive, is used as this."""
+
+LEVEL = re.compile(r"alpha_\d+")
 
 
 def pact(x: Tensor, alpha: Tensor, bits: int) -> Tensor:
@@ -82,6 +93,15 @@ def _straight_through(value: Tensor, source: Tensor) -> Tensor:
     if not source.requires_grad:
         return value
     return value + (source - source.detach())
+
+
+def is_level(name: str) -> bool:
+    """Whether the name of a tensor in a ``state_dict`` is that of a clipping level of `Pact`.
+
+    >>> is_level("blocks.stage1_0.quantise1.alpha_4"), is_level("blocks.stem.conv.weight")
+    (True, False)
+    """
+    return LEVEL.fullmatch(name.rpartition(".")[2]) is not None
 
 
 @torch.no_grad()
