@@ -22,8 +22,13 @@ __all__ = [
     "restart_levels",
 ]
 
-FIRST_ALPHA = 8.0
-"""Where clipping levels start: high, as Choi et al. (2018) advise, so that little is clipped."""
+FIRST_ALPHA = 3.0
+"""Where clipping levels start: what lets three standard deviations of normalised inputs pass.
+
+Choi et al. (2018) advise 6 to 10. From there a level is moved by its decay alone, as next to
+nothing is clipped, and a short training ends before it has come to where it belongs; a long one
+forgets where it began.
+"""
 
 SMALLEST_ALPHA = 1e-3
 """The least clipping level: one that is smaller, or not positive, is used as this."""
