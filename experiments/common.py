@@ -108,8 +108,10 @@ def read(path: Path) -> Record:
 
 
 def write(path: Path, value: Record) -> None:
-    """Write an object as a JSON file."""
-    path.write_text(json.dumps(value, indent=1) + "\n")
+    """Write an object as a JSON file, whole or not at all."""
+    beside = path.with_name(f"{path.name}.new")
+    beside.write_text(json.dumps(value, indent=1) + "\n")
+    beside.replace(path)
 
 
 def device() -> str:

@@ -133,7 +133,7 @@ def networks(
     if kept.exists():
         known = common.read(kept)
     for name, row in rows.items():
-        if name not in known:
+        if known.get(name, {}).get("architecture") != row:
             known[name] = {
                 "architecture": row,
                 "macs": int(macs([row])[0]),
@@ -237,7 +237,9 @@ def collect() -> None:
             common.spread(one[kind]["macs"] / 1e6 for one in several),
             common.spread((one[kind]["log_probability"] for one in several), ".1f"),
             common.spread(one[kind]["top1"] for one in several),
-            common.spread(one["winner"]["top1"] - one[kind]["top1"] for one in several),
+            "-"
+            if kind == "winner"
+            else common.spread(one["winner"]["top1"] - one[kind]["top1"] for one in several),
         ]
         for kind in ("winner", *map(str, ATTENTION))
     ]
