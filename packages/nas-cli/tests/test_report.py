@@ -9,6 +9,7 @@ import tomli_w
 
 import nas_hw
 from nas_cli.report import draw, load_run, write_report
+from nas_cli.spaces import load_space
 from nas_search import non_dominated
 from nas_spaces import FeasibleSet, History, InputError, Limit, published, to_json
 
@@ -525,3 +526,15 @@ def test_spaces_of_other_shapes_are_drawn():
         assert all(2 + box.side + box.depth <= 60 for box in boxes)
         assert all(4 + 0.6 * box.depth + box.side <= 52 for box in boxes)
         assert space.input_shape[1] == resolution
+
+
+def test_a_quantised_network_is_drawn_by_its_bit_operations():
+    space = load_space("digits-resnet+bits")
+    winner = [3 if choice.name.endswith("bits") else 0 for choice in space.choices]
+    boxes = draw(space, winner)
+    assert sum(box.bitops for box in boxes) == nas_hw.bitops(space)([winner])[0]
+    assert sum(box.share for box in boxes) == pytest.approx(1)
+    first, *blocks, last = boxes
+    assert first.share == last.share == 0
+    assert all("2w4a" in box.details for box in blocks if box.share)
+    assert not any("bits" in detail for box in boxes for detail in box.details)

@@ -56,7 +56,7 @@ def test_entropy_paths_and_cost_are_drawn_over_the_steps(fpnas):
     drawn = fpnas.record["sampled"][-1]
     assert f"{drawn:,} paths were drawn in 600 steps." in page.text
     assert "from step 300 on those of a group have one together" in page.text
-    assert "The target is 1 M macs" in page.text
+    assert "The target is 1 M MACs" in page.text
     share = fpnas.record["mode_cost"] / 1e6
     cost = si(1e6 * share).replace("\N{NO-BREAK SPACE}", " ")
     assert f"the most probable architecture has {cost}, {share:.2f} of the target" in page.text
@@ -122,7 +122,7 @@ def test_joint_from_the_beginning_with_a_cost_that_is_a_maximum(make_run):
     assert len(figure["data"]) == 2
     assert not figure["layout"].get("shapes")
     assert "Choices of a group have one categorical together:" in page.text
-    assert "The target is 9 peak_memory." in page.text
+    assert "The target is 9 peak memory." in page.text
     assert (
         "dashed line" not in page.text.split("From above: the entropy")[1].split("How probable")[0]
     )

@@ -6,7 +6,7 @@ import attrs
 from attrs import frozen
 from numpy.typing import ArrayLike
 
-from nas_hw.count import macs_of, params_of
+from nas_hw.count import bitops_of, macs_of, params_of
 from nas_spaces import SearchSpace
 from nas_spaces.primitives import Convolution, Pool
 
@@ -18,10 +18,11 @@ class DrawnLayer:
     """One box of the picture.
 
     ``title``: layer and kernel. ``details``: what else its record says. ``shape``: (channels,
-    height, width) that leaves it. ``macs``, ``params``: of this layer. ``share``: of the
-    network's MACs, in [0, 1]. ``kernel``: the largest, 0 where there is none. ``searched``: False
-    for layers that no choice decides. ``sources``: blocks that it sums where these are not just
-    the one before. ``side``, ``depth``: of the drawn box, in its own units (at most 34 and 18).
+    height, width) that leaves it. ``macs``, ``bitops``, ``params``: of this layer. ``share``: of
+    the network's BitOPs where it has any, of its MACs else, in [0, 1]. ``kernel``: the largest, 0
+    where there is none. ``searched``: False for layers that no choice decides. ``sources``: blocks
+    that it sums where these are not just the one before. ``side``, ``depth``: of the drawn box, in
+    its own units (at most 34 and 18).
     """
 
     block: str
@@ -29,6 +30,7 @@ class DrawnLayer:
     details: tuple[str, ...]
     shape: tuple[int, int, int]
     macs: int
+    bitops: int
     params: int
     share: float
     kernel: int
@@ -39,7 +41,10 @@ class DrawnLayer:
 
 
 # Fields of layer records that the box shows in another way, or that hardly tell candidates apart.
-SHOWN_ELSEWHERE = {"out", "classes", "kernel", "activation", "residual", "bias", "dropout"}
+SHOWN_ELSEWHERE = {
+    *("out", "classes", "kernel", "activation", "residual", "bias", "dropout"),
+    *("weight_bits", "input_bits"),
+}
 
 
 def draw(space: SearchSpace, arch: ArrayLike) -> list[DrawnLayer]:
@@ -52,11 +57,13 @@ def draw(space: SearchSpace, arch: ArrayLike) -> list[DrawnLayer]:
     """
     placed = space.layers(arch)
     macs = [sum(macs_of(primitive) for primitive in one.graph) for one in placed]
+    bitops = [sum(bitops_of(primitive) for primitive in one.graph) for one in placed]
+    shared = bitops if any(bitops) else macs
     largest = max(max(one.out_shape[1:]) for one in placed)
     largest = max(largest, *space.input_shape[1:])
     deepest = max(one.out_shape[0] for one in placed)
     boxes = []
-    for block, one, cost in zip(space.blocks, placed, macs, strict=True):
+    for number, (block, one) in enumerate(zip(space.blocks, placed, strict=True)):
         kernel = max(
             (
                 primitive.kernel
@@ -72,9 +79,10 @@ def draw(space: SearchSpace, arch: ArrayLike) -> list[DrawnLayer]:
                 f"{name} {kernel}x{kernel}" if kernel else name,
                 _details(one.layer),
                 one.out_shape,
-                cost,
+                macs[number],
+                bitops[number],
                 sum(params_of(primitive) for primitive in one.graph),
-                cost / max(1, sum(macs)),
+                shared[number] / max(1, sum(shared)),
                 kernel,
                 bool(block.reads),
                 block.inputs or (),
@@ -90,7 +98,8 @@ def _details(layer: object) -> tuple[str, ...]:
     kind = type(layer)
     if not attrs.has(kind):
         return ()
-    details = []
+    bits = getattr(layer, "weight_bits", None), getattr(layer, "input_bits", None)
+    details = [] if None in bits else ["{}w{}a".format(*bits)]
     for field in attrs.fields(kind):
         value = getattr(layer, field.name)
         plain = field.name == "stride" and value == 1

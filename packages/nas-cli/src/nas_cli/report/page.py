@@ -66,6 +66,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {
+        "amount": words.amount,
         "si": words.si,
         "top1": words.top1,
         "duration": words.duration,

@@ -12,6 +12,7 @@ __all__ = [
     "JOINT",
     "LIMITED",
     "SAMPLING",
+    "amount",
     "axis_of",
     "bounds",
     "capital",
@@ -56,6 +57,23 @@ def si(value: float) -> str:
         if abs(rounded) >= factor:
             return f"{rounded / factor:g}\N{NO-BREAK SPACE}{prefix}"
     return f"{rounded:g}"
+
+
+def amount(value: float, cost: str) -> str:
+    """Return how much there is of a metric, for a person.
+
+    BitOPs are counted in G of 2^30, as SPOS's tables have them.
+
+    >>> print(amount(1042368, "macs"), amount(6.32 * 2**30, "bitops"), amount(900, "bitops"))
+    1.04\N{NO-BREAK SPACE}M 6.32\N{NO-BREAK SPACE}Gi 900
+    """
+    if cost != "bitops":
+        return si(value)
+    for power, prefix in ((4, "Ti"), (3, "Gi"), (2, "Mi"), (1, "Ki")):
+        rounded = float(f"{value / 1024**power:.3g}")
+        if rounded >= 1:
+            return f"{rounded:g}\N{NO-BREAK SPACE}{prefix}"
+    return f"{value:g}"
 
 
 def top1(percent: float, images: int = 1000) -> str:
