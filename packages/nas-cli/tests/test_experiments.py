@@ -104,7 +104,11 @@ MORE = {
     "fairness/run.py": ["--seed", "0", "--only", "uniform"],
     "ponas/run.py": ["--seed", "0"],
     "betanas/run.py": ["--seed", "0", "--only", "betanas"],
-    "channels-bits/run.py": ["--seed", "0", "--only", "bits", "--only", "two-stage"],
+    "channels-bits/run.py": [
+        "--seed",
+        "0",
+        *"--only bits --only channels --only two-stage".split(),
+    ],
     "betanas/branches.py": ["--seed", "0"],
     "betanas/steps.py": [],
     "fnas/critic.py": [],
