@@ -107,7 +107,7 @@ MORE = {
     "channels-bits/run.py": [
         "--seed",
         "0",
-        *"--only bits --only channels --only two-stage".split(),
+        *["--only", "bits", "--only", "channels", "--only", "two-stage"],
     ],
     "betanas/branches.py": ["--seed", "0"],
     "betanas/steps.py": [],
