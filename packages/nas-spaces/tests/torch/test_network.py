@@ -8,7 +8,7 @@ import torch
 from nas_spaces import Block, InputError, SearchSpace, published
 from nas_spaces.layers import Classifier, Conv, MBConv
 from nas_spaces.torch import Network, load_network, save_network
-from nas_spaces.vary import uniform_bits
+from nas_spaces.vary import uniform_bits, with_bits, with_scales
 
 
 def network(space, arch, seed=0):
@@ -88,6 +88,29 @@ def test_weights_need_nothing_of_ours_to_be_read(small, tmp_path):
     tensors = safetensors.torch.load_file(tmp_path / "model.safetensors")
     assert tensors.keys() == small.state_dict().keys()
     assert "blocks.stem.conv.weight" in tensors
+
+
+def float_blocks():
+    return published.load("digits-mobile")
+
+
+def bits_and_channels():
+    return with_scales(with_bits(published.load("digits-resnet"), [(1, 2), (2, 4)]), [0.5, 1.0])
+
+
+@pytest.mark.parametrize("kind", [float_blocks, bits_and_channels])
+def test_it_goes_on_as_an_exported_program(kind, tmp_path):
+    space = kind()
+    built = network(space, space.sample(1, rng=np.random.default_rng(1))[0])
+    images = torch.randn(3, *built.space.input_shape, generator=torch.Generator().manual_seed(1))
+    batch = {0: torch.export.Dim("batch")}
+    program = torch.export.export(built, (images,), dynamic_shapes=(batch,))
+    torch.export.save(program, tmp_path / "network.pt2")
+    loaded = torch.export.load(tmp_path / "network.pt2").module()
+    more = torch.cat([images, -images])
+    with torch.no_grad():
+        assert torch.equal(loaded(images), built(images))
+        assert torch.equal(loaded(more), built(more))
 
 
 @pytest.mark.parametrize("name", ["architecture.json", "model.safetensors"])
