@@ -75,6 +75,8 @@ def test_what_a_run_by_fnas_records(run):
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     trained = [one for one in events if one["event"] == "candidate"]
     assert [one["number"] for one in trained] == list(range(16))
+    # The time is kept with every candidate, every batch of them and both finalists.
+    assert [one["event"] for one in events].count("saved") >= 16 + 4 + 2
     pairs = [one for one in trained if one["pool_error"] is not None]
     assert len(pairs) == 2
     assert found["pool"]["hits"] == sum(one["hits"] for one in trained) > 0

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import random
+import shutil
 import tomllib
 
 import pytest
@@ -98,32 +99,65 @@ def test_finished_stages_are_not_repeated(forked, tiny, finished, tmp_path, stag
     assert contents(run) == contents(finished)
 
 
-@pytest.mark.parametrize(
-    ("stage", "state"),
-    [
-        # The state of step 4 is there, and steps behind it are done again.
-        ("train", "train/checkpoint.safetensors"),
-        ("retrain/main/winner", "winner/checkpoint.safetensors"),
-        ("search/main", "main/history.json"),
-    ],
-)
-def test_seconds_are_those_of_all_processes(forked, tiny, tmp_path, stage, state):
-    run, lines = tmp_path / "run", tmp_path / "run/events.jsonl"
-    kill = {"replace": 2, "file": state}
-    assert forked("pipeline", "--out", run, *tiny(baselines=0), kill=kill)[0] == -9
+def lengthen(run, stage):
+    """Make every time of a stage a million seconds a step, 4 where it tells none."""
     edited = []
-    for line in lines.read_text().splitlines():
+    for line in (run / "events.jsonl").read_text().splitlines():
         event = json.loads(line)
-        if event["stage"] == stage and "seconds" in event:
+        if event.get("stage") == stage and "seconds" in event:
             event["seconds"] = 1e6 * event.get("step", 4)
         edited.append(json.dumps(event) + "\n")
-    lines.write_text("".join(edited))
-    assert forked("pipeline", "--out", run, "--resume")[0] == 0
+    (run / "events.jsonl").write_text("".join(edited))
+
+
+def seconds_of(run, stage):
     [seconds] = [last for *of, last in events(run, "stage", "status", "seconds")
                  if of == [stage, "finished"]]  # fmt: skip
-    assert 4e6 < seconds < 5e6
+    return seconds
+
+
+@pytest.mark.parametrize(
+    ("method", "stage", "state", "times"),
+    [
+        # The state of step 4 is there, and steps behind it are done again.
+        ("spos", "train", "train/checkpoint.safetensors", 2),
+        ("spos", "retrain/main/winner", "winner/checkpoint.safetensors", 2),
+        ("spos", "search/main", "main/history.json", 2),
+        # 2 steps of the largest network come before 8 of the supernet.
+        ("ponas", "train", "train/checkpoint.safetensors", 4),
+    ],
+)
+def test_seconds_are_those_of_all_processes(forked, tiny, tmp_path, method, stage, state, times):
+    run, options = tmp_path / "run", tiny(baselines=0)
+    if method == "ponas":
+        options += ["--method", method, "--set", "meta.epochs=1", "--set", "meta.batch_size=144"]
+    kill = {"replace": times, "file": state}
+    assert forked("pipeline", "--out", run, *options, kill=kill)[0] == -9
+    lengthen(run, stage)
+    command = "train" if method == "ponas" else "pipeline"
+    assert forked(command, "--out", run, "--resume")[0] == 0
+    least = 10e6 if method == "ponas" else 4e6
+    assert least < seconds_of(run, stage) < least + 1e6
     if stage == "train":
-        assert json.loads((run / "train/summary.json").read_text())["seconds"] == seconds
+        found = json.loads((run / "train/summary.json").read_text())
+        assert found["seconds"] == seconds_of(run, stage)
+
+
+@pytest.mark.parametrize(
+    ("stage", "state", "removed"),
+    [
+        ("train", "train/checkpoint.safetensors", "train"),
+        ("search/main", "main/history.json", "searches"),
+    ],
+)
+def test_what_is_begun_anew_has_a_time_of_its_own(forked, tiny, tmp_path, stage, state, removed):
+    run, options = tmp_path / "run", tiny(baselines=0)
+    kill = {"replace": 2, "file": state}
+    assert forked("pipeline", "--out", run, *options, kill=kill)[0] == -9
+    lengthen(run, stage)
+    shutil.rmtree(run / removed)
+    assert forked("pipeline", "--out", run, "--resume")[0] == 0
+    assert seconds_of(run, stage) < 1e6
 
 
 def test_a_finished_run_is_left_as_it_is(forked, finished):

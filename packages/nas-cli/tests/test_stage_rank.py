@@ -213,6 +213,25 @@ def test_a_ranking_goes_on_where_it_was(nas, run, write_truth):
     assert nas("rank", run, "--truth", truth, "--resume").exit_code == 0
     assert 0.125 in values(run).column("error_own_norms")
     assert "finished already" in nas("rank", run, "--resume").stderr
+    # What is judged anew begins at 0.
+    lengthen(run)
+    (folder / "result.json").unlink()
+    (folder / "recalibrated.json").unlink()
+    assert nas("rank", run, "--resume").exit_code == 0
+    assert seconds_of(run)[-1] < 1e6
+
+
+def seconds_of(run):
+    events = map(json.loads, (run / "events.jsonl").read_text().splitlines())
+    return [
+        one["seconds"] for one in events if one.get("stage") == "rank/main" and "seconds" in one
+    ]
+
+
+def lengthen(run):
+    """Say that the ranking has taken a million seconds so far."""
+    with (run / "events.jsonl").open("a") as file:
+        file.write(json.dumps({"event": "saved", "stage": "rank/main", "seconds": 1e6}) + "\n")
 
 
 def test_killed_and_gone_on(forked, run, write_truth, tmp_path):
@@ -228,9 +247,11 @@ def test_killed_and_gone_on(forked, run, write_truth, tmp_path):
         kill = {"replace": times, "file": name}
         status, said = forked("rank", run, "--resume", *options, kill=kill)
         assert status == -9, said
+    lengthen(run)
     status, said = forked("rank", run, "--resume", *options)
     assert status == 0, said
     assert contents(run) == contents(whole)
+    assert seconds_of(run)[-1] > 1e6
 
 
 class Workers:

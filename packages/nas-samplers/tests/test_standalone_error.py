@@ -167,10 +167,13 @@ def calmly(job, report):
 def test_progress_and_candidates(metric):
     told, candidates = [], []
     error = metric(
-        on_progress=lambda *done: told.append(done), on_candidate=candidates.append, pool=None
+        on_progress=lambda *done: told.append(done),
+        on_candidate=candidates.append,
+        on_kept=lambda one: told.append(one.number),
+        pool=None,
     )
     values = error(ROWS[:2])
-    assert told == [(0, 2), (1.0, 2), (2.0, 2)]
+    assert told == [(0, 2), (1.0, 2), 0, (2.0, 2), 1]
     # What is finished already is told at once.
     told.clear()
     again = metric(on_progress=lambda *done: told.append(done))

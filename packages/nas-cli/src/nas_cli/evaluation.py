@@ -66,12 +66,13 @@ class Evaluation(Protocol):
 
 
 @contextlib.contextmanager
-def evaluated_by(shop: Workshop, folder: Path) -> Iterator[Evaluation]:
+def evaluated_by(shop: Workshop, folder: Path, on_kept: Callable[[], None]) -> Iterator[Evaluation]:
     """Provide what the run's settings judge architectures by.
 
     Args:
         shop: the run, with the settings of this search.
         folder: of the search.
+        on_kept: called when an architecture that was trained alone is kept, before its batch is.
 
     Raises:
         InputError: no trained supernet.
@@ -80,7 +81,7 @@ def evaluated_by(shop: Workshop, folder: Path) -> Iterator[Evaluation]:
         yield _BySupernet(supernet_error(shop, trained_supernet(shop)))
         return
     with _executor(shop) as run:
-        yield Standalone(shop, folder, run)
+        yield Standalone(shop, folder, run, on_kept)
 
 
 def check_evaluation(shop: Workshop) -> None:
@@ -190,6 +191,7 @@ class Standalone:
     shop: Workshop
     folder: Path
     run: Executor
+    on_kept: Callable[[], None]
     error: StandaloneError = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -209,6 +211,7 @@ class Standalone:
         )
         self.error.on_candidate = self._record
         self.error.on_failure = self._say_failure
+        self.error.on_kept = self._keep
 
     def metric(self, on_progress: OnProgress) -> Metric:
         self.error.on_progress = _increments(on_progress)
@@ -255,7 +258,11 @@ class Standalone:
         error.refuses = False
         error.on_progress = _increments(on_progress)
         error.on_failure = self._say_failure
+        error.on_kept = self._keep
         return error(archs)
+
+    def _keep(self, _: Candidate) -> None:
+        self.on_kept()
 
     def _record(self, one: Candidate) -> None:
         self.shop.run.event(

@@ -82,7 +82,8 @@ def rank(
     else:
         judged = _of_run(shop, folder, question, space)
     event = {"event": "stage", "stage": f"rank/{name}"}
-    clock = Clock(run, event["stage"])
+    kept = _kept(folder / "recalibrated.json", judged.archs)
+    clock = Clock(run, event["stage"], goes_on=bool(kept))
     run.event({**event, "status": "begun"})
     error = supernet_error(shop, supernet)
     own = attrs.evolve(error, recalibration=[])
@@ -216,6 +217,19 @@ def _draw(shop: Workshop, space: SearchSpace, wanted: int) -> Rows:
     return archs
 
 
+def _digest(archs: Rows) -> str:
+    return hashlib.sha256(archs.tobytes()).hexdigest()
+
+
+def _kept(saved: Path, archs: Rows) -> list[float]:
+    """Return the errors that a process before this one has kept, none where of other rows."""
+    if not saved.exists():
+        return []
+    record = read_json(saved, "architectures", "errors")
+    values: list[float] = record["errors"]
+    return values if record["architectures"] == _digest(archs) else []
+
+
 def _errors(
     shop: Workshop,
     folder: Path,
@@ -229,11 +243,7 @@ def _errors(
     order = np.lexsort(archs.T[::-1])
     title = f"rank {folder.name}, {label.replace('_', ' ')}"
     saved = folder / f"{label}.json"
-    digest = hashlib.sha256(archs.tobytes()).hexdigest()
-    values: list[float] = []
-    if saved.exists():
-        record = read_json(saved, "architectures", "errors")
-        values = record["errors"] if record["architectures"] == digest else []
+    values = _kept(saved, archs)
     with stage(shop.console, title, len(archs), "architectures") as update:
         done = len(values)
         update(done, "")
@@ -247,7 +257,7 @@ def _errors(
         while len(values) < len(archs):
             rows = order[len(values) : len(values) + CHUNK]
             values = [*values, *error(archs[rows]).tolist()]
-            write_json(saved, {"architectures": digest, "errors": values})
+            write_json(saved, {"architectures": _digest(archs), "errors": values})
             if clock is not None:
                 clock.save()
     errors = np.empty(len(archs))

@@ -179,11 +179,13 @@ def search(shop: Workshop, name: str) -> None:
     feasible = check_search(shop, name)
     costs = _costs(shop)
     event = {"event": "stage", "stage": f"search/{name}"}
-    with evaluated_by(shop, folder) as evaluation:
+    # Candidates that are trained alone are kept before a batch of them is.
+    kept = (folder / "history.json", candidates_folder(folder))
+    clock = Clock(run, event["stage"], goes_on=any(path.exists() for path in kept))
+    with evaluated_by(shop, folder, clock.save) as evaluation:
         if not known.exists():
             tables = {table: attrs.asdict(config)[table] for table in OF_SEARCH}
             write_json(known, {"limits": list(config.limits), **_without_where(tables)})
-        clock = Clock(run, event["stage"])
         run.event({**event, "status": "begun"})
         plan = plan_search(shop, feasible, costs)
         found = _run_search(shop, folder, "history", plan, feasible.space, evaluation, costs, clock)
@@ -195,7 +197,7 @@ def search(shop: Workshop, name: str) -> None:
     # Architectures that are trained alone cost as much beside the search as in it.
     if baseline and config.search.evaluation == "supernet":
         beside = attrs.evolve(random_search(shop, feasible, baseline), told=plan.told)
-        with evaluated_by(shop, folder) as evaluation:
+        with evaluated_by(shop, folder, clock.save) as evaluation:
             random = _run_search(
                 shop, folder, "random", beside, feasible.space, evaluation, costs, clock
             ).history

@@ -305,13 +305,10 @@ def fit(
         What the training did, and its time [s] in all processes that worked on it.
     """
     precision = precision_of(config, shop.device)
-    clock = Clock(shop.run, name)
+    clock = Clock(shop.run, name, goes_on=checkpoint.exists())
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    goes_on = checkpoint.exists()
-    if goes_on:
+    if checkpoint.exists():
         shop.say(f"{title}: goes on from its checkpoint")
-    else:
-        clock.go_on(before=0)
     shop.run.event({"event": "stage", "stage": name, "status": "begun"})
     # Of each phase, the steps and epochs before it.
     before: dict[str, tuple[int, float]] = {}
@@ -322,17 +319,11 @@ def fit(
     with stage(shop.console, title, steps, "steps") as update:
 
         def on_record(record: dict[str, Any]) -> None:
-            nonlocal goes_on
             steps_before, epochs_before = before[record["phase"]]
             done = steps_before + record["step"]
             epoch = round(epochs_before + record["epoch"], 3)
-            if goes_on:
-                # A step is recorded with every checkpoint, and by every process at the same steps:
-                # the one before the first of this process is that of the checkpoint it began with.
-                clock.go_on(before=done)
-                goes_on = False
             counted = {**record, "step": done, "steps": steps, "epoch": epoch}
-            counted["seconds"] = clock.seconds()
+            counted["seconds"] = clock.at(done)
             shop.run.event({"event": "step", "stage": name, **counted})
             note = f"loss {record['loss']:.3f}"
             update(done, note if len(phases) == 1 else f"{record['phase']}, {note}")

@@ -82,6 +82,8 @@ class StandaloneError:
             had done.
         on_candidate: called with each candidate of a finished batch, in the order of the rows.
         on_failure: called with each candidate that failed, as soon as that is known.
+        on_kept: called with each candidate as soon as the folder holds what became of it: after a
+            kill it is not trained again.
 
     Raises:
         InputError: a guard without a pool, images that cannot be pickled, a number out of range.
@@ -120,6 +122,7 @@ class StandaloneError:
     on_progress: Callable[[float, int], None] | None = None
     on_candidate: Callable[[Candidate], None] | None = None
     on_failure: Callable[[Candidate], None] | None = None
+    on_kept: Callable[[Candidate], None] | None = None
 
     trained: int = field(default=0, init=False)
     """Candidates so far."""
@@ -307,6 +310,8 @@ class StandaloneError:
             if outcome.failed is None or self.failures_stand:
                 log.append(candidate)
                 job.remove_checkpoints()
+                if self.on_kept is not None:
+                    self.on_kept(candidate)
             known[job.number] = candidate
             advance({job.number: 1.0})
             tell(candidate)

@@ -15,11 +15,10 @@ __all__ = ["optional", "parse", "required", "structure", "text_of"]
 Record = TypeVar("Record")
 
 
-def text_of(path: Path, *, torn: bool = False) -> str:
-    """Return the text of a file; where it may be ``torn``, up to its last newline."""
+def text_of(path: Path) -> str:
+    """Return the text of a file."""
     try:
-        content = path.read_bytes()
-        return (content[: content.rfind(b"\n") + 1] if torn else content).decode()
+        return path.read_bytes().decode()
     except FileNotFoundError as error:
         raise InputError(
             f"{path} is missing; a run's folder has it from its first stage"

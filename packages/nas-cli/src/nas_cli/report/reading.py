@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nas_cli.events import read_events
 from nas_cli.folder import ALPHAS_FILE, BLOCKS, CONFIG, DISTRIBUTION_FILE, check_run
 from nas_cli.report.files import optional, parse, required, structure, text_of
 from nas_cli.report.reading_alphas import read_alphas
@@ -214,14 +215,10 @@ def _check_similarity(path: Path, similarity: Similarity) -> None:
 
 def _events(path: Path) -> tuple[dict[str, Curve], dict[str, float]]:
     """Return the curve of each stage, and the seconds of each finished stage."""
-    if not path.exists():
-        return {}, {}
     logged: dict[str, dict[int, tuple[float, float, float, int, str]]] = {}
     seconds: dict[str, float] = {}
-    # A killed process leaves half a line behind the last newline.
-    for number, line in enumerate(text_of(path, torn=True).splitlines(), start=1):
+    for number, event in read_events(path, strict=True):
         try:
-            event = json.loads(line)
             if event["event"] == "step":
                 # A resumed run repeats steps: the last line counts.
                 logged.setdefault(event["stage"], {})[int(event["step"])] = (
