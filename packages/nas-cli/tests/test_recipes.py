@@ -48,15 +48,28 @@ def test_what_a_recipe_sets_is_read(method):
     assert (recipe["search"]["searcher"] == "most-probable") == any(tables.values())
 
 
-@pytest.mark.parametrize("data", ["cifar10", "imagefolder:x"])
-def test_fpnas_begins_with_as_many_rows_as_parsec(data):
+@pytest.mark.parametrize(("data", "many"), [("digits", 6), ("cifar10", 14), ("imagefolder:x", 14)])
+def test_fpnas_begins_with_as_many_rows_as_parsec(data, many):
     fpnas, parsec = (resolve([{"method": name, "data": data}]) for name in ("fpnas", "parsec"))
-    resolution = fpnas.resolution or 224
-    entropy = Distribution(published.load(fpnas.space, resolution=resolution)).entropy()
+    entropy = Distribution(load_space(fpnas.space)).entropy()
     rows = EntropyRows(fpnas.distribution.rows_per_nat)
     # Far from where a step has the fewest rows it can have.
-    assert rows(entropy) == parsec.distribution.rows == 14
-    assert rows(entropy / 2) == 7
+    assert rows(entropy) == parsec.distribution.rows == many
+    assert rows(entropy / 2) == many / 2
+
+
+def test_what_holds_for_a_space_holds_by_its_name_too():
+    def asked(**changes):
+        config = resolve([{"method": "fpnas", **changes}])
+        return config.space, config.resolution, config.distribution.rows_per_nat
+
+    own = "digits-fp-nas"
+    assert asked() == asked(space=own) == (own, None, 0.35)
+    assert asked(space="digits-mobile") == ("digits-mobile", None, 0.25)
+    assert asked(data="cifar10") == asked(data="cifar10", space=own) == (own, 32, 0.8)
+    assert asked(data="cifar10", space=own, resolution=16) == (own, 16, 0.8)
+    assert asked(data="imagefolder:x", space=own) == (own, 32, 0.8)
+    assert asked(space="fbnetv2-f", data="imagefolder:x") == ("fbnetv2-f", None, 0.25)
 
 
 def test_the_papers_settings_stay_where_nothing_else_is_said():

@@ -12,9 +12,10 @@ import tomli_w
 from attrs import field, frozen
 from attrs.validators import and_, ge, gt, in_, le, lt, optional
 
+from nas_cli.limits import USUAL_COST
 from nas_cli.ppo_settings import BufferConfig, CriticConfig, PolicyConfig
 from nas_cli.recipes import RECIPES
-from nas_cli.scales import DEFAULT_SPACES, OF_SPACE, defaults, scale_of
+from nas_cli.scales import OF_SPACE, default_space, defaults, scale_of
 from nas_cli.spaces import load_space
 from nas_cli.typed import Overrides, Quantity, check_keys, flatten, merge, structure
 from nas_spaces import InputError, nearest
@@ -244,7 +245,7 @@ class AlphasConfig:
     beta1: float = field(default=0.0, validator=and_(ge(0), lt(1)))
     beta2: float = field(default=0.999, validator=and_(ge(0), lt(1)))
     weight_decay: float = field(default=0.0, validator=ge(0))
-    cost: str = "macs"
+    cost: str = USUAL_COST
     cost_term: Literal["sum", "product"] = "sum"
     cost_weight: float = field(default=0.0, validator=ge(0))
     cost_power: float = field(default=0.6, validator=gt(0))
@@ -277,11 +278,11 @@ class DistributionConfig:
 
     ``cost``: a metric that can be limited. ``target``: a value as in a limit, such as ``300M`` or
     ``60%`` of the largest architecture; none takes the largest value that a limit on the cost
-    allows, and without such a limit no cost counts. ``cost_term``: what an excess over the target
-    counts, the ``log`` of its mean over the rows as the paper prints it, or the mean itself
-    (``linear``), see `nas_samplers.CostHinge`. ``cost_weight``: the paper's beta, 0 leaves the cost
-    out. ``paper_exact``: weights of rows as printed, not centred, and their number as printed, from
-    1 on: whatever is drawn is reinforced.
+    allows; without such a limit macs do not count, and another cost is refused. ``cost_term``: what
+    an excess over the target counts, the ``log`` of its mean over the rows as the paper prints it,
+    or the mean itself (``linear``), see `nas_samplers.CostHinge`. ``cost_weight``: the paper's
+    beta, 0 leaves the cost out. ``paper_exact``: weights of rows as printed, not centred, and their
+    number as printed, from 1 on: whatever is drawn is reinforced.
     """
 
     joint: bool = False
@@ -297,7 +298,7 @@ class DistributionConfig:
     beta1: float = field(default=0.9, validator=and_(ge(0), lt(1)))
     beta2: float = field(default=0.999, validator=and_(ge(0), lt(1)))
     temperature: float = field(default=1.0, validator=gt(0))
-    cost: str = "macs"
+    cost: str = USUAL_COST
     target: Quantity | None = None
     cost_term: Literal["log", "linear"] = "log"
     cost_weight: float = field(default=0.3, validator=ge(0))
@@ -314,7 +315,7 @@ class RewardConfig:
     ``hard``: what is below the target is worth no more than the target.
     """
 
-    cost: str = "macs"
+    cost: str = USUAL_COST
     target: Quantity | None = None
     exponent: float = field(default=-0.07, validator=le(0))
     hard: bool = False
@@ -432,13 +433,11 @@ def resolve(overrides: Iterable[Mapping[str, Any]]) -> Config:
     recipe = merge({"threads": cores(), "images": {}, "space": ""}, RECIPES[method])
     # Types are checked before values decide which scale the settings are for.
     asked = structure(merge(recipe, given), Config)
-    scale = scale_of(asked.data, asked.resolution)
-    space, own = asked.space, {}
-    if not space:
-        space = defaults(method, scale).get("space") or DEFAULT_SPACES[scale]
-        own = OF_SPACE.get((method, scale), {})
-    resolution = asked.resolution or own.get("resolution") or load_space(space).input_shape[1]
-    adapted = merge(defaults(method, scale_of(asked.data, resolution)), own)
+    space = asked.space or default_space(method, scale_of(asked.data, asked.resolution))
+    resolution = asked.resolution or load_space(space).input_shape[1]
+    scale = scale_of(asked.data, resolution)
+    own = OF_SPACE.get((method, scale), {}) if space == default_space(method, scale) else {}
+    adapted = merge(defaults(method, scale), own)
     whole = merge(merge(recipe, adapted), {**given, "space": space})
     return _decide(structure(whole, Config))
 

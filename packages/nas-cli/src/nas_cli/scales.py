@@ -1,14 +1,22 @@
 """What a method does at the scale of its images, where a paper's settings would not do.
 
 `SCALES` holds what is different for smaller images, `ADAPTED` what of that a method needs
-otherwise, `OF_SPACE` what only holds for the space that is then searched.
+otherwise, `OF_SPACE` what only holds in the space that it then searches by default.
 """
 
 from typing import Any
 
 from nas_cli.recipes import BITS_LIMIT, CHANNELS_LIMIT, JOINT_LIMIT
 
-__all__ = ["ADAPTED", "DEFAULT_SPACES", "OF_SPACE", "SCALES", "defaults", "scale_of"]
+__all__ = [
+    "ADAPTED",
+    "DEFAULT_SPACES",
+    "OF_SPACE",
+    "SCALES",
+    "default_space",
+    "defaults",
+    "scale_of",
+]
 
 SCALES: dict[str, dict[str, Any]] = {
     # 1,149 training images of 8x8 pixels: a whole pipeline in about two minutes on two cores.
@@ -231,7 +239,6 @@ ADAPTED: dict[tuple[str, str], dict[str, Any]] = {
         "distribution": {
             **DIGITS_DISTRIBUTION["distribution"],
             "join_after": 0.8,
-            "rows_per_nat": 0.35,  # 6 at the beginning
         },
     },
     ("fpnas", "small"): SMALL_DISTRIBUTION,
@@ -246,13 +253,18 @@ ADAPTED: dict[tuple[str, str], dict[str, Any]] = {
 """(method, scale) -> what differs from the scale's settings."""
 
 OF_SPACE: dict[tuple[str, str], dict[str, Any]] = {
+    # Of 17.6 nats 6 at the beginning, as parsec has.
+    ("fpnas", "digits"): {"distribution": {"rows_per_nat": 0.35}},
     ("fpnas", "small"): {
         "resolution": 32,
-        "distribution": {"rows_per_nat": 0.8},  # of 17.6 nats 14 at the beginning, as parsec has
+        "distribution": {"rows_per_nat": 0.8},  # 14 at the beginning
     },
     ("parsec", "small"): {"resolution": 32},
 }
-"""(method, scale) -> what differs besides in the space of `ADAPTED`, where no other is named."""
+"""(method, scale) -> what differs besides in the space of `ADAPTED`, named or not.
+
+A resolution in it is of the same scale.
+"""
 
 DEFAULT_SPACES = {"digits": "digits-mobile", "small": "nas-bench-macro", "large": "spos-shufflenet"}
 """Space where none is named."""
@@ -268,6 +280,16 @@ def defaults(method: str, scale: str) -> dict[str, Any]:
     for key, value in ADAPTED.get((method, scale), {}).items():
         merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
     return merged
+
+
+def default_space(method: str, scale: str) -> str:
+    """Return the space that a method searches at a scale where none is named.
+
+    >>> default_space("spos", "digits"), default_space("fpnas", "small")
+    ('digits-mobile', 'digits-fp-nas')
+    """
+    space: str = defaults(method, scale).get("space", DEFAULT_SPACES[scale])
+    return space
 
 
 def scale_of(data: str, resolution: int | None) -> str:
