@@ -57,6 +57,10 @@ def test_its_state_is_whole():
     assert np.array_equal(after, values)
 
 
+def test_any_two_numbers_are_betas():
+    assert Adam((1, 2), lr=0.1, betas=np.array([0.9, 0.99])).betas == (0.9, 0.99)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -64,6 +68,7 @@ def test_its_state_is_whole():
         ({"lr": float("nan")}, "lr=nan"),
         ({"lr": "a"}, "lr='a' must be"),
         ({"lr": None}, "lr=None must be"),
+        ({"lr": 10**400}, "0 must be a finite number above 0"),
         ({"lr": True}, "lr=True must be"),
         ({"betas": (0.9, 1.0)}, r"betas\[1\]=1\.0 must be a finite number at least 0 and below 1"),
         ({"betas": ("a", 0.9)}, r"betas\[0\]='a' must be"),

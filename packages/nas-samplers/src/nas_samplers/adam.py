@@ -3,7 +3,7 @@
 Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, algorithm 1.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -40,17 +40,18 @@ class Adam:
         shape: tuple[int, ...],
         *,
         lr: float,
-        betas: tuple[float, float],
+        betas: Iterable[float],
         weight_decay: float = 0.0,
     ) -> None:
         check_number("lr", lr, above=0)
-        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+        pair = tuple(betas) if isinstance(betas, Iterable) else ()
+        if len(pair) != 2:
             raise InputError(f"betas={betas!r} must be two numbers")
-        for place, beta in enumerate(betas):
+        for place, beta in enumerate(pair):
             check_number(f"betas[{place}]", beta, least=0, below=1)
         check_number("weight_decay", weight_decay, least=0)
         self.lr = lr
-        self.betas = (float(betas[0]), float(betas[1]))
+        self.betas = (float(pair[0]), float(pair[1]))
         self.weight_decay = weight_decay
         self.first = np.zeros(shape)
         self.second = np.zeros(shape)

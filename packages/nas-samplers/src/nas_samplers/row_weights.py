@@ -94,8 +94,8 @@ class _Streamed:
 
     def _ratio(self, above: Tensor) -> Tensor:
         """Return how likely a row is relative to the likeliest, its loss being so much above."""
-        # A loss divided by a tiny temperature is no float32 any more, their difference at most
-        # infinite, where the ratio is 0 as it should be; but 0 / 0 is to be 1.
+        # loss / temperature overflows float32 at tiny temperatures, so losses are subtracted first.
+        # A temperature may itself be 0 in float32: above = 0 would then be 0 / 0.
         ratio = torch.exp(-above / self.temperature)
         return torch.where(above == 0, torch.ones_like(above), ratio)
 

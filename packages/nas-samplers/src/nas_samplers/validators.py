@@ -34,9 +34,10 @@ def check_number(
     nas_spaces.errors.InputError: lr='fast' must be a finite number above 0
     """
     kind = Integral if whole else Real
-    inside = isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+    known = isinstance(value, kind) and not isinstance(value, bool)
     if not (
-        inside
+        known
+        and (whole or _is_finite(value))
         and (least is None or value >= least)
         and (above is None or value > above)
         and (most is None or value <= most)
@@ -46,6 +47,13 @@ def check_number(
         words = " and ".join(f"{word} {end}" for word, end in bounds.items() if end is not None)
         rule = f"{'an integer' if whole else 'a finite number'} {words}".rstrip()
         raise InputError(f"{name}={value!r} must be {rule}")
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that no float holds
+        return False
 
 
 def number(
