@@ -252,6 +252,17 @@ def test_a_warm_start_takes_critic_and_pool(nas, settings, run, tmp_path):
     assert read(out / "searches/main/result.json")["pool"] == found["pool"]
 
 
+def test_a_cost_of_the_reward_that_does_not_count_is_said(nas, run, tmp_path):
+    out = shutil.copytree(run, tmp_path / "run")
+    small = ["--set", "search.generations=1", "--set", "candidates.finalists=1"]
+    result = nas("search", out, "--name", "other", *small, "--set", "reward.cost=params")
+    assert result.exit_code == 0, result.output
+    assert (
+        "search other: accuracy alone is rewarded: reward.target is none, and no limit on params "
+        "allows a largest value"
+    ) in result.stderr.splitlines()
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -266,6 +277,10 @@ def test_a_warm_start_takes_critic_and_pool(nas, settings, run, tmp_path):
         (
             ["--set", "reward.target=300M"],
             "change it by --set policy.KEY or critic.KEY or buffer.KEY or reward.KEY=VALUE",
+        ),
+        (
+            ["--set", "reward.cost=bitops", "--set", "reward.target=60%"],
+            "reward.cost=bitops: every architecture of space 'digits-mobile' has 0",
         ),
         (["--set", "reward.cost=latency"], "reward.cost='latency' is unknown"),
         (["--set", "reward.exponent=0.1"], "reward.exponent must be <= 0"),

@@ -28,6 +28,8 @@ def pipeline(nas, tiny, tmp_path_factory):
                        search__crossover=2, search__mutation=2)  # fmt: skip
         if method == "ponas":
             options += ["--set", "meta.epochs=1"]
+        if method == "fpnas":
+            options += ["--set", "distribution.warmup=0.2"]  # of 5 steps
         if method == "spos-channels":
             options += [f"blocks.{part}" if "=" in part else part for part in options]
         if method == "fnas":

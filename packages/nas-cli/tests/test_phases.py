@@ -51,7 +51,7 @@ def phases(nas, tiny, tmp_path, monkeypatch):
         (["supernet.paths=3"], "supernet.paths=3 is for supernet.sampler=expectation-fair"),
         (["supernet.path_dropout=2"], "supernet.path_dropout must be <= 1; received 2.0"),
         (["supernet.sampler=mixture", "alphas.drop=margin"], "it is mixture; take one of those"),
-        (["supernet.sampler=balanced", "alphas.cost=latency"], "alphas.cost: 'latency' is unknown"),
+        (["supernet.sampler=balanced", "alphas.cost=latency"], "alphas.cost='latency' is unknown"),
         (
             ["supernet.sampler=balanced", "alphas.cost=bitops", "alphas.cost_weight=0.1"],
             "alphas.cost=bitops: every architecture of space 'digits-mobile' has 0",
@@ -98,11 +98,8 @@ def phases(nas, tiny, tmp_path, monkeypatch):
         (
             ["distribution.cost=params"],
             "distribution.cost=params is without effect: distribution.target is none, and no limit "
-            "on params allows a largest value; give one, like --set distribution.target=60%",
-        ),
-        (
-            ["distribution.cost=bitops"],
-            "distribution.cost=bitops: every architecture of space 'digits-mobile' has 0",
+            "on params allows a largest value; give one, like --set distribution.target=60%, or "
+            "--set distribution.cost=macs",
         ),
         (
             ["distribution.cost=bitops", "distribution.target=60%"],
@@ -115,11 +112,17 @@ def phases(nas, tiny, tmp_path, monkeypatch):
         ),
         (
             ["distribution.warmup=0.6", "distribution.join_after=0.1"],
-            "distribution.join_after=0.1 is not behind the warm-up, distribution.warmup=0.6: "
-            "nothing would be learned of single choices; switch later, or begin joint by --set "
-            "distribution.joint=true --set distribution.join_after=none",
+            "distribution.join_after=0.1 switches at step 1 of 15, and the first update behind "
+            "distribution.warmup=0.6 is at step 10: nothing would be learned of single choices; "
+            "switch later, train for more steps, or begin joint by --set distribution.joint=true "
+            "--set distribution.join_after=none",
         ),
-        (["distribution.join_after=0"], "distribution.join_after=0.0 is not behind the warm-up"),
+        (["distribution.join_after=0"], "distribution.join_after=0.0 switches at step 0 of 15"),
+        # The boundary: update 6 is the first behind the warm-up.
+        (
+            ["distribution.every=3", "distribution.warmup=0.34", "distribution.join_after=0.4"],
+            "distribution.join_after=0.4 switches at step 6 of 15",
+        ),
         (["images.classes=1"], "images.classes must be >= 2"),
         (["images.classes=11"], "images.classes is 11; digits has 10: give 2 to 10"),
         (
@@ -203,6 +206,33 @@ def test_a_distribution_is_drawn_from_and_learned_as_it_is_set(phases, tiny):
     assert phase.learner.cost is None
 
 
+def test_groups_are_joined_behind_the_first_update(phases, tiny):
+    # 9 steps, the first of them warm-up: the second has an update.
+    settings = sets("distribution.warmup=0.2", "distribution.join_after=0.34")
+    [phase] = phases("--method", "fpnas", *tiny(), *settings)
+    assert (phase.learn_from, phase.learner.joint_from, phase.steps) == (1, 3, 9)
+
+
+def test_what_has_begun_is_not_refused(nas, tiny, tmp_path):
+    """As a run that an earlier version began, which did not refuse it."""
+    run = tmp_path / "run"
+    chosen = sets("supernet.sampler=distribution", "limits=[]")
+    assert nas("train", "--out", run, *tiny(train__epochs=1), *chosen).exit_code == 0
+    config = (run / "config.toml").read_text()
+    before, _, distribution = config.partition("[distribution]")
+    distribution = distribution.replace('cost = "macs"', 'cost = "params"', 1)
+    (run / "config.toml").write_text(before + "[distribution]" + distribution)
+    (run / "train/summary.json").unlink()
+    result = nas("train", "--out", run, "--resume")
+    assert result.exit_code == 0, result.output
+    # What is said of the first step is not said again.
+    assert "paths:" not in result.stderr
+    (run / "train/summary.json").unlink()
+    (run / "train/checkpoint.safetensors").unlink()
+    result = nas("train", "--out", run, "--resume")
+    assert "distribution.cost=params is without effect" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("settings", "least"),
     [
@@ -226,7 +256,8 @@ def test_as_printed_one_row_is_enough(phases, tiny, settings, least):
         (["rows=5"], "paths:    5 a step"),
         (
             ["warmup=0.5", "warmup_rows=1"],
-            "paths:    1 a step of the warm-up, then 3 in the first step (0.25 a nat of 12.2)",
+            "paths:    1 a step of the warm-up, then 3 in the first step behind it (0.25 a nat of "
+            "12.2)",
         ),
     ],
 )

@@ -89,7 +89,13 @@ def folder(tmp_path, draw_images):
 
 
 def few_steps(tiny, steps, images):
-    return tiny(images__subset="none", train__batch_size=8, train__epochs=steps * 8 / images)
+    """Return the settings of too few steps for groups to be joined."""
+    return tiny(
+        images__subset="none",
+        train__batch_size=8,
+        train__epochs=steps * 8 / images,
+        distribution__join_after="none",
+    )
 
 
 def test_a_supernet_of_the_papers_space_on_images_of_ones_own(nas, tiny, folder, tmp_path):
@@ -107,7 +113,7 @@ def test_a_share_without_effect_is_said(nas, tiny, folder, tmp_path):
     command = ["--method", "fpnas", "--data", folder, "--set", "resolution=16"]
     result = nas("train", "--out", tmp_path / "run", *command, *few_steps(tiny, 2, 24))
     assert result.exit_code == 0, result.output
-    said = "val/ has 9 held-out images; images.held_out=0.5 is without effect"
+    said = "val/ has 9 held-out images, taken in place of a share of 0.5"
     assert f"          {said}" in result.stderr.splitlines()
     assert "24 images to train, 9 to search, 6 to test" in result.stderr
     assert said in json.loads((tmp_path / "run/data.json").read_text())["notes"]

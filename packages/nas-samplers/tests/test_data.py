@@ -261,7 +261,7 @@ def test_folder_with_all_three_holds_out_val(tmp_path):
     assert len(_contents(data.train_and_held_out)) == 21
     assert data.notes == (
         "not read, being neither train, val nor test: extra",
-        "val/ has 7 held-out images; held_out=0.2 is without effect",
+        "val/ has 7 held-out images, taken in place of a share of 0.2",
     )
     part = _load(f"imagefolder:{tmp_path}", subset=4)
     assert (len(part.train), len(part.held_out), len(part.test)) == (4, 7, 5)

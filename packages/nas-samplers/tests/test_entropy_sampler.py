@@ -118,6 +118,8 @@ def test_a_share_that_nobody_means_is_refused_at_once(grouped, share):
     with pytest.raises(InputError, match=words):
         EntropySampler(one, rng=rng(), rows=EntropyRows(share))
     assert len(EntropySampler(one, rng=rng(), rows=EntropyRows(share, most=7)).ask()) == 7
+    with pytest.raises(InputError, match="more than 20,000 rows"):
+        EntropyRows(1e308, least=20_000)(1.0)
     least = EntropyRows(0.25, least=20_000)
     assert least(4.16) == 20_000
 

@@ -11,6 +11,7 @@ from nas_spaces import FeasibleSet, InputError, Limit, SearchSpace, Table, neare
 __all__ = [
     "METRICS",
     "RECORDED",
+    "USUAL_COST",
     "LimitText",
     "build_limits",
     "check_cost",
@@ -159,40 +160,32 @@ def check_cost(setting: str, cost: str) -> None:
         raise InputError(f"{setting}.cost={cost!r} is unknown: {nearest(cost, METRICS)}")
 
 
-def target_of(setting: str, cost: str, target: str | None, feasible: FeasibleSet) -> float | None:
+def target_of(setting: str, cost: Table, target: str | None, feasible: FeasibleSet) -> float | None:
     """Return the cost that a setting aims at, None where it names none and no limit does.
 
     Args:
         setting: its table, ``"reward"`` or ``"distribution"``, whose ``cost`` and ``target`` these
             are.
-        cost: the metric's name.
+        cost: the metric.
         target: a value as in a limit; None for the largest value that a limit on it allows.
         feasible: the limits.
 
     Raises:
-        InputError: an unknown cost, or one that says nothing of this space; a target that cannot be
-            read; a cost other than the usual one that nothing aims at.
+        InputError: a target that cannot be read, or of a cost that says nothing of this space.
     """
-    check_cost(setting, cost)
-    space = feasible.space
-    table = METRICS[cost](space)
-    largest = FeasibleSet(space).attainable(table)[1]
-    if not largest:
-        raise InputError(f"{setting}.cost={cost}: {nothing_counted(space, table)}; take macs")
     if target is None:
         for limit in feasible.limits:
-            if limit.metric.name == cost and limit.upper is not None:
+            if limit.metric.name == cost.name and limit.upper is not None:
                 assert isinstance(limit.metric, Table)
                 # A limit may be larger than what anything costs.
                 return min(limit.upper, feasible.attainable(limit.metric)[1])
-        if cost != USUAL_COST:
-            raise InputError(
-                f"{setting}.cost={cost} is without effect: {setting}.target is none, and no limit "
-                f"on {cost} allows a largest value; give one, like --set {setting}.target=60%"
-            )
         return None
+    largest = FeasibleSet(feasible.space).attainable(cost)[1]
+    if not largest:
+        nothing = nothing_counted(feasible.space, cost)
+        raise InputError(f"{setting}.cost={cost.name}: {nothing}; take macs")
     try:
-        limit_text = parse_limit(f"{cost}<={target}")
+        limit_text = parse_limit(f"{cost.name}<={target}")
     except InputError as error:
         raise InputError(
             f"{setting}.target={target!r} cannot be read; write it like 300M or 60%"

@@ -11,6 +11,7 @@ from nas_cli.config import AlphasConfig, DistributionConfig
 from nas_cli.folder import ALPHAS_FILE, DISTRIBUTION_FILE
 from nas_cli.limits import (
     METRICS,
+    USUAL_COST,
     build_limits,
     check_cost,
     merge_limits,
@@ -52,7 +53,7 @@ from nas_samplers import (
 )
 from nas_samplers.phase import Join, Weigh
 from nas_search import largest
-from nas_spaces import FeasibleSet, InputError, Learner, Sampler, Table, nearest
+from nas_spaces import FeasibleSet, InputError, Learner, Sampler, Table
 from nas_spaces.torch import Inherited, Supernet, check_gates, inherit_candidates
 
 __all__ = [
@@ -252,26 +253,31 @@ def _distribution(shop: Workshop) -> Draws:
             f"distribution.join_after={config.join_after}, but by distribution.joint=true groups "
             "are joint from the beginning; leave one of them out"
         )
-    if config.join_after is not None and config.join_after <= config.warmup:
+    first = warmup - warmup % config.every + config.every
+    # What has begun goes on, whatever it is worth.
+    if switch is not None and switch <= first and not shop.run.checkpoint.exists():
         raise InputError(
-            f"distribution.join_after={config.join_after} is not behind the warm-up, "
-            f"distribution.warmup={config.warmup}: nothing would be learned of single choices; "
-            "switch later, or begin joint by --set distribution.joint=true --set "
-            "distribution.join_after=none"
+            f"distribution.join_after={config.join_after} switches at step {switch} of {steps}, "
+            f"and the first update behind distribution.warmup={config.warmup} is at step {first}: "
+            "nothing would be learned of single choices; switch later, train for more steps, or "
+            "begin joint by --set distribution.joint=true --set distribution.join_after=none"
         )
     distribution = Distribution(shop.space, joint=config.joint)
-    try:
-        sampler = EntropySampler(
-            distribution,
-            rng=shop.rng(PATHS),
-            rows=config.rows or EntropyRows(config.rows_per_nat, least=least, most=config.most),
-            warmup=warmup,
-            warmup_rows=config.warmup_rows,
+    by_entropy = EntropyRows(config.rows_per_nat, least=least, most=config.most)
+    entropy = distribution.entropy()
+    if config.rows is None and by_entropy.asks_for_too_many(entropy):
+        raise InputError(
+            f"distribution.rows_per_nat={config.rows_per_nat:g} of {entropy:.1f} nats asks for "
+            f"more than {by_entropy.bound:,} rows in a step; lower it, or bound them by "
+            "distribution.most"
         )
-    except InputError as error:
-        # The package names its own arguments; here they are settings.
-        message = str(error).replace("share=", "distribution.rows_per_nat=")
-        raise InputError(message.replace("by most", "by distribution.most")) from error
+    sampler = EntropySampler(
+        distribution,
+        rng=shop.rng(PATHS),
+        rows=config.rows or by_entropy,
+        warmup=warmup,
+        warmup_rows=config.warmup_rows,
+    )
     learner = PosteriorLearner(
         sampler,
         lr=config.lr,
@@ -294,13 +300,13 @@ def _distribution(shop: Workshop) -> Draws:
 
 def _rows_note(sampler: EntropySampler) -> str:
     """Return how many paths a step has, at first where that changes."""
-    entropy, note = sampler.distribution.entropy(), ""
+    entropy, note, where = sampler.distribution.entropy(), "", ""
     if sampler.warmup and sampler.warmup_rows is not None:
-        note = f"{sampler.warmup_rows} a step of the warm-up, then "
+        note, where = f"{sampler.warmup_rows} a step of the warm-up, then ", " behind it"
     if not isinstance(sampler.rows, EntropyRows):
         return f"{note}{sampler.rows} a step"
     first = sampler.rows(entropy)
-    return f"{note}{first} in the first step ({sampler.rows.share:g} a nat of {entropy:.1f})"
+    return f"{note}{first} in the first step{where} ({sampler.rows.share:g} a nat of {entropy:.1f})"
 
 
 def _part(share: float, steps: int) -> int:
@@ -314,17 +320,24 @@ def _hinge(shop: Workshop) -> CostHinge | None:
     if not config.cost_weight:
         return None
     feasible = build_limits(shop.space, shop.run.config.limits)
-    target = target_of("distribution", config.cost, config.target, feasible)
+    cost, begun = METRICS[config.cost](shop.space), shop.run.checkpoint.exists()
+    target = target_of("distribution", cost, config.target, feasible)
     if target is None:
+        if config.cost != USUAL_COST and not begun:
+            raise InputError(
+                f"distribution.cost={config.cost} is without effect: distribution.target is none, "
+                f"and no limit on {config.cost} allows a largest value; give one, like --set "
+                f"distribution.target=60%, or --set distribution.cost={USUAL_COST}"
+            )
         return None
-    cost = METRICS[config.cost](shop.space)
-    low, high = FeasibleSet(shop.space).attainable(cost)
-    if config.target is not None and not low <= target < high:
-        raise InputError(
-            f"distribution.target={config.target} is {target:,.0f} {cost.unit}; architectures of "
-            f"space {shop.space.name!r} have {low:,.0f} to {high:,.0f}: none keeps to less, and "
-            "all do to as much as the largest; aim between the two"
-        )
+    if config.target is not None and not begun:
+        low, high = FeasibleSet(shop.space).attainable(cost)
+        if target <= 0 or not low <= target < high:
+            raise InputError(
+                f"distribution.target={config.target} is {target:,.0f} {cost.unit}; architectures "
+                f"of space {shop.space.name!r} have {low:,.0f} to {high:,.0f}: none keeps to less, "
+                "and all do to as much as the largest; aim between the two"
+            )
     return CostHinge(cost, target, weight=config.cost_weight, kind=config.cost_term)
 
 
@@ -378,10 +391,7 @@ def _alphas(shop: Workshop) -> Alphas:
     """
     config = shop.run.config.alphas
     check_gates(shop.space)
-    if config.cost not in METRICS:
-        raise InputError(
-            f"alphas.cost: {config.cost!r} is unknown: {nearest(config.cost, METRICS)}"
-        )
+    check_cost("alphas", config.cost)
     cost = METRICS[config.cost](shop.space) if config.cost_weight else None
     if cost is not None and not FeasibleSet(shop.space).attainable(cost)[1]:
         raise InputError(

@@ -72,6 +72,11 @@ class Run:
         """The supernet's folder."""
         return self.path / "train"
 
+    @property
+    def checkpoint(self) -> Path:
+        """The state of the supernet's training, and what it comes to; there once it has begun."""
+        return self.train / "checkpoint.safetensors"
+
     def search(self, name: str) -> Path:
         """Return the folder of one search."""
         return self.path / "searches" / name

@@ -21,6 +21,7 @@ from nas_cli.evaluation import (
 )
 from nas_cli.limits import METRICS, build_limits, cost_tables
 from nas_cli.progress import stage
+from nas_cli.reward import reward_note
 from nas_cli.run import MAIN_SEARCH, Run, read_json, write_json
 from nas_cli.searchers import ERROR, Plan, can_plan, plan_search, random_search
 from nas_cli.spaces import live_space
@@ -186,6 +187,9 @@ def search(shop: Workshop, name: str) -> None:
         if not known.exists():
             tables = {table: attrs.asdict(config)[table] for table in OF_SEARCH}
             write_json(known, {"limits": list(config.limits), **_without_where(tables)})
+            note = reward_note(shop, feasible)
+            if note is not None:
+                shop.say(f"search {name}: {note}")
         run.event({**event, "status": "begun"})
         plan = plan_search(shop, feasible, costs)
         found = _run_search(shop, folder, "history", plan, feasible.space, evaluation, costs, clock)

@@ -24,9 +24,11 @@ def check_train(shop: Workshop) -> None:
     if config.search.evaluation == "standalone" or (shop.run.train / "summary.json").exists():
         return
     note = plan_training(shop, lambda _: None).draws.note
+    if shop.run.checkpoint.exists():
+        return
     if note is not None:
         shop.say(f"paths:    {note}")
-    if config.weights is not None and not _begun(shop):
+    if config.weights is not None:
         load_weights(_supernet(shop), Path(config.weights))
 
 
@@ -64,11 +66,6 @@ def started(found: Inherited) -> str:
     return words
 
 
-def _begun(shop: Workshop) -> bool:
-    """Whether the weights to start from are in a checkpoint already."""
-    return (shop.run.train / "checkpoint.safetensors").exists()
-
-
 def train_supernet(shop: Workshop) -> None:
     """Train the supernet, unless that is done or there is none."""
     run, config, images = shop.run, shop.run.config, shop.data.train
@@ -79,7 +76,7 @@ def train_supernet(shop: Workshop) -> None:
         shop.say("supernet: trained already")
         return
     supernet = _supernet(shop)
-    if config.weights is not None and not _begun(shop):
+    if config.weights is not None and not shop.run.checkpoint.exists():
         found = load_weights(supernet, Path(config.weights))
         shop.say(f"supernet: starts from {config.weights}, {started(found)}")
     if config.supernet.sampler == "constrained":
@@ -103,7 +100,7 @@ def train_supernet(shop: Workshop) -> None:
         seed=shop.seed(ORDER),
         name="train",
         title=title,
-        checkpoint=_checkpoint(shop),
+        checkpoint=shop.run.checkpoint,
         held_out=shop.data.held_out,
     )
     if plan.draws.learned is not None:
@@ -144,21 +141,17 @@ def trained_supernet(shop: Workshop) -> Supernet:
     supernet = _supernet(shop).to(shop.device)
     try:
         # Of another network only the classifier may differ, and not even that here.
-        found = load_weights(supernet, _checkpoint(shop))
+        found = load_weights(supernet, shop.run.checkpoint)
     except InputError as error:
         raise InputError(f"{error}; remove {shop.run.train} and train again by {again}") from error
     if found.kept or found.left:
         raise InputError(
-            f"{_checkpoint(shop)} is of another network; remove {shop.run.train} and train again "
+            f"{shop.run.checkpoint} is of another network; remove {shop.run.train} and train again "
             f"by {again}"
         )
     if shop.run.config.train.channels_last:
         supernet.to(memory_format=torch.channels_last)
     return supernet.eval()
-
-
-def _checkpoint(shop: Workshop) -> Path:
-    return shop.run.train / "checkpoint.safetensors"
 
 
 def _supernet(shop: Workshop) -> Supernet:

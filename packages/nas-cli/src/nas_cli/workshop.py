@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import attrs
 import numpy as np
 import torch
 from attrs import frozen
@@ -140,8 +139,7 @@ class Workshop:
                 f"the images of {config.data!r} are not those that {self.run.path} was begun "
                 "with; restore them, or begin another run"
             )
-        notes = (note.replace("; held_out=", "; images.held_out=") for note in data.notes)
-        return attrs.evolve(data, notes=tuple(notes))
+        return data
 
     def _say_read(self) -> Callable[[int, int], None]:
         last = time.monotonic()

@@ -278,7 +278,9 @@ def _draw(
         pool = pool[taken]
     if read.held_out is not None:
         count = len(read.held_out)
-        notes.append(f"val/ has {count:,} held-out images; held_out={held_out:g} is without effect")
+        notes.append(
+            f"val/ has {count:,} held-out images, taken in place of a share of {held_out:g}"
+        )
         return pool, read.held_out, notes
     labels = read.labels[pool]
     sizes = np.bincount(labels, minlength=len(read.classes))

@@ -16,7 +16,8 @@ from nas_spaces.protocols import State
 
 __all__ = ["EntropyRows", "EntropySampler"]
 
-# More rows of a step than this are a slip of the share, unless a bound says that they are not.
+# More rows of a step than this are a slip of the share, unless a bound says that they are not. A
+# number of rows that is written out is taken as it is.
 MANY = 10_000
 
 
@@ -31,7 +32,8 @@ class EntropyRows:
     Args:
         share: rows a nat, above 0 (the paper's lambda, 1/4).
         least: rows at least. The paper's is 1; the learner's default needs two rows to compare.
-        most: rows at most. Without, a step that asks for more than 10,000 is refused.
+        most: rows at most. Without, a step that asks for more than 10,000, or than ``least`` where
+            that is more, is refused.
 
     Raises:
         InputError: a number out of range; when called, more rows than anybody means.
@@ -48,18 +50,24 @@ class EntropyRows:
         if self.most is not None and self.most < self.least:
             raise InputError(f"most={self.most} must be at least least={self.least} rows")
 
+    @property
+    def bound(self) -> int:
+        """Rows that a step has at most."""
+        return max(MANY, self.least) if self.most is None else self.most
+
+    def asks_for_too_many(self, entropy: float) -> bool:
+        """Return whether the share of an entropy [nats] is beyond the bound that nobody set."""
+        return self.most is None and self.share * entropy > self.bound
+
     def __call__(self, entropy: float) -> int:
         """Return how many rows a step has at an entropy [nats]."""
-        wanted, most = self.share * entropy, self.most
-        if most is None:
-            most = max(MANY, self.least)
-            if wanted > most:
-                raise InputError(
-                    f"share={self.share:g} of {entropy:.1f} nats asks for more than {MANY:,} rows "
-                    "in a step; lower it, or bound them by most"
-                )
+        if self.asks_for_too_many(entropy):
+            raise InputError(
+                f"share={self.share:g} of {entropy:.1f} nats asks for more than {self.bound:,} "
+                "rows in a step; lower it, or bound them by most"
+            )
         # The bound first: a product that is infinite is no integer.
-        return max(self.least, round(min(wanted, most)))
+        return max(self.least, round(min(self.share * entropy, self.bound)))
 
 
 class EntropySampler:
