@@ -199,6 +199,11 @@ def test_killed_and_gone_on_with_it_ends_the_same(forked, settings, run, tmp_pat
     status, said = forked("pipeline", "--out", out, "--resume")
     assert status == 0, said
     assert contents(out) == contents(run)
+    # Candidates that are kept are not trained again: their time counts.
+    events = map(json.loads, (out / "events.jsonl").read_text().splitlines())
+    seconds = [one["seconds"] for one in events
+               if one.get("stage") == "search/main" and "seconds" in one]  # fmt: skip
+    assert seconds == sorted(seconds)
 
 
 def test_processes_give_what_one_process_gives(nas, settings, tmp_path):
