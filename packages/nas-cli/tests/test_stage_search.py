@@ -9,6 +9,7 @@ import pytest
 import tomli_w
 
 from nas_cli.limits import METRICS, build_limits
+from nas_cli.report.words import si
 from nas_cli.searchers import _standing
 from nas_samplers import Distribution, zero_options
 from nas_search import CandidateTable, largest, specialise
@@ -181,7 +182,7 @@ def test_a_search_says_and_a_report_shows_what_was_limited(nas, run):
     retrained = nas("retrain", run, "--name", "lean", "--set", "baselines=1")
     assert " --name smaller --limit 'traffic<=" in retrained.stdout.splitlines()[-1]
     page = " ".join((run / "report.html").read_text().split())
-    assert f"parameters, traffic {values['traffic']:,.0f}." in page
+    assert f"parameters, {' '.join(si(values['traffic']).split())} traffic." in page
     assert "on cpu, on paths around the limit." in page
 
 

@@ -128,7 +128,7 @@ def restart_levels(levels: Iterable[Tensor]) -> list[Tensor]:
     >>> restart_levels(levels)
     [tensor([True]), tensor([False])]
     >>> levels
-    [tensor([8.]), tensor([2.])]
+    [tensor([3.]), tensor([2.])]
     """
     fallen = []
     for level in levels:
