@@ -9,6 +9,7 @@ be stopped at any time; the same command goes on.
 """
 
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,7 @@ def run(given: Any, way: str, seed: int) -> None:
         common.nas("search", out, "--resume", log=log)
     found, learned = common.read(result), common.read(out / "train" / "distribution.json")
     summary = common.read(out / "train" / "summary.json")
+    own = tomllib.loads((out / "config.toml").read_text())["distribution"]
     record = {
         "way": way,
         "seed": seed,
@@ -93,6 +95,7 @@ def run(given: Any, way: str, seed: int) -> None:
         "steps": learned["steps"],
         "rows": learned["rows"],
         "sampled": learned["sampled"][-1],
+        "uniform": round(own["warmup"] * summary["steps"]) * own["warmup_rows"],
         "entropy": [learned["entropy"][0], learned["entropy"][-1]],
         "seconds": summary["seconds"],
         "supernet_error": found["values"]["error"],
@@ -182,6 +185,11 @@ def from_scratch(given: Any, network: SearchSpace, seed: int) -> float:
     )
 
 
+def learnt_from(one: common.Record) -> int:
+    """Return how many paths were drawn from the distribution, behind the uniform ones."""
+    return int(one["sampled"] - one["uniform"])
+
+
 def share(one: common.Record) -> float:
     """Return the multiply-adds of a run's winner as a share of the target."""
     return float(one["networks"]["winner"]["macs"] / one["target"])
@@ -209,6 +217,7 @@ def collect() -> None:
                 str(len(ones)),
                 common.spread((one["sampled"] for one in ones), ".0f"),
                 common.spread(a["sampled"] / b["sampled"] for a, b in pairs),
+                common.spread(learnt_from(a) / learnt_from(b) for a, b in pairs),
                 common.spread(a["seconds"] / b["seconds"] for a, b in pairs),
                 common.spread((one["entropy"][1] for one in ones), ".1f"),
                 common.spread((100 * one["supernet_error"] for one in ones), ".1f"),
@@ -222,6 +231,7 @@ def collect() -> None:
         "seeds",
         "sampled",
         f"sampled / those of K = {FIRST}",
+        "without the warm-up's",
         f"seconds / those of K = {FIRST}",
         "entropy at the end [nats]",
         "supernet error of the mode [%]",
