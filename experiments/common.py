@@ -23,6 +23,7 @@ from filelock import FileLock
 import nas_hw
 from nas_search import Ratio
 from nas_spaces import FeasibleSet, published
+from nas_spaces.files import replace_file
 
 mpl.use("svg")
 from matplotlib import pyplot
@@ -109,9 +110,7 @@ def read(path: Path) -> Record:
 
 def write(path: Path, value: Record) -> None:
     """Write an object as a JSON file, whole or not at all."""
-    beside = path.with_name(f"{path.name}.new")
-    beside.write_text(json.dumps(value, indent=1) + "\n")
-    beside.replace(path)
+    replace_file(path, json.dumps(value, indent=1) + "\n")
 
 
 def device() -> str:

@@ -126,12 +126,9 @@ def networks(
     if all_kinds:
         most = float(macs([winner])[0])
         equal = Limit(macs, lower=(1 - CLOSE) * most, upper=(1 + CLOSE) * most)
-        rows |= {
-            str(kind): likely_row(distribution, FeasibleSet(restricted(space, i), [equal]))[
-                0
-            ].tolist()
-            for i, kind in enumerate(ATTENTION)
-        }
+        for option, kind in enumerate(ATTENTION):
+            alike = FeasibleSet(restricted(space, option), [equal])
+            rows[str(kind)] = likely_row(distribution, alike)[0].tolist()
     kept, known = out / "networks.json", {}
     if kept.exists():
         known = common.read(kept)
