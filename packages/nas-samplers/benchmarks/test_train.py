@@ -20,6 +20,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from nas_samplers import Optimiser, Phase, StrictFair, load_data, run_network, train
 from nas_spaces import published
 from nas_spaces.torch import Supernet
+from nas_spaces.vary import with_bits, with_scales
 
 ROUNDS, FAIR_ROUNDS, WARM_UP = 60, 30, 5
 # Pixels, images of a step, and the largest ratio: sliced weights are copied, and their gradients as
@@ -29,7 +30,9 @@ CASES = {
     "nas-bench-macro": (32, 16, 1.10),
     "spos-shufflenet-channels": (64, 16, 1.15),
     "resnet18-quant": (64, 16, 1.15),
+    "resnet20-blocks": (32, 32, 1.15),
 }
+VARY = {"resnet20-blocks": lambda space: with_scales(with_bits(space), (0.5, 1, 1.5, 2))}
 
 
 class Turns:
@@ -74,7 +77,9 @@ class Timed:
 @pytest.mark.parametrize("name", list(CASES))
 def test_supernet_step_against_static_step(name):
     resolution, batch, most = CASES[name]
-    space = published.load(name, resolution=resolution, classes=10)
+    space = VARY.get(name, lambda space: space)(
+        published.load(name, resolution=resolution, classes=10)
+    )
     images = load_data("synthetic", resolution=resolution, device="cpu", seed=0).train
     rng = np.random.default_rng(0)
     supernet = Supernet(space, generator=torch.Generator().manual_seed(0))
@@ -124,7 +129,7 @@ def test_supernet_step_against_static_step(name):
     assert ours.shape == theirs.shape == (ROUNDS, 2)
     low, ratio, high = np.percentile(ours / theirs, [25, 50, 75], axis=0)
     print(
-        f"\n{name} {resolution} px, batch {batch}: "
+        f"\n{space.name} {resolution} px, batch {batch}: "
         f"parameters stepped {stepped[threads[0]][1]:,} of {whole:,}, of the path {path:,}"
     )
     for i, clock in enumerate(("wall", "thread")):
