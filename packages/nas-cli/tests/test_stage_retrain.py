@@ -175,6 +175,18 @@ def test_verdicts():
     assert _compare(97.0, 96.0) is None
 
 
+def test_random_ones_that_score_alike_give_no_interval(nas, finished, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    (run / "searches/main/retrain/result.json").unlink()
+    randoms = list(run.glob("searches/main/retrain/random-*/result.json"))
+    assert len(randoms) > 1
+    for path in randoms:
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"top1": 97.5}))
+    said = nas("retrain", run).stdout
+    assert "which score alike (" in " ".join(said.split())
+    assert "interval" not in said
+
+
 def test_a_pipeline_goes_on_by_the_settings_that_a_retraining_was_begun_with(nas, searched):
     assert nas("retrain", searched, "--set", "retrain.epochs=2").exit_code == 0
     wanted = (searched / "searches/main/retrain/result.json").read_bytes()

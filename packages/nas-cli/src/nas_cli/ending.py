@@ -95,12 +95,13 @@ def finish(run: Run, name: str, as_json: bool) -> None:
     console.print(table)
     comparison = done["comparison"]
     if comparison is not None:
-        verdict = (
-            f"{comparison['verdict']} ({comparison['difference']:+.2f} points, "
-            f"{comparison['confidence']:.0%} interval {comparison['low']:+.2f} to "
-            f"{comparison['high']:+.2f})"
-        )
-        console.print(verdict, highlight=False, markup=False)
+        size = f"{comparison['difference']:+.2f} points"
+        if comparison["low"] is not None:
+            size += (
+                f", {comparison['confidence']:.0%} interval {comparison['low']:+.2f} to "
+                f"{comparison['high']:+.2f}"
+            )
+        console.print(f"{comparison['verdict']} ({size})", highlight=False, markup=False)
     click.echo(f"winner: {','.join(map(str, found['winner']))}, weights in {run.best(name)}")
     click.echo(f"report: {page}")
     click.echo(f"run:    {run.path}")

@@ -242,16 +242,18 @@ def _compare(winner: float, *randoms: float) -> dict[str, Any] | None:
     found = nas_search.difference(winner, randoms)
     size = f"{abs(found.difference):.2f} percentage points"
     many = f"{len(randoms)} random architectures within the same limits"
+    alike = found.spread == 0  # how far two of them differ by chance is then not known
     if not found.measurable:
         verdict = f"no measurable difference between the winner and {many}"
+        verdict += ", which score alike" if alike else ""
     elif found.difference > 0:
         verdict = f"the winner is {size} better than {many} on average"
     else:
         verdict = f"the winner is {size} worse than {many} on average"
     return {
         "difference": round(found.difference, 4),
-        "low": round(found.low, 4),
-        "high": round(found.high, 4),
+        "low": None if alike else round(found.low, 4),
+        "high": None if alike else round(found.high, 4),
         "confidence": found.confidence,
         "verdict": verdict,
     }

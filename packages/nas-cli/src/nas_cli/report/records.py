@@ -324,7 +324,7 @@ class Candidate:
 class Comparison:
     """Winner minus random architectures, all in percentage points of top-1.
 
-    ``low``, ``high``: the interval at ``confidence``; None where there were too few to give one.
+    ``low``, ``high``: the interval at ``confidence``; None where the random ones give none.
     """
 
     difference: float
