@@ -17,7 +17,7 @@ from nas_cli.config import Config, differences, override
 from nas_cli.limits import RECORDED, build_limits, cost_tables
 from nas_cli.references import NetworkAlone, check_reference, reference
 from nas_cli.run import Run, read_json, write_json
-from nas_cli.stage_train import started
+from nas_cli.stage_train import inherited_text
 from nas_cli.workshop import ALONE, BASELINES, DIVERGED, Workshop, fit, phase
 from nas_samplers import Phase, Uniform, load_weights, run_network, wrong_answers
 from nas_spaces import InputError, SearchSpace
@@ -201,7 +201,7 @@ def _retrain_one(
     checkpoint = folder / "checkpoint.safetensors"
     if weights is not None and not checkpoint.exists():
         loaded = load_weights(network, weights)
-        shop.say(f"{alone.name}: starts from {weights}, {started(loaded)}")
+        shop.say(f"{alone.name}: starts from {weights}, {inherited_text(loaded)}")
     fit(
         shop,
         network,

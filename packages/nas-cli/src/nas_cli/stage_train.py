@@ -11,7 +11,7 @@ from nas_samplers import StrictFair, load_weights
 from nas_spaces import InputError
 from nas_spaces.torch import Inherited, Supernet
 
-__all__ = ["check_train", "started", "train_supernet", "trained_supernet"]
+__all__ = ["check_train", "inherited_text", "train_supernet", "trained_supernet"]
 
 
 def check_train(shop: Workshop) -> None:
@@ -58,7 +58,7 @@ def _uneven(shop: Workshop) -> tuple[str, ...]:
     return sampler.uneven
 
 
-def started(found: Inherited) -> str:
+def inherited_text(found: Inherited) -> str:
     """Return in words what became of the tensors of a network that starts from weights."""
     words = f"{len(found.kept):,} tensors are new"
     if found.left:
@@ -78,7 +78,7 @@ def train_supernet(shop: Workshop) -> None:
     supernet = _supernet(shop)
     if config.weights is not None and not shop.run.checkpoint.exists():
         found = load_weights(supernet, Path(config.weights))
-        shop.say(f"supernet: starts from {config.weights}, {started(found)}")
+        shop.say(f"supernet: starts from {config.weights}, {inherited_text(found)}")
     if config.supernet.sampler == "constrained":
         shop.say(f"supernet: trains paths of {_within(shop)}")
     uneven = _uneven(shop)
