@@ -1,13 +1,37 @@
-"""Small spaces and images, and one thread: more only slow such small networks."""
+"""Small spaces, images and trainings, and one thread: more only slow such small networks."""
 
 import numpy as np
 import pytest
 import torch
+from attrs import evolve
+from torch.nn import functional as F  # noqa: N812
 
-from nas_samplers import load_data
+from nas_samplers import (
+    Alphas,
+    Balanced,
+    BelowMean,
+    BinaryGates,
+    Cooling,
+    Distribution,
+    EntropyRows,
+    EntropySampler,
+    Gumbel,
+    Mixture,
+    Optimiser,
+    PathDropout,
+    Phase,
+    PosteriorLearner,
+    RelaxedLearner,
+    Uniform,
+    Weighted,
+    load_data,
+    mean_rows,
+    posterior_rows,
+)
 from nas_spaces import Block, Choice, SearchSpace
-from nas_spaces.layers import Classifier, Conv, Identity, MBConv
+from nas_spaces.layers import BasicBlock, Classifier, Conv, Identity, MBConv
 from nas_spaces.torch import Supernet
+from nas_spaces.vary import with_bits
 
 CPU = torch.device("cpu")
 
@@ -50,11 +74,22 @@ def space():
 
 
 @pytest.fixture(scope="session")
+def quantised():
+    """Two residual blocks of 2w2a and 4w4a, and 512 of sklearn's digits."""
+    layers = [BasicBlock(8), BasicBlock(16, 2)]
+    blocks = [Block(name, [layer]) for name, layer in zip("ab", layers, strict=True)]
+    stem, head = Block("stem", [Conv(8)]), Block("head", [Classifier(10)])
+    plain = SearchSpace("blocks", (1, 8, 8), (), [stem, *blocks, head])
+    digits = load_data("digits", resolution=8, device=CPU, seed=0)
+    return with_bits(plain, ((2, 2), (4, 4))), digits
+
+
+@pytest.fixture(scope="session")
 def supernet():
     """A function that builds a supernet in training mode."""
 
-    def build(space, seed=0):
-        return Supernet(space, generator=torch.Generator().manual_seed(seed)).train()
+    def build(space, seed=0, **options):
+        return Supernet(space, generator=torch.Generator().manual_seed(seed), **options).train()
 
     return build
 
@@ -109,3 +144,154 @@ def grouped():
         return SearchSpace("grouped", (3, 8, 8), choices, [*blocks, Block("head", [Classifier(2)])])
 
     return build
+
+
+@pytest.fixture(scope="session")
+def snapshot():
+    """A function that copies a module's tensors, by name."""
+    return lambda module: {name: x.detach().clone() for name, x in module.state_dict().items()}
+
+
+@pytest.fixture(scope="session")
+def same():
+    """A function that says whether two snapshots are equal, bit for bit."""
+    return lambda a, b: a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+# --- trainings --------------------------------------------------------------------------------
+
+
+def uniform(space, seed=0):
+    return Uniform(space, rng=np.random.default_rng(seed))
+
+
+def phase(sampler, steps=6, optimiser=None, batch_size=8, name="supernet", **options):
+    return Phase(name, sampler, steps, optimiser or Optimiser(lr=0.1), batch_size, **options)
+
+
+@pytest.fixture(scope="session", name="uniform")
+def _uniform():
+    """A function that makes a uniform sampler of a space."""
+    return uniform
+
+
+@pytest.fixture(scope="session", name="phase")
+def _phase():
+    """A function that makes a short phase of a sampler."""
+    return phase
+
+
+# A learner that does all that can go wrong: it draws random numbers, leaves gradients behind, and
+# its state holds an array.
+class Learner:
+    def __init__(self):
+        self.weights = np.zeros(3)
+        self.calls = []
+
+    def learn(self, network, archs, images, labels):
+        self.calls.append((archs.copy(), images.clone(), labels.clone()))
+        F.cross_entropy(network(images, archs[0]), labels).backward()
+        self.weights = self.weights * 0.5 + torch.rand(3).numpy()
+        return {"learned": float(self.weights.sum())}
+
+    def state_dict(self):
+        return {"weights": self.weights}
+
+    def load_state_dict(self, state):
+        self.weights = state["weights"].copy()
+
+
+@pytest.fixture(scope="session")
+def learner_class():
+    return Learner
+
+
+def plain_sgd(space):
+    return [phase(uniform(space), 9)]
+
+
+def plain_adamw(space):
+    optimiser = Optimiser("adamw", lr=0.01, weight_decay=0.1, schedule="cosine", warmup=0.3)
+    return [phase(uniform(space), 9, evolve(optimiser, clip=1.0), label_smoothing=0.1)]
+
+
+def several_phases(space):
+    def before(network):
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.mul_(0.9)
+
+    return [
+        phase(uniform(space, 1), 5, name="first", micro_batch=4),
+        phase(uniform(space, 2), 4, Optimiser("adamw", lr=0.01), 6, name="second", before=before),
+        phase(uniform(space, 3), 3, name="third", before=before, weigh=mean_rows),
+    ]
+
+
+def with_learner(space):
+    return [phase(uniform(space), 9, learner=Learner(), learn_every=2)]
+
+
+def rng(seed):
+    return np.random.default_rng(seed)
+
+
+def betanas(space):
+    alphas = Alphas(space)
+    learner = BinaryGates(alphas, rng=rng(2), lr=0.01, drop=BelowMean(0.011), warmup=1)
+    warm = phase(Balanced(alphas, rng=rng(1)), 3, name="warm-up")
+    return [warm, phase(Balanced(alphas, rng=rng(1)), 6, learner=learner)]
+
+
+def proxyless(space):
+    alphas = Alphas(space, std=1e-3, rng=rng(0))
+    learner = BinaryGates(alphas, rng=rng(2), variant="two-path", lr=0.5)
+    options = {"learner": learner, "learn_every": 2, "learn_from": 3}
+    return [phase(Weighted(alphas, rng=rng(1)), 9, **options)]
+
+
+def darts(space):
+    sampler = Mixture(Alphas(space, std=1e-3, rng=rng(0)))
+    learner = RelaxedLearner(sampler, lr=0.1)
+    return [phase(sampler, 9, join=sampler.join, learner=learner, learn_every=2)]
+
+
+def fbnet(space):
+    sampler = Gumbel(Alphas(space), rng=rng(1), temperature=Cooling(2))
+    learner = RelaxedLearner(sampler, lr=0.1)
+    return [phase(sampler, 9, join=sampler.join, learner=learner, learn_every=2)]
+
+
+def one_shot(space):
+    sampler = PathDropout(space, rng=rng(1), rate=0.5, ramp=6)
+    return [phase(sampler, 9, join=sampler.join, micro_batch=4)]
+
+
+def fp_nas(space):
+    sampler = EntropySampler(Distribution(space), rng=rng(1), rows=EntropyRows(1.2), warmup=2)
+    learner = PosteriorLearner(sampler, lr=0.2, joint_from=5, steps=9)
+    options = {"weigh": posterior_rows(0.5), "micro_batch": 4, "learn_from": 2}
+    return [phase(sampler, 9, learner=learner, **options)]
+
+
+METHODS = {
+    make.__name__: make
+    for make in (
+        plain_sgd,
+        plain_adamw,
+        several_phases,
+        with_learner,
+        betanas,
+        proxyless,
+        darts,
+        fbnet,
+        one_shot,
+        fp_nas,
+    )
+}
+
+
+@pytest.fixture(params=METHODS)
+def make_phases(request):
+    """A function that makes the phases of one method, short ones, for a space."""
+    return METHODS[request.param]
