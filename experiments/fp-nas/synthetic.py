@@ -119,7 +119,7 @@ def ending(distribution: Distribution, loss: Table, seed: int) -> Record:
 
 def run_all(names: Iterable[str]) -> None:
     """Make the runs that are not recorded yet, one at a time."""
-    results: Record = {"gradients": [], "runs": []} | read()
+    results = read()
     stamp = common.stamp()
     if not results["gradients"]:
         results["gradients"] = gradients()

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from synthetic_arms import ARMS
 
+from nas_spaces.files import replace_file
+
 RESULTS = Path(__file__).parent / "synthetic.json"
 MARGIN = 0.02
 """Difference of excesses that counts as none [nats]."""
@@ -23,17 +25,18 @@ Interval = tuple[float, float, float]
 
 def read() -> Record:
     """Return what is recorded."""
-    return common.read(RESULTS) if RESULTS.exists() else {"gradients": [], "runs": []}
+    found = common.read(RESULTS) if RESULTS.exists() else {}
+    return {"gradients": [], "runs": []} | found
 
 
 def write(results: Record) -> None:
-    """Write the results, a run a line."""
+    """Write the results, a run a line, whole or not at all."""
     parts = [
         f" {json.dumps(key)}: [\n  " + ",\n  ".join(map(json.dumps, rows)) + "\n ]"
         for key, rows in results.items()
         if rows
     ]
-    RESULTS.write_text("{\n" + ",\n".join(parts) + "\n}\n")
+    replace_file(RESULTS, "{\n" + ",\n".join(parts) + "\n}\n")
 
 
 def recorded() -> Runs:
