@@ -5,7 +5,7 @@
 runs learner, sampler and distribution on likelihoods from a function of the row instead of a
 supernet, and rewrites the tables and the plot of README.md. No image and no network is needed. It
 can be stopped at any time; the same command goes on. ``--only NAME`` runs one kind. The likelihoods
-are in synthetic_likelihood.py, the kinds of runs in synthetic_arms.py.
+are in synthetic_problem.py, the kinds of runs in synthetic_arms.py.
 """
 
 import argparse
@@ -22,8 +22,8 @@ import common
 from common import Record
 from synthetic_arms import ARMS, MARK, Arm
 from synthetic_gradient import gradient_table, gradients
-from synthetic_likelihood import MEAN, TARGET, F, load, macs_of, problem, within_target
 from synthetic_plot import draw
+from synthetic_problem import MEAN, TARGET, F, load, macs_of, problem, within_target
 from synthetic_results import read, recorded, write
 from synthetic_tables import (
     cost_table,

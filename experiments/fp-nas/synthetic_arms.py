@@ -3,7 +3,7 @@
 from typing import Literal
 
 from attrs import evolve, frozen
-from synthetic_likelihood import SHARES, F
+from synthetic_problem import SHARES, F
 
 STEPS, LR = 3000, 0.016
 SEEDS = tuple(range(100, 110))

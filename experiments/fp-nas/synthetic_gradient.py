@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import common
 import numpy as np
 from common import Record
-from synthetic_likelihood import MEAN, SHARES, likelihood
+from synthetic_problem import MEAN, SHARES, likelihood
 
 import nas_hw
 from nas_samplers import CostHinge, Distribution, EntropySampler, PosteriorLearner

@@ -6,7 +6,7 @@ import common
 import numpy as np
 from common import Record
 from synthetic_arms import ARMS, COMPARED, FEWER, LARGER, MARK, PRODUCT, SEEDS
-from synthetic_likelihood import MEAN, SHARES, TARGET, F, problem
+from synthetic_problem import MEAN, SHARES, TARGET, F, problem
 from synthetic_results import (
     Runs,
     around,

@@ -185,6 +185,8 @@ def test_random_ones_that_score_alike_give_no_interval(nas, finished, tmp_path):
     said = nas("retrain", run).stdout
     assert "which score alike (" in " ".join(said.split())
     assert "interval" not in said
+    found = json.loads((run / "searches/main/retrain/result.json").read_text())["comparison"]
+    assert found["low"] is found["high"] is None
 
 
 def test_a_pipeline_goes_on_by_the_settings_that_a_retraining_was_begun_with(nas, searched):

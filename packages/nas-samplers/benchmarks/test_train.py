@@ -23,16 +23,21 @@ from nas_spaces.torch import Supernet
 from nas_spaces.vary import with_bits, with_scales
 
 ROUNDS, FAIR_ROUNDS, WARM_UP = 60, 30, 5
-# Pixels, images of a step, and the largest ratio: sliced weights are copied, and their gradients as
-# large as the largest.
+
+
+def with_bits_and_channels(name, **options):
+    return with_scales(with_bits(published.load(name, **options)), (0.5, 1, 1.5, 2))
+
+
+# Pixels, images of a step, the largest ratio (sliced weights are copied, and their gradients as
+# large as the largest) and what loads the space.
 CASES = {
-    "spos-shufflenet": (64, 16, 1.10),
-    "nas-bench-macro": (32, 16, 1.10),
-    "spos-shufflenet-channels": (64, 16, 1.15),
-    "resnet18-quant": (64, 16, 1.15),
-    "resnet20-blocks": (32, 32, 1.15),
+    "spos-shufflenet": (64, 16, 1.10, published.load),
+    "nas-bench-macro": (32, 16, 1.10, published.load),
+    "spos-shufflenet-channels": (64, 16, 1.15, published.load),
+    "resnet18-quant": (64, 16, 1.15, published.load),
+    "resnet20-blocks": (32, 32, 1.15, with_bits_and_channels),
 }
-VARY = {"resnet20-blocks": lambda space: with_scales(with_bits(space), (0.5, 1, 1.5, 2))}
 
 
 class Turns:
@@ -76,10 +81,8 @@ class Timed:
 
 @pytest.mark.parametrize("name", list(CASES))
 def test_supernet_step_against_static_step(name):
-    resolution, batch, most = CASES[name]
-    space = VARY.get(name, lambda space: space)(
-        published.load(name, resolution=resolution, classes=10)
-    )
+    resolution, batch, most, load = CASES[name]
+    space = load(name, resolution=resolution, classes=10)
     images = load_data("synthetic", resolution=resolution, device="cpu", seed=0).train
     rng = np.random.default_rng(0)
     supernet = Supernet(space, generator=torch.Generator().manual_seed(0))

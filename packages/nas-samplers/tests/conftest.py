@@ -181,8 +181,6 @@ def _phase():
     return phase
 
 
-# A learner that does all that can go wrong: it draws random numbers, leaves gradients behind, and
-# its state holds an array.
 class Learner:
     def __init__(self):
         self.weights = np.zeros(3)
@@ -203,6 +201,7 @@ class Learner:
 
 @pytest.fixture(scope="session")
 def learner_class():
+    """A learner that draws random numbers, leaves gradients behind and holds an array."""
     return Learner
 
 
@@ -295,3 +294,9 @@ METHODS = {
 def make_phases(request):
     """A function that makes the phases of one method, short ones, for a space."""
     return METHODS[request.param]
+
+
+@pytest.fixture
+def loop_alone(make_phases):
+    """Whether a method is nothing but the training loop."""
+    return make_phases in (plain_sgd, plain_adamw, several_phases, with_learner)

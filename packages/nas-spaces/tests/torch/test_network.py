@@ -111,6 +111,25 @@ def test_it_goes_on_as_an_exported_program(kind, tmp_path):
     with torch.no_grad():
         assert torch.equal(loaded(images), built(images))
         assert torch.equal(loaded(more), built(more))
+    # It can be trained on, in mode and norms of evaluation.
+    gradients = []
+    for one in (built, loaded):
+        one(images).square().sum().backward()
+        gradients.append({name: x.grad for name, x in one.named_parameters()})
+    ours, exported = gradients
+    assert ours.keys() == exported.keys()
+    for name, gradient in ours.items():
+        torch.testing.assert_close(exported[name], gradient)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+def test_it_goes_on_as_a_traced_program(tmp_path):
+    space = bits_and_channels()
+    built = network(space, space.sample(1, rng=np.random.default_rng(1))[0])
+    images = torch.randn(3, *built.space.input_shape, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        torch.jit.save(torch.jit.trace(built, images), tmp_path / "network.pt")
+        assert torch.equal(torch.jit.load(tmp_path / "network.pt")(images), built(images))
 
 
 @pytest.mark.parametrize("name", ["architecture.json", "model.safetensors"])

@@ -56,6 +56,49 @@ def test_what_is_not_a_number_is_not_hidden():
     assert dorefa(torch.tensor([NAN, 1.0]), 2).isnan().all()
 
 
+def by_definition(x, alpha, bits):
+    """`pact`, an operation for each of its formula; autograd has the gradient."""
+    steps = 2**bits - 1
+    clipped = torch.where(x < 0, 0.0, torch.where(x >= alpha, alpha, x))
+    level = alpha.detach()
+    rounded = torch.round(clipped.detach() * steps / level) * level / steps
+    return rounded + (clipped - clipped.detach())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("bits", [1, 2, 3, 8, 16])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_activations_and_gradients_are_those_of_the_formula_to_the_last_bit(
+    dtype, bits, memory_format
+):
+    rng = torch.Generator().manual_seed(bits)
+    images = 2 * torch.randn(3, 8, 5, 5, generator=rng)
+    images = images.to(dtype=dtype, memory_format=memory_format)
+    gradient = torch.randn(3, 4, 5, 5, generator=rng).to(dtype)
+    found = []
+    for function in (by_definition, pact):
+        x, level = images.clone()[:, ::2], torch.tensor(1.7)  # not dense
+        inputs = x.requires_grad_(), level.requires_grad_()
+        y = function(*inputs, bits)
+        found.append((y, *torch.autograd.grad(y, inputs, gradient)))
+    for expected, given in zip(*found, strict=True):
+        assert torch.equal(expected, given)
+        assert given.stride() == expected.stride()
+
+
+def test_levels_of_channels_get_a_gradient_each():
+    level = torch.tensor([1.0, 2.0]).reshape(2, 1, 1).requires_grad_()
+    pact(torch.tensor([3.0, 1.5]).reshape(2, 1, 1), level, 2).backward(torch.ones(2, 1, 1))
+    assert level.grad.flatten().tolist() == [1, 0]
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+def test_transforms_of_torch_know_its_gradient():
+    level = torch.tensor(2.0)
+    slope = torch.func.vmap(torch.func.grad(lambda x: pact(x, level, 2)))
+    assert slope(torch.tensor([-1.0, 0.5, 3.0])).tolist() == [0, 1, 0]
+
+
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 8])
 def test_activations_have_as_many_levels_as_their_bits_give(bits):
     x = torch.linspace(-1, 7, 20_001)

@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from nas_spaces.checks import check_bits
 from nas_spaces.errors import InputError
@@ -54,29 +53,43 @@ def pact(x: Tensor, alpha: Tensor, bits: int) -> Tensor:
     Raises:
         InputError: other bits.
     """
-    bits = check_bits("bits", bits)
-    return cast(Tensor, _Pact.apply(x, alpha.clamp(min=SMALLEST_ALPHA), bits))
+    steps = (1 << check_bits("bits", bits)) - 1
+    alpha = alpha.clamp(min=SMALLEST_ALPHA)
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    if not (tracing or torch.compiler.is_exporting()):
+        return cast(Tensor, _Pact.apply(x, alpha, steps))
+    # An exported program keeps operations, not the gradients of a function of one's own.
+    # Written so that what is not a number stays so.
+    clipped = torch.where(x < 0, 0.0, torch.where(x >= alpha, alpha, x))
+    level = alpha.detach()
+    return _straight_through(torch.round(clipped.detach() * steps / level) * level / steps, clipped)
 
 
 class _Pact(torch.autograd.Function):
-    """`pact`, in place and with masks as numbers: choosing by truths is slow on CPUs."""
+    """Values and gradients of `pact` for an ``alpha`` above 0, computed in place.
+
+    Boolean masks are slow on CPUs; comparisons in place give masks of zeros and ones.
+    """
+
+    generate_vmap_rule = True
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, alpha: Tensor, bits: int) -> Tensor:
-        ctx.save_for_backward(x, alpha)
-        steps = (1 << bits) - 1
+    def forward(x: Tensor, alpha: Tensor, steps: int) -> Tensor:
         # All of these keep what is not a number.
-        clipped = x.clamp(min=0.0)
-        clipped = torch.minimum(clipped, alpha, out=clipped)
+        clipped = x.clamp(min=0.0).clamp_(max=alpha)
         return clipped.mul_(steps).div_(alpha).round_().mul_(alpha).div_(steps)
 
     @staticmethod
-    @once_differentiable
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
+        x, alpha, _ = inputs
+        ctx.save_for_backward(x, alpha)
+
+    @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        x, alpha = ctx.saved_tensors
-        above = torch.ge(x, alpha, out=torch.empty_like(gradient))
-        within = torch.ge(x, 0, out=torch.empty_like(gradient)).sub_(above)
-        return within.mul_(gradient), above.mul_(gradient).sum(), None
+        x, alpha = (one.detach() for one in ctx.saved_tensors)
+        above = x.clone().ge_(alpha)
+        within = x.clone().ge_(0).sub_(above)
+        return within.mul_(gradient), above.mul_(gradient).sum_to_size(alpha.shape), None
 
 
 def dorefa(weight: Tensor, bits: int) -> Tensor:
