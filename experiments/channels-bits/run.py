@@ -12,6 +12,7 @@ trained from scratch beside what it is compared with:
 - ``two-stage``: blocks first, within 1.25 times ResNet-20's multiply-adds, then bits and channels
   of what was found, each supernet with half of the passes; at the same BitOPs.
 - ``joint``: blocks, bits and channels in one supernet, at the same BitOPs and as many passes.
+- ``bits-uniform``: as ``bits``, with uniform paths in the supernet, not those of the budgets.
 
 It can be stopped at any time; the same command goes on.
 """
@@ -42,6 +43,7 @@ SPACES = {
     "bits": "resnet20+bits+channels=0.5,1,1.5,2",
     "joint": "resnet20-blocks+bits+channels=0.5,1,1.5,2",
     "two-stage": "+bits+channels=0.5,1,1.5,2",  # of what was found
+    "bits-uniform": "resnet20+bits+channels=0.5,1,1.5,2",
 }
 BUDGET_BITS = (2, 3, 4)  # the numbers of bits whose BitOPs are the budgets
 EQUAL = 0.97  # what counts as equal cost: from so much of a budget up to all of it
@@ -49,7 +51,7 @@ BLOCKS_SHARE = 1.25  # of ResNet-20's multiply-adds, that blocks alone may have:
 RANDOMS = {"channels": 4, "bits": 1}
 # Where hypervolumes end: the error of chance [%], and BitOPs of so many bits everywhere.
 CHANCE, END_BITS = 90.0, 5
-VARIANTS = ("channels", "bits", "two-stage", "joint")
+VARIANTS = ("channels", "bits", "two-stage", "joint", "bits-uniform")
 
 
 def run(given: Any, variant: str, seed: int) -> None:
@@ -59,17 +61,20 @@ def run(given: Any, variant: str, seed: int) -> None:
     if variant == "channels":
         space = load_space(SPACES[variant], resolution=resolution)
         macs = nas_hw.macs(space)([usual_channels(space, [0] * space.num_choices)])[0]
-        train(given, out, seed, SPACES[variant], 1.0)
+        train(given, out, seed, SPACES[variant], 1.0, *paths(f"macs<={int(macs)}"))
         records = [found(out, "usual", "macs", int(macs), variant, ["channels"])]
     else:
+        least, most = (budget(resolution, bits) for bits in (min(BUDGET_BITS), max(BUDGET_BITS)))
+        within = paths(f"bitops>={int(EQUAL * least)}", f"bitops<={most}")
         if variant == "two-stage":
             blocks = given.work / f"blocks-{seed}"
             train(given, blocks, seed, SPACES["blocks"], 0.5)
             plain = nas_hw.macs(load_space("resnet20", resolution=resolution))([[]])[0]
             search(blocks, "main", "macs", int(BLOCKS_SHARE * plain), least=0)
-            train(given, out, seed, SPACES[variant], 0.5, "--blocks", blocks)
+            train(given, out, seed, SPACES[variant], 0.5, "--blocks", blocks, *within)
         else:
-            train(given, out, seed, SPACES[variant], 1.0)
+            own = () if variant == "bits-uniform" else within
+            train(given, out, seed, SPACES[variant], 1.0, *own)
         records = [
             found(
                 out,
@@ -90,6 +95,12 @@ def budget(resolution: int, bits: int) -> int:
     """Return the BitOPs of ResNet-20 with so many bits everywhere."""
     space: SearchSpace = load_space("resnet20", resolution=resolution)
     return int(nas_hw.bitops(uniform_bits(space, (), bits))([[]])[0])
+
+
+def paths(*limits: str) -> list[str]:
+    """Return the options of a supernet that is trained on paths of certain costs, as SPOS's are."""
+    options = [word for limit in limits for word in ("--limit", limit)]
+    return ["--set", "supernet.sampler=constrained", *options]
 
 
 def train(given: Any, out: Path, seed: int, space: str, share: float, *more: str | Path) -> None:
@@ -142,6 +153,7 @@ KINDS: dict[str, tuple[str, Callable[[common.Record], float]]] = {
     "bits and channels searched": ("bits", lambda one: one["winner"]),
     "blocks first, then bits and channels": ("two-stage", lambda one: one["winner"]),
     "blocks, bits and channels at once": ("joint", lambda one: one["winner"]),
+    "bits and channels, uniform paths": ("bits-uniform", lambda one: one["winner"]),
 }
 """What is compared at budgets of BitOPs: its name -> the variant and the top-1 of a record."""
 
@@ -150,6 +162,7 @@ PAIRS = (
     ("bits and channels searched", "random bits and channels"),
     ("blocks, bits and channels at once", "blocks first, then bits and channels"),
     ("blocks, bits and channels at once", "bits and channels searched"),
+    ("bits and channels, uniform paths", "the same bits everywhere"),
 )
 
 
