@@ -122,7 +122,7 @@ def test_it_goes_on_as_an_exported_program(kind, tmp_path):
         torch.testing.assert_close(exported[name], gradient)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_it_goes_on_as_a_traced_program(tmp_path):
     space = bits_and_channels()
     built = network(space, space.sample(1, rng=np.random.default_rng(1))[0])
