@@ -37,13 +37,14 @@ from nas_spaces.vary import uniform_bits, usual_channels
 
 HERE = Path(__file__).parent
 
+BITS = "+bits+channels=0.5,1,1.5,2"
 SPACES = {
     "channels": "resnet20+channels=0.25,0.5,0.75,1,1.25,1.5,1.75,2",
     "blocks": "resnet20-blocks",
-    "bits": "resnet20+bits+channels=0.5,1,1.5,2",
-    "joint": "resnet20-blocks+bits+channels=0.5,1,1.5,2",
-    "two-stage": "+bits+channels=0.5,1,1.5,2",  # of what was found
-    "bits-uniform": "resnet20+bits+channels=0.5,1,1.5,2",
+    "bits": f"resnet20{BITS}",
+    "bits-uniform": f"resnet20{BITS}",
+    "joint": f"resnet20-blocks{BITS}",
+    "two-stage": BITS,  # of what was found
 }
 BUDGET_BITS = (2, 3, 4)  # the numbers of bits whose BitOPs are the budgets
 EQUAL = 0.97  # what counts as equal cost: from so much of a budget up to all of it

@@ -110,6 +110,7 @@ MORE = {
         "--seed",
         "0",
         *["--only", "bits", "--only", "channels", "--only", "two-stage"],
+        *["--only", "bits-uniform"],
     ],
     "betanas/branches.py": ["--seed", "0"],
     "betanas/steps.py": [],

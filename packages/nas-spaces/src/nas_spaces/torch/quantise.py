@@ -47,7 +47,7 @@ def pact(x: Tensor, alpha: Tensor, bits: int) -> Tensor:
 
     Args:
         x: activations of any shape.
-        alpha: clipping level, one number (no dimension).
+        alpha: clipping level, one number (no dimension), or several that broadcast to ``x``.
         bits: 1 to 16.
 
     Raises:
