@@ -7,10 +7,12 @@ import attrs
 import pytest
 import torch
 
+from nas_cli import workshop
 from nas_cli.config import read_config, resolve
-from nas_cli.run import Run
+from nas_cli.run import Run, read_json
 from nas_cli.spaces import blocks_of, load_space
 from nas_cli.stage_blocks import blocks_left, on_blocks
+from nas_samplers import load_data
 from nas_spaces import InputError, from_json, published, to_json
 from nas_spaces.torch import Network, save_network
 from nas_spaces.vary import uniform_bits
@@ -70,6 +72,22 @@ def test_the_usual_channels_are_trained_beside_the_winner(channels):
     assert reference["architecture"] == [1] * space.num_choices
     blocks = read(out / "blocks/searches/main/result.json")
     assert reference["macs"] == blocks["values"]["macs"]
+
+
+def test_both_searches_read_the_images_once(nas, small, tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(workshop, "load_data", lambda *a, **k: read.append(a) or load_data(*a, **k))
+    options = ("--method", "spos-channels", "--space", CHANNELS, *small)
+    result = nas("pipeline", "--out", tmp_path / "run", *options)
+    assert result.exit_code == 0, result.output
+    assert len(read) == 1
+    # Blocks may be searched on images of their own.
+    options = (*options, "--set", "blocks.images.held_out=0.5")
+    result = nas("pipeline", "--out", tmp_path / "other", *options)
+    assert result.exit_code == 0, result.output
+    assert len(read) == 3
+    splits = [read_json(tmp_path / one / "data.json") for one in ("other", "other/blocks")]
+    assert splits[0]["held_out"] < splits[1]["held_out"]
 
 
 def test_the_report_says_where_the_blocks_come_from(channels):
@@ -254,6 +272,12 @@ def test_bits_start_from_weights_in_full_precision(nas, small, tmp_path):
         ("pipeline", ("--set", "blocks.limits=[\"macs<=1k\"]"), "satisfies macs <= 1,000"),
         ("pipeline", ("--limit", "macs<=1k"), "satisfies macs <= 1,000"),
         ("pipeline", ("--limit", "bitops<=50%"), "counted of quantised layers only"),
+        ("pipeline", ("--set", "search.crossover=9"), "and mutation=2 make 11 children"),
+        (
+            "pipeline",
+            ("--set", "limits=[]", "--set", "supernet.sampler=constrained"),
+            "supernet.sampler=constrained needs a limit",
+        ),
         ("pipeline", ("--weights", "none.pth"), "weights: there is no file none.pth"),
         ("pipeline", ("--space", "+channels"), "put a space's name before it, or give the blocks"),
         ("pipeline", ("--blocks", "nowhere"), "nowhere holds no run"),

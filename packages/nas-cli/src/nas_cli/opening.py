@@ -5,10 +5,12 @@ Torch is loaded only once the settings are known to be right.
 
 import contextlib
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 from rich.console import Console
 
@@ -18,11 +20,12 @@ from nas_cli.group import remember
 from nas_cli.limits import parse_limit
 from nas_cli.run import MAIN_SEARCH, Run, open_run, read_json, start_run
 from nas_cli.show import count
-from nas_cli.stage_blocks import blocks_left, check_blocks, on_blocks, start_blocks
+from nas_cli.stage_blocks import blocks_left, has_blocks, on_blocks, same_images, start_blocks
 from nas_spaces import InputError
 
 if TYPE_CHECKING:
     from nas_cli.workshop import Workshop
+    from nas_samplers import ImageData
 
 __all__ = ["opened", "started"]
 
@@ -46,14 +49,15 @@ def started(command: str, options: dict[str, Any]) -> Iterator["Workshop"]:
     try:
         for text in run.config.limits:
             parse_limit(text)  # what needs no torch is said at once
-        if blocks_left(run) and check_blocks(run.config):
-            _search_blocks(command, run)
+        images = None
+        if blocks_left(run) and has_blocks(run.config):
+            images = _search_blocks(command, run)
         if command == "train" and run.config.search.evaluation == "standalone":
             raise InputError(
                 f"method {run.config.method} has no supernet to train: each architecture is "
                 "trained alone; run `nas pipeline`"
             )
-        shop = _shop(run)
+        shop = _shop(run, images)
         _introduce(shop)
         _begin(shop)
         _remember(command, run)
@@ -67,16 +71,17 @@ def _remember(command: str, run: Run) -> None:
     remember(f"nas {command} --resume --out {shlex.quote(str(run.path))}")
 
 
-def _search_blocks(command: str, run: Run) -> None:
-    """Search the blocks of a run that then searches on top of them."""
+def _search_blocks(command: str, run: Run) -> "ImageData":
+    """Search the blocks of a run that then searches on top of them; return the run's images."""
     if command != "pipeline":
         raise InputError(
             f"method {run.config.method} searches the blocks first: run `nas pipeline`, or give "
             "--blocks RUN of an earlier search"
         )
+    images = _check_behind_blocks(run)
     blocks = start_blocks(run)
     try:
-        shop = _shop(blocks)
+        shop = _shop(blocks, images if same_images(blocks.config, run.config) else None)
         shop.say(f"blocks:   searched first, in {blocks.path}")
         _introduce(shop)
         run.begin()
@@ -92,6 +97,26 @@ def _search_blocks(command: str, run: Run) -> None:
         shop.say(f"blocks:   {','.join(map(str, found['winner']))}, {write_report(blocks.path)}")
     finally:
         blocks.close()
+    return images
+
+
+def _check_behind_blocks(run: Run) -> "ImageData":
+    """Refuse what would be refused once the blocks are found, while there may be any of them.
+
+    Returns:
+        The run's images.
+
+    Raises:
+        InputError: what is wrong.
+    """
+    weights = run.config.weights
+    if weights is not None and not Path(weights).is_file():
+        raise InputError(f"weights: there is no file {weights}")
+    images = _shop(run).data
+    # Weights are for the blocks that are found, they need not fit all that there may be.
+    whole = attrs.evolve(run, config=attrs.evolve(run.config, weights=None))
+    _introduce(_shop(whole, images, quiet=True))
+    return images
 
 
 @contextlib.contextmanager
@@ -107,11 +132,12 @@ def opened(path: Path, name: str, device: str | None) -> Iterator["Workshop"]:
         run.close()
 
 
-def _shop(run: Run) -> "Workshop":
-    click.echo("loading torch", err=True)
+def _shop(run: Run, images: "ImageData | None" = None, *, quiet: bool = False) -> "Workshop":
+    if "torch" not in sys.modules:
+        click.echo("loading torch", err=True)
     from nas_cli.workshop import Workshop
 
-    return Workshop(run, Console(stderr=True))
+    return Workshop(run, Console(stderr=True, quiet=quiet), images)
 
 
 def _begin(shop: "Workshop") -> None:

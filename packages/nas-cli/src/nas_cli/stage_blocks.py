@@ -12,14 +12,12 @@ import attrs
 
 from nas_cli.config import Config, read_config, resolve
 from nas_cli.folder import BLOCKS, CONFIG, check_run
-from nas_cli.limits import build_limits
-from nas_cli.references import check_reference
 from nas_cli.run import MAIN_SEARCH, Run, read_json, start_run
 from nas_cli.space_names import before_additions, split_changes
 from nas_cli.spaces import load_space, settled_name, stored_space
 from nas_spaces import InputError
 
-__all__ = ["blocks_left", "check_blocks", "on_blocks", "start_blocks"]
+__all__ = ["blocks_left", "has_blocks", "on_blocks", "same_images", "start_blocks"]
 
 # What both stages have in common.
 SHARED = ("data", "resolution", "images", "seed", "device", "threads")
@@ -30,14 +28,11 @@ def blocks_left(run: Run) -> bool:
     return run.config.blocks is not None and not (run.path / "space.json").exists()
 
 
-def check_blocks(config: Config) -> bool:
-    """Refuse what would be refused behind the search of the blocks, as far as it can be known.
-
-    Returns:
-        Whether there are blocks to search: a space that is fixed before what is added has none.
+def has_blocks(config: Config) -> bool:
+    """Return whether there are blocks to search: none where a space is fixed before what is added.
 
     Raises:
-        InputError: what is wrong.
+        InputError: a space to which nothing is added.
     """
     blocks = before_additions(config.space)
     if blocks == config.space:
@@ -45,16 +40,7 @@ def check_blocks(config: Config) -> bool:
             f"space {config.space} has nothing to search behind the blocks; add +channels or "
             "+bits, or --set blocks=none"
         )
-    if not load_space(blocks).num_choices:
-        return False
-    # With all blocks that there may be.
-    space = load_space(config.space)
-    build_limits(space, config.limits)
-    for name in config.references:
-        check_reference(space, name)
-    if config.weights is not None and not Path(config.weights).is_file():
-        raise InputError(f"weights: there is no file {config.weights}")
-    return True
+    return load_space(blocks).num_choices > 0
 
 
 def start_blocks(run: Run) -> Run:
@@ -69,6 +55,11 @@ def start_blocks(run: Run) -> Run:
     shared = {key: values[key] for key in SHARED}
     of_blocks = {"method": "spos", **config.blocks, "space": before_additions(config.space)}
     return start_run(run.path / BLOCKS, [shared, of_blocks], resume=True)
+
+
+def same_images(one: Config, other: Config) -> bool:
+    """Return whether two runs have the same images, on the same device."""
+    return all(getattr(one, key) == getattr(other, key) for key in SHARED)
 
 
 def on_blocks(path: Path, given: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -76,11 +76,13 @@ READ_EVERY = 5.0
 class Workshop:
     """A run with what its stages need, loaded on first use.
 
-    ``run``: the run. ``console``: where progress is shown.
+    ``run``: the run. ``console``: where progress is shown. ``images``: those of its settings, where
+    they are read already.
     """
 
     run: Run
     console: Console
+    images: ImageData | None = None
 
     def say(self, text: str) -> None:
         """Tell the person something."""
@@ -108,13 +110,23 @@ class Workshop:
     @cached_property
     def data(self) -> ImageData:
         """The images; those that the run was begun with, where it was."""
+        data = self.images or self._read()
+        known = self.run.path / "data.json"
+        if known.exists() and read_json(known, "digest")["digest"] != data.digest:
+            raise InputError(
+                f"the images of {self.run.config.data!r} are not those that {self.run.path} was "
+                "begun with; restore them, or begin another run"
+            )
+        return data
+
+    def _read(self) -> ImageData:
         config = self.run.config
         images = config.images
         resolution = config.resolution
         if resolution is None:
             resolution = (self._stored or load_space(config.space)).input_shape[1]
         try:
-            data = load_data(
+            return load_data(
                 config.data,
                 resolution=resolution,
                 device=self.device,
@@ -133,13 +145,6 @@ class Workshop:
             if message.startswith(("classes is ", "subset is ")):
                 message = f"images.{message}"
             raise InputError(message) from error
-        known = self.run.path / "data.json"
-        if known.exists() and read_json(known, "digest")["digest"] != data.digest:
-            raise InputError(
-                f"the images of {config.data!r} are not those that {self.run.path} was begun "
-                "with; restore them, or begin another run"
-            )
-        return data
 
     def _say_read(self) -> Callable[[int, int], None]:
         last = time.monotonic()
