@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from nas_cli import workshop
-from nas_cli.config import read_config, resolve
-from nas_cli.run import Run, read_json
+from nas_cli.config import override, parse_setting, read_config, resolve
+from nas_cli.opening import _check_behind_blocks
+from nas_cli.run import Run, read_json, start_run
 from nas_cli.spaces import blocks_of, load_space
 from nas_cli.stage_blocks import blocks_left, on_blocks
 from nas_samplers import load_data
@@ -81,11 +82,11 @@ def test_both_searches_read_the_images_once(nas, small, tmp_path, monkeypatch):
     result = nas("pipeline", "--out", tmp_path / "run", *options)
     assert result.exit_code == 0, result.output
     assert len(read) == 1
-    # Blocks may be searched on images of their own.
+    # Blocks may be searched on images of their own; those of the run do not wait in memory.
     options = (*options, "--set", "blocks.images.held_out=0.5")
     result = nas("pipeline", "--out", tmp_path / "other", *options)
     assert result.exit_code == 0, result.output
-    assert len(read) == 3
+    assert len(read) == 4
     splits = [read_json(tmp_path / one / "data.json") for one in ("other", "other/blocks")]
     assert splits[0]["held_out"] < splits[1]["held_out"]
 
@@ -249,6 +250,54 @@ def test_bits_start_from_weights_in_full_precision(nas, small, tmp_path):
                 "--set", "blocks=none")  # fmt: skip
     assert other.exit_code == 2
     assert "of the network correspond to none of space 'digits-mobile'" in other.output
+
+
+@pytest.mark.parametrize("method", ["oneshot", "betanas", "proxyless", "gumbel", "darts"])
+def test_methods_that_cannot_choose_blocks_and_channels_at_once(method, small, tmp_path):
+    given = [{"method": method, "space": CHANNELS, "data": "digits", "limits": ["macs<=400k"]}]
+    settings = [parse_setting(one) for one in small if "=" in one and "blocks" not in one]
+    run = start_run(tmp_path / "run", [*given, *settings, {"blocks": {}}], resume=False)
+    _check_behind_blocks(run)
+    wrong = override(run.config, [{"search": {"objectives": ["error", "weight"]}}])
+    with pytest.raises(InputError, match="'weight' is unknown"):
+        _check_behind_blocks(attrs.evolve(run, config=wrong))
+    run.close()
+
+
+def test_a_limit_that_the_blocks_found_cannot_meet(nas, small, tmp_path):
+    out = tmp_path / "late"
+    options = ("--method", "spos-channels", "--space", CHANNELS, *small)
+    # Of the largest network with the blocks that are found at least half is in what is fixed.
+    result = nas("pipeline", "--out", out, *options, "--limit", "macs<=45%")
+    assert result.exit_code == 2
+    hint = f"the blocks are found and kept: begin another run, with --blocks {out / 'blocks'}"
+    assert hint in result.output.replace("\n", " ")
+    again = nas("pipeline", "--resume", "--out", out)
+    assert hint in again.output.replace("\n", " ")
+    other = ("--out", tmp_path / "other", *options[:2], *small)
+    wrong = nas("pipeline", *other, "--blocks", out)
+    assert f"or take its own: --blocks {out / 'blocks'}" in wrong.output.replace("\n", " ")
+    right = nas("train", *other, "--blocks", out / "blocks", "--limit", "macs<=80%")
+    assert right.exit_code == 0, right.output
+
+
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [
+        (("--set", "blocks.train.lr=-1"), "blocks: setting train.lr must be > 0"),
+        (("--limit", "macs<=1k"), "satisfies macs <= 1,000"),
+        (("--set", 'references=["3w3a"]'), "references=3w3a"),
+    ],
+)
+def test_what_needs_no_images_is_said_before_they_are_read(nas, tmp_path, option, reason):
+    images = ("--data", f"imagefolder:{tmp_path / 'nowhere'}")
+    result = nas(
+        "pipeline", "--out", tmp_path / "run", "--method", "spos-channels", *images, *option
+    )
+    assert result.exit_code == 2
+    assert reason in result.output
+    assert "loading torch" not in result.output
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,13 @@ import attrs
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 import nas_cli.workshop
+from nas_cli.run import open_run
 from nas_cli.stage_retrain import _compare
+from nas_cli.stage_search import judge_again
+from nas_cli.workshop import Workshop
 from nas_samplers import load_data
 from nas_spaces import InputError, from_json
 from nas_spaces.torch import load_network
@@ -73,6 +77,51 @@ def test_random_networks_are_other_networks_within_the_limits(nas, searched):
     assert all(one["macs"] <= 606_144 for one in records)
     rows = space.canonical([one["architecture"] for one in records])
     assert len(np.unique(rows, axis=0)) == 13
+
+
+def test_random_networks_are_judged_by_the_supernet_as_the_search_judged_its_own(nas, searched):
+    few = ("--set", "search.evaluation_images=20", "--set", "search.evaluation_batch=20")
+    assert nas("search", searched, "--name", "few", *few).exit_code == 0
+    errors = {}
+    for name in ("main", "few"):
+        retrained = nas("retrain", searched, "--name", name, "--set", "retrain.epochs=0.05")
+        assert retrained.exit_code == 0
+        winner, *randoms = candidates(searched, name)
+        found = json.loads((searched / f"searches/{name}/result.json").read_text())
+        assert winner["supernet_error"] == found["values"]["error"]
+        rows = [winner["architecture"], *(one["architecture"] for one in randoms)]
+        shop = Workshop(open_run(searched), Console())
+        again = judge_again(shop, name, np.array(rows))
+        shop.run.close()
+        errors[name] = [winner["supernet_error"], *(one["supernet_error"] for one in randoms)]
+        assert errors[name] == again
+        for one in (winner, *randoms):
+            assert f"{100 * (1 - one['supernet_error']):.2f}" in retrained.stdout
+    # Of 20 images: twentieths; the same random networks, judged by the 60 of the main search.
+    assert all(20 * error == round(20 * error) for error in errors["few"])
+    assert errors["main"][1:] != errors["few"][1:]
+
+
+def test_nothing_is_said_of_candidates_that_the_training_dropped(nas, searched):
+    space = from_json((searched / "space.json").read_text())
+    alive = space.mask.copy()
+    alive[0, 0] = False
+    record = {
+        "choices": [choice.name for choice in space.choices],
+        "options": [list(map(str, choice.options)) for choice in space.choices],
+        "steps": [1],
+        "alphas": [np.where(space.mask, 0.0, None).tolist()],
+        "alive": [np.where(space.mask, alive, None).tolist()],
+        "counts": [np.where(space.mask, 0, None).tolist()],
+    }
+    (searched / "train/alphas.json").write_text(json.dumps(record))
+    settings = ("--set", "baselines=12", "--set", "retrain.epochs=0.05")
+    retrained = nas("retrain", searched, *settings)
+    assert retrained.exit_code == 0, retrained.output
+    _, *randoms = candidates(searched)
+    dropped = [one["architecture"][0] == 0 for one in randoms]
+    assert 0 < sum(dropped) < len(dropped)
+    assert [one["supernet_error"] is None for one in randoms] == dropped
 
 
 class Watched:

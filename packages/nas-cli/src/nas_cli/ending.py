@@ -86,11 +86,14 @@ def finish(run: Run, name: str, as_json: bool) -> None:
     images = done["candidates"][0]["test_images"]
     table = Table(title=f"trained from scratch, {images:,} test images", title_justify="left")
     more = done["candidates"][0].get("costs", {})
-    for heading in ("network", "top-1 %", *RECORDED, *more):
+    errors = [one.get("supernet_error") for one in done["candidates"]]
+    asked = any(error is not None for error in errors)
+    for heading in ("network", "top-1 %", *(["supernet %"] if asked else []), *RECORDED, *more):
         table.add_column(heading, justify="left" if heading == "network" else "right")
-    for one in done["candidates"]:
+    for one, error in zip(done["candidates"], errors, strict=True):
+        judged = ["-" if error is None else f"{100 * (1 - error):.2f}"] if asked else []
         costs = [*(one[key] for key in RECORDED), *(one["costs"][key] for key in more)]
-        table.add_row(one["name"], f"{one['top1']:.2f}", *(f"{cost:,}" for cost in costs))
+        table.add_row(one["name"], f"{one['top1']:.2f}", *judged, *(f"{cost:,}" for cost in costs))
     console = Console()
     console.print(table)
     comparison = done["comparison"]

@@ -5,7 +5,6 @@ Torch is loaded only once the settings are known to be right.
 
 import contextlib
 import shlex
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +13,21 @@ import attrs
 import click
 from rich.console import Console
 
-from nas_cli.config import from_toml, override, parse_setting
-from nas_cli.folder import check_name
+from nas_cli.config import Config, from_toml, override, parse_setting
+from nas_cli.folder import BLOCKS, check_name
 from nas_cli.group import remember
 from nas_cli.limits import parse_limit
 from nas_cli.run import MAIN_SEARCH, Run, open_run, read_json, start_run
 from nas_cli.show import count
-from nas_cli.stage_blocks import blocks_left, has_blocks, on_blocks, same_images, start_blocks
+from nas_cli.spaces import blocks_of
+from nas_cli.stage_blocks import (
+    blocks_left,
+    check_blocks,
+    on_blocks,
+    same_images,
+    some_blocks,
+    start_blocks,
+)
 from nas_spaces import InputError
 
 if TYPE_CHECKING:
@@ -49,16 +56,16 @@ def started(command: str, options: dict[str, Any]) -> Iterator["Workshop"]:
     try:
         for text in run.config.limits:
             parse_limit(text)  # what needs no torch is said at once
-        images = None
-        if blocks_left(run) and has_blocks(run.config):
-            images = _search_blocks(command, run)
         if command == "train" and run.config.search.evaluation == "standalone":
             raise InputError(
                 f"method {run.config.method} has no supernet to train: each architecture is "
                 "trained alone; run `nas pipeline`"
             )
-        shop = _shop(run, images)
-        _introduce(shop)
+        blocks = _start_blocks(command, run)
+        click.echo("loading torch", err=True)
+        with _keeping_blocks(run):
+            shop = _shop(run, None if blocks is None else _search_blocks(run, blocks))
+            _introduce(shop)
         _begin(shop)
         _remember(command, run)
         shop.say(f"run:      {run.path}")
@@ -71,21 +78,50 @@ def _remember(command: str, run: Run) -> None:
     remember(f"nas {command} --resume --out {shlex.quote(str(run.path))}")
 
 
-def _search_blocks(command: str, run: Run) -> "ImageData":
-    """Search the blocks of a run that then searches on top of them; return the run's images."""
+@contextlib.contextmanager
+def _keeping_blocks(run: Run) -> Iterator[None]:
+    """Say where the blocks are, when they are found and what follows is refused."""
+    try:
+        yield
+    except InputError as error:
+        if not blocks_left(run) or blocks_of(run.path) is None:
+            raise
+        raise InputError(
+            f"{error}; the blocks are found and kept: begin another run, with --blocks "
+            f"{run.path / BLOCKS}"
+        ) from error
+
+
+def _start_blocks(command: str, run: Run) -> Run | None:
+    """Return the run that searches the blocks of ``run``, where it does that first."""
+    if not blocks_left(run) or not check_blocks(run.config):
+        return None
     if command != "pipeline":
         raise InputError(
             f"method {run.config.method} searches the blocks first: run `nas pipeline`, or give "
             "--blocks RUN of an earlier search"
         )
-    images = _check_behind_blocks(run)
-    blocks = start_blocks(run)
+    return start_blocks(run)
+
+
+def _search_blocks(run: Run, blocks: Run) -> "ImageData | None":
+    """Search the blocks of a run that then searches on top of them.
+
+    Returns:
+        The images, None where the run has others.
+
+    Raises:
+        InputError: what is wrong, before anything is written where it can be known.
+    """
     try:
-        shop = _shop(blocks, images if same_images(blocks.config, run.config) else None)
+        images: ImageData | None = _check_behind_blocks(run)
+        if not same_images(run.config, blocks.config):
+            images = None  # they would wait in memory for the whole search
+        shop = _shop(blocks, images)
         shop.say(f"blocks:   searched first, in {blocks.path}")
         _introduce(shop)
         run.begin()
-        _remember(command, run)
+        _remember("pipeline", run)
         _begin(shop)
         from nas_cli.report import write_report
         from nas_cli.stage_search import search
@@ -101,7 +137,7 @@ def _search_blocks(command: str, run: Run) -> "ImageData":
 
 
 def _check_behind_blocks(run: Run) -> "ImageData":
-    """Refuse what would be refused once the blocks are found, while there may be any of them.
+    """Refuse what would be refused once the blocks are found, as far as it can be known.
 
     Returns:
         The run's images.
@@ -109,13 +145,25 @@ def _check_behind_blocks(run: Run) -> "ImageData":
     Raises:
         InputError: what is wrong.
     """
-    weights = run.config.weights
-    if weights is not None and not Path(weights).is_file():
-        raise InputError(f"weights: there is no file {weights}")
     images = _shop(run).data
     # Weights are for the blocks that are found, they need not fit all that there may be.
-    whole = attrs.evolve(run, config=attrs.evolve(run.config, weights=None))
-    _introduce(_shop(whole, images, quiet=True))
+    config = attrs.evolve(run.config, weights=None)
+
+    def check(config: Config) -> None:
+        _introduce(_shop(attrs.evolve(run, config=config), images, quiet=True))
+
+    try:
+        check(config)
+    except InputError as error:
+        if blocks_of(run.path) is not None:
+            raise
+        # Some methods cannot choose blocks and what is inside them at once, and need not. What some
+        # blocks cost says nothing of the limits.
+        some = attrs.evolve(config, space=some_blocks(config.space), limits=())
+        try:
+            check(some)
+        except InputError:
+            raise error from None
     return images
 
 
@@ -127,14 +175,13 @@ def opened(path: Path, name: str, device: str | None) -> Iterator["Workshop"]:
     try:
         if device is not None:
             run.config = override(run.config, [{"device": device}])
+        click.echo("loading torch", err=True)
         yield _shop(run)
     finally:
         run.close()
 
 
 def _shop(run: Run, images: "ImageData | None" = None, *, quiet: bool = False) -> "Workshop":
-    if "torch" not in sys.modules:
-        click.echo("loading torch", err=True)
     from nas_cli.workshop import Workshop
 
     return Workshop(run, Console(stderr=True, quiet=quiet), images)

@@ -18,12 +18,14 @@ class NetworkAlone:
     """A network to train from scratch.
 
     ``name``: what it is called. ``network``: it, a space with no choice. ``arch``: its row int
-    ``[d]`` in the run's space, None for one that is not in it.
+    ``[d]`` in the run's space, None for one that is not in it. ``supernet_error``: the share of
+    wrong answers with the supernet's weights, None where it was not asked.
     """
 
     name: str
     network: SearchSpace
     arch: NDArray[np.int64] | None = None
+    supernet_error: float | None = None
 
 
 def reference(space: SearchSpace, arch: ArrayLike, name: str) -> NetworkAlone:

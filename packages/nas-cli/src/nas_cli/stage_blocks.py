@@ -12,12 +12,15 @@ import attrs
 
 from nas_cli.config import Config, read_config, resolve
 from nas_cli.folder import BLOCKS, CONFIG, check_run
+from nas_cli.limits import METRICS, build_limits
+from nas_cli.references import check_reference
 from nas_cli.run import MAIN_SEARCH, Run, read_json, start_run
-from nas_cli.space_names import before_additions, split_changes
-from nas_cli.spaces import load_space, settled_name, stored_space
+from nas_cli.space_names import before_additions, fix_first, split_changes
+from nas_cli.spaces import blocks_of, load_space, settled_name, stored_space
+from nas_search import largest
 from nas_spaces import InputError
 
-__all__ = ["blocks_left", "has_blocks", "on_blocks", "same_images", "start_blocks"]
+__all__ = ["blocks_left", "check_blocks", "on_blocks", "same_images", "some_blocks", "start_blocks"]
 
 # What both stages have in common.
 SHARED = ("data", "resolution", "images", "seed", "device", "threads")
@@ -28,11 +31,14 @@ def blocks_left(run: Run) -> bool:
     return run.config.blocks is not None and not (run.path / "space.json").exists()
 
 
-def has_blocks(config: Config) -> bool:
-    """Return whether there are blocks to search: none where a space is fixed before what is added.
+def check_blocks(config: Config) -> bool:
+    """Refuse what needs no images and would be refused once the blocks are found.
+
+    Returns:
+        Whether there are blocks to search: a space that is fixed before what is added has none.
 
     Raises:
-        InputError: a space to which nothing is added.
+        InputError: what is wrong.
     """
     blocks = before_additions(config.space)
     if blocks == config.space:
@@ -40,7 +46,16 @@ def has_blocks(config: Config) -> bool:
             f"space {config.space} has nothing to search behind the blocks; add +channels or "
             "+bits, or --set blocks=none"
         )
-    return load_space(blocks).num_choices > 0
+    if not load_space(blocks).num_choices:
+        return False
+    # With all blocks that there may be.
+    space = load_space(config.space)
+    build_limits(space, config.limits)
+    for name in config.references:
+        check_reference(space, name)
+    if config.weights is not None and not Path(config.weights).is_file():
+        raise InputError(f"weights: there is no file {config.weights}")
+    return True
 
 
 def start_blocks(run: Run) -> Run:
@@ -54,12 +69,23 @@ def start_blocks(run: Run) -> Run:
     values = attrs.asdict(config)
     shared = {key: values[key] for key in SHARED}
     of_blocks = {"method": "spos", **config.blocks, "space": before_additions(config.space)}
-    return start_run(run.path / BLOCKS, [shared, of_blocks], resume=True)
+    try:
+        return start_run(run.path / BLOCKS, [shared, of_blocks], resume=True)
+    except InputError as error:
+        raise InputError(f"blocks: {error}") from error
+
+
+def some_blocks(name: str) -> str:
+    """Return the name of a space of which the blocks are fixed: those with most multiply-adds."""
+    space = load_space(before_additions(name))
+    return fix_first(name, largest(space, METRICS["macs"](space)))
 
 
 def same_images(one: Config, other: Config) -> bool:
     """Return whether two runs have the same images, on the same device."""
-    return all(getattr(one, key) == getattr(other, key) for key in SHARED)
+    keys = ("data", "resolution", "seed", "device")
+    images = attrs.evolve(one.images, workers=other.images.workers)
+    return images == other.images and all(getattr(one, key) == getattr(other, key) for key in keys)
 
 
 def on_blocks(path: Path, given: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -79,7 +105,9 @@ def on_blocks(path: Path, given: Iterable[Mapping[str, Any]]) -> list[dict[str, 
     before = read_config(path / CONFIG)
     result = path / "searches" / MAIN_SEARCH / "result.json"
     if not result.exists():
-        raise InputError(f"--blocks {path}: its search is not finished; go on with it first")
+        first = path / BLOCKS
+        other = f", or take its own: --blocks {first}" if blocks_of(path) is not None else ""
+        raise InputError(f"--blocks {path}: its search is not finished; go on with it first{other}")
     settings = list(map(dict, given))
     if not any("data" in one for one in settings):
         values = attrs.asdict(before)

@@ -17,6 +17,8 @@ from nas_cli.config import Config, differences, override
 from nas_cli.limits import RECORDED, build_limits, cost_tables
 from nas_cli.references import NetworkAlone, check_reference, reference
 from nas_cli.run import Run, read_json, write_json
+from nas_cli.searchers import ERROR
+from nas_cli.stage_search import judge_again
 from nas_cli.stage_train import inherited_text
 from nas_cli.workshop import ALONE, BASELINES, DIVERGED, Workshop, fit, phase
 from nas_samplers import Phase, Uniform, load_weights, run_network, wrong_answers
@@ -150,12 +152,32 @@ def retrain(shop: Workshop, name: str, weights: Path | None = None) -> None:
             "weights": None if weights is None else str(weights),
         }
         write_json(_settings_file(run, name), record)
+    networks = _judged(shop, name, networks)
     candidates = [
         _retrain_one(shop, name, one, index, len(networks), weights if index == 0 else None)
         for index, one in enumerate(networks)
     ]
     top1 = [record["top1"] for record in candidates[: len(drawn) + 1]]
     write_json(result, {"candidates": candidates, "comparison": _compare(*top1)})
+
+
+def _judged(shop: Workshop, name: str, networks: list[NetworkAlone]) -> list[NetworkAlone]:
+    """Return networks with the supernet's errors, where the search has asked it and they are left.
+
+    Networks that are trained have theirs in their records.
+    """
+    run = shop.run
+    found = read_json(run.search(name) / "result.json", "values")
+    if ERROR not in found["values"] or found.get("evaluation") == "standalone":
+        return networks
+    left = {
+        one.name: one.arch
+        for one in networks[1:]
+        if one.arch is not None and not (run.retrain(name) / one.name / "result.json").exists()
+    }
+    errors = dict(zip(left, judge_again(shop, name, list(left.values())), strict=True))
+    errors["winner"] = found["values"][ERROR]
+    return [attrs.evolve(one, supernet_error=errors.get(one.name)) for one in networks]
 
 
 def _baselines(shop: Workshop, name: str, winner: Arch) -> list[Arch]:
@@ -214,8 +236,6 @@ def _retrain_one(
         checkpoint=checkpoint,
     )
     wrong = wrong_answers(network.eval(), shop.data.test, device=shop.device)
-    found = read_json(run.search(name) / "result.json")
-    judged_alone = run.config.search.evaluation == "standalone"
     if index == 0:
         save_network(network, run.best(name))
     limits = read_json(run.search(name) / "search.json", "limits")["limits"]
@@ -227,7 +247,7 @@ def _retrain_one(
         "test_images": len(wrong),
         **{key: costs.pop(key) for key in RECORDED},
         "costs": costs,
-        "supernet_error": found["values"].get("error") if index == 0 and not judged_alone else None,
+        "supernet_error": alone.supernet_error,
     }
     write_json(result, record)
     # The result stands; the state behind it is not needed any more.

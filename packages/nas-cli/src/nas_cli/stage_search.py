@@ -1,7 +1,8 @@
 """The second stage: search, with random search beside it as the baseline."""
 
+import itertools
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from nas_cli.evaluation import (
     check_cluster,
     check_evaluation,
     evaluated_by,
+    supernet_error,
 )
 from nas_cli.limits import METRICS, build_limits, cost_tables
 from nas_cli.progress import stage
@@ -25,6 +27,7 @@ from nas_cli.reward import reward_note
 from nas_cli.run import MAIN_SEARCH, Run, read_json, write_json
 from nas_cli.searchers import ERROR, Plan, can_plan, plan_search, random_search
 from nas_cli.spaces import live_space
+from nas_cli.stage_train import trained_supernet
 from nas_cli.workshop import Workshop
 from nas_spaces import (
     FeasibleSet,
@@ -38,7 +41,7 @@ from nas_spaces import (
 )
 from nas_spaces.jsonable import from_jsonable, to_jsonable
 
-__all__ = ["check_search", "search", "search_settings"]
+__all__ = ["check_search", "judge_again", "search", "search_settings"]
 
 
 def search_settings(
@@ -77,10 +80,16 @@ def search_settings(
             f"{run.path} holds a search {name!r} already; go on with it by --resume, or choose "
             "another --name"
         )
-    stored = override(run.config, [_without_where(read_json(known, "limits", "search"))])
+    stored = _stored_settings(run, name)
     asked = override(stored, given)
     _refuse_changes(run, name, stored, asked)
     return asked
+
+
+def _stored_settings(run: Run, name: str) -> Config:
+    """Return the settings of ``run`` with those that a search was begun with."""
+    known = read_json(run.search(name) / "search.json", "limits", "search")
+    return override(run.config, [_without_where(known)])
 
 
 def _without_where(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,6 +234,33 @@ def search(shop: Workshop, name: str) -> None:
     run.event({**event, "status": "finished", "seconds": clock.seconds()})
     write_json(result, record)
     shutil.rmtree(candidates_folder(folder), ignore_errors=True)
+
+
+def judge_again(shop: Workshop, name: str, rows: Sequence[NDArray[np.int64]]) -> list[float | None]:
+    """Return the supernet's errors of rows, judged as a search of it judged its own.
+
+    Args:
+        shop: the run.
+        name: of the search.
+        rows: int64, each ``[d]``.
+
+    Returns:
+        One a row; None for a row with candidates that the training dropped.
+
+    Raises:
+        InputError: no trained supernet.
+    """
+    run = shop.run
+    live = live_space(run.path, shop.space).mask
+    trained = [bool(live[range(len(row)), row].all()) for row in rows]
+    if not any(trained):
+        return [None] * len(rows)
+    again = attrs.evolve(
+        shop, run=attrs.evolve(run, config=_stored_settings(run, name)), images=shop.data
+    )
+    metric = supernet_error(again, trained_supernet(again))
+    errors = iter(metric(list(itertools.compress(rows, trained))).tolist())
+    return [next(errors) if one else None for one in trained]
 
 
 def _measured(shop: Workshop, history: History, row: NDArray[np.int64]) -> float:

@@ -110,7 +110,7 @@ class Workshop:
     @cached_property
     def data(self) -> ImageData:
         """The images; those that the run was begun with, where it was."""
-        data = self.images or self._read()
+        data = self._read() if self.images is None else self.images
         known = self.run.path / "data.json"
         if known.exists() and read_json(known, "digest")["digest"] != data.digest:
             raise InputError(
