@@ -252,6 +252,19 @@ def test_bits_start_from_weights_in_full_precision(nas, small, tmp_path):
     assert "of the network correspond to none of space 'digits-mobile'" in other.output
 
 
+def test_weights_that_no_blocks_could_start_from(nas, small, tmp_path):
+    weights = tmp_path / "junk.pth"
+    weights.write_text("no tensors")
+    options = ("--out", tmp_path / "run", "--weights", weights, "--space", CHANNELS, *small)
+    result = nas("pipeline", *options, "--method", "spos-channels")
+    assert result.exit_code == 2
+    assert "cannot be read as tensors" in result.output
+    result = nas("pipeline", *options, "--method", "fnas", "--set", "blocks.method=spos")
+    assert result.exit_code == 2
+    assert "they are for a supernet" in result.output
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("method", ["oneshot", "betanas", "proxyless", "gumbel", "darts"])
 def test_methods_that_cannot_choose_blocks_and_channels_at_once(method, small, tmp_path):
     given = [{"method": method, "space": CHANNELS, "data": "digits", "limits": ["macs<=400k"]}]

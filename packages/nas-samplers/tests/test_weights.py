@@ -6,7 +6,7 @@ import safetensors.torch
 import torch
 import torchvision
 
-from nas_samplers import load_weights
+from nas_samplers import load_weights, read_weights
 from nas_samplers.checkpoint import Checkpoint, write_checkpoint
 from nas_spaces import InputError, published
 from nas_spaces.torch import Network, Supernet
@@ -64,6 +64,9 @@ def test_weights_from_a_file(tmp_path, write):
         assert load_weights(network, write(given, tmp_path)).kept == ()
         wanted = given.state_dict()
         assert all(torch.equal(x, wanted[name]) for name, x in network.state_dict().items())
+        read = read_weights(write(given, tmp_path))
+        assert read.keys() >= wanted.keys()  # a checkpoint holds its optimiser too
+        assert all(torch.equal(read[name], x) for name, x in wanted.items())
 
 
 def supernet(seed, classes=10, **options):

@@ -145,9 +145,14 @@ def _check_behind_blocks(run: Run) -> "ImageData":
     Raises:
         InputError: what is wrong.
     """
+    config = run.config
     images = _shop(run).data
-    # Weights are for the blocks that are found, they need not fit all that there may be.
-    config = attrs.evolve(run.config, weights=None)
+    if config.weights is not None and config.search.evaluation == "supernet":
+        from nas_samplers import read_weights
+
+        # They are for the blocks that are found, and need not fit all that there may be.
+        read_weights(Path(config.weights))
+        config = attrs.evolve(config, weights=None)
 
     def check(config: Config) -> None:
         _introduce(_shop(attrs.evolve(run, config=config), images, quiet=True))

@@ -48,7 +48,7 @@ from nas_samplers.train import DivergedError, train
 from nas_samplers.training_state import Summary
 from nas_samplers.uniform import Uniform
 from nas_samplers.weighted import Weighted
-from nas_samplers.weights import load_weights
+from nas_samplers.weights import load_weights, read_weights
 from nas_samplers.within_limits import WithinLimits
 from nas_samplers.workers import WorkerProcesses, run_here
 
@@ -110,6 +110,7 @@ __all__ = [
     "mean_rows",
     "posterior_rows",
     "posterior_weights",
+    "read_weights",
     "run_here",
     "run_network",
     "sum_rows",

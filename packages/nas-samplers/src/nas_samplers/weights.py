@@ -15,7 +15,7 @@ from nas_spaces.torch.finite import not_finite
 from nas_spaces.torch.quantise import is_level
 from nas_spaces.torch.torchvision_names import from_torchvision
 
-__all__ = ["load_weights"]
+__all__ = ["load_weights", "read_weights"]
 
 
 def load_weights(network: nn.Module, path: Path) -> Inherited:
@@ -42,13 +42,7 @@ def load_weights(network: nn.Module, path: Path) -> Inherited:
             loaded then.
         OSError: the file may not be read.
     """
-    tensors = {name.removeprefix("network."): x for name, x in _read_tensors(path).items()}
-    bad = not_finite(tensors)
-    if bad:
-        raise InputError(
-            f"weights: {path}: {len(bad)} tensors ({bad[0]} first) are not finite; give those of a "
-            "training that did not diverge"
-        )
+    tensors = read_weights(path)
     tensors = from_torchvision(tensors) or tensors
     if isinstance(network, Supernet) and _of_one_network(tensors):
         weights = {name: x for name, x in tensors.items() if not name.startswith(OPTIMISER)}
@@ -85,6 +79,26 @@ def load_weights(network: nn.Module, path: Path) -> Inherited:
         )
     network.load_state_dict(fitting, strict=False)
     return Inherited(len(fitting), tuple(kept), tuple(name for name in unknown if is_level(name)))
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the tensors that `load_weights` would take, without the prefix of a checkpoint.
+
+    Args:
+        path: as of `load_weights`.
+
+    Raises:
+        InputError: no such file, one that is damaged, or tensors that are not finite.
+        OSError: the file may not be read.
+    """
+    tensors = {name.removeprefix("network."): x for name, x in _read_tensors(path).items()}
+    bad = not_finite(tensors)
+    if bad:
+        raise InputError(
+            f"weights: {path}: {len(bad)} tensors ({bad[0]} first) are not finite; give those of a "
+            "training that did not diverge"
+        )
+    return tensors
 
 
 def _read_tensors(path: Path) -> Mapping[str, Tensor]:
