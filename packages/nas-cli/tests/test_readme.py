@@ -8,6 +8,7 @@ import pytest
 
 from nas_cli.config import resolve
 from nas_cli.main import main
+from nas_cli.scales import SCALES, default_space
 from nas_cli.spaces import load_space
 from nas_spaces.testing import check_space
 
@@ -56,6 +57,12 @@ def test_defaults_are_those_of_the_table(column):
         value = list(value) if isinstance(value, tuple) else value
         shown = "none" if value is None else str(value).lower()
         assert shown.removesuffix(".0") == row[column].removesuffix(".0"), row[0]
+
+
+@pytest.mark.parametrize("method", ["spos-channels", "spos-bits", "spos-joint"])
+def test_default_spaces_are_those_of_the_table(method):
+    spaces = " | ".join(f"`{default_space(method, scale)}`" for scale in SCALES)
+    assert f"| `{method}` | {spaces} |" in README
 
 
 def test_the_folder_is_as_shown(finished):

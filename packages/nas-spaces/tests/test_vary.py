@@ -153,7 +153,8 @@ def test_the_same_bits_everywhere():
         (
             lambda s: with_scales(published.load("nas-bench-201")),
             "space 'nas-bench-201' has no layer inside which scales (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, "
-            "1.4, 1.6) change channels",
+            "1.4, 1.6) change channels; that takes a layer with a method scaled(scale), as MBConv, "
+            "ShuffleUnit and BasicBlock have",
         ),
         (lambda s: with_scales(s, (0.5, 0.5)), "scale: (0.5, 0.5) must be at least one, and each"),
         (lambda s: with_scales(s, "a"), "scale='a' must be a finite number above 0"),
@@ -165,7 +166,11 @@ def test_the_same_bits_everywhere():
         (lambda s: with_bits(s, [(2.7, 2)]), "bits: weights=2.7 must be a whole number from"),
         (lambda s: with_bits(s, 2), "bits=2 must be pairs, such as ((2, 2), (4, 4))"),
         (lambda s: with_scales(s, 0.5), "scales=0.5 must be several, such as (0.5, 1.0)"),
-        (with_bits, "space 'digits-mobile' has no layer that can be quantised"),
+        (
+            with_bits,
+            "space 'digits-mobile' has no layer that can be quantised; that takes a layer with a "
+            "method quantised(weight_bits, input_bits), as BasicBlock has",
+        ),
         (
             lambda s: with_bits(published.load("digits-resnet"), ((2, 2), (0, 2))),
             "bits: weights=0 must be a whole number from 1 to 16",

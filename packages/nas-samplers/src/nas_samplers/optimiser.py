@@ -27,7 +27,7 @@ class Optimiser:
         momentum: of SGD.
         weight_decay: on weights with more than one dimension only (norms and biases have none).
         level_decay: on the clipping levels of quantisers, which Choi et al. (PACT, 2018) pull down
-            by an L2 term: they start high, and what they clip pushes them up only.
+            by an L2 term; without one they mostly grow.
         schedule: ``"linear"`` or ``"cosine"`` from ``lr`` to 0, or ``"constant"``.
         warmup: share of the steps over which the rate first rises linearly from 0.
         clip: largest norm of the gradient; None clips nothing.

@@ -68,7 +68,8 @@ def with_scales(
     if varied is None:
         raise InputError(
             f"space {space.name!r} has no layer inside which scales {tuple(options)} change "
-            "channels"
+            "channels; that takes a layer with a method scaled(scale), as MBConv, ShuffleUnit and "
+            "BasicBlock have"
         )
     return varied
 
@@ -271,4 +272,7 @@ def _differing(layer: Layer, variant: Layer) -> list[str]:
 
 
 def _not_quantisable(space: SearchSpace) -> InputError:
-    return InputError(f"space {space.name!r} has no layer that can be quantised")
+    return InputError(
+        f"space {space.name!r} has no layer that can be quantised; that takes a layer with a "
+        "method quantised(weight_bits, input_bits), as BasicBlock has"
+    )

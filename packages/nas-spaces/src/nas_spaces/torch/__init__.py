@@ -12,6 +12,7 @@ from nas_spaces.torch.inherit import Inherited, inherit_candidates, inherit_netw
 from nas_spaces.torch.initialise import initialise
 from nas_spaces.torch.modules import LayerModule, Norms
 from nas_spaces.torch.network import Network, load_network, save_network
+from nas_spaces.torch.quantise import Pact, dorefa, pact, restart_levels
 from nas_spaces.torch.supernet import Supernet, Trace, check_gates
 
 __all__ = [
@@ -19,12 +20,16 @@ __all__ = [
     "LayerModule",
     "Network",
     "Norms",
+    "Pact",
     "Supernet",
     "Trace",
     "check_gates",
+    "dorefa",
     "inherit_candidates",
     "inherit_network",
     "initialise",
     "load_network",
+    "pact",
+    "restart_levels",
     "save_network",
 ]
