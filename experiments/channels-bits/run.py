@@ -12,7 +12,6 @@ trained from scratch beside what it is compared with:
 - ``two-stage``: blocks first, within 1.25 times ResNet-20's multiply-adds, then bits and channels
   of what was found, each supernet with half of the passes; at the same BitOPs.
 - ``joint``: blocks, bits and channels in one supernet, at the same BitOPs and as many passes.
-- ``bits-uniform``: as ``bits``, with uniform paths in the supernet, not those of the budgets.
 
 It can be stopped at any time; the same command goes on.
 """
@@ -42,17 +41,18 @@ SPACES = {
     "channels": "resnet20+channels=0.25,0.5,0.75,1,1.25,1.5,1.75,2",
     "blocks": "resnet20-blocks",
     "bits": f"resnet20{BITS}",
-    "bits-uniform": f"resnet20{BITS}",
     "joint": f"resnet20-blocks{BITS}",
     "two-stage": BITS,  # of what was found
 }
 BUDGET_BITS = (2, 3, 4)  # the numbers of bits whose BitOPs are the budgets
 EQUAL = 0.97  # what counts as equal cost: from so much of a budget up to all of it
 BLOCKS_SHARE = 1.25  # of ResNet-20's multiply-adds, that blocks alone may have: channels can shrink
-RANDOMS = {"channels": 4, "bits": 1}
+RANDOMS = {"channels": 2, "bits": 1}
+# Times the epochs of the other experiments, also with --full: here many choices share each weight.
+LONGER = 2
 # Where hypervolumes end: the error of chance [%], and BitOPs of so many bits everywhere.
 CHANCE, END_BITS = 90.0, 5
-VARIANTS = ("channels", "bits", "two-stage", "joint", "bits-uniform")
+VARIANTS = ("channels", "bits", "two-stage", "joint")
 
 
 def run(given: Any, variant: str, seed: int) -> None:
@@ -74,8 +74,7 @@ def run(given: Any, variant: str, seed: int) -> None:
             search(blocks, "main", "macs", int(BLOCKS_SHARE * plain), least=0)
             train(given, out, seed, SPACES[variant], 0.5, "--blocks", blocks, *within)
         else:
-            own = () if variant == "bits-uniform" else within
-            train(given, out, seed, SPACES[variant], 1.0, *own)
+            train(given, out, seed, SPACES[variant], 1.0, *within)
         records = [
             found(
                 out,
@@ -108,7 +107,7 @@ def train(given: Any, out: Path, seed: int, space: str, share: float, *more: str
     """Train a supernet with a share of the passes, unless that is done."""
     if (out / "train" / "summary.json").exists():
         return
-    own = {"train.epochs": share * common.epochs(given), **common.size(given)}
+    own = {"train.epochs": LONGER * share * common.epochs(given), **common.size(given)}
     begin = ("--config", HERE / "config.toml", "--seed", str(seed), "--space", space)
     images = ("--data", f"imagefolder:{given.data}", "--out", out, "--resume")
     common.nas("train", *begin, *more, *common.settings(own), *images, log=common.log_of(out))
@@ -133,6 +132,7 @@ def found(
         own = {"baselines": RANDOMS.get(variant, 0), "references": references}
         common.nas("retrain", out, "--name", name, *common.settings(own), log=common.log_of(out))
     networks = common.read(result)["candidates"]
+    randoms = [one for one in networks if one["name"].startswith("random-")]
     return {
         "budget": name,
         "cost": cost,
@@ -140,10 +140,11 @@ def found(
         "architecture": best["winner"],
         "evaluated": best["evaluated"],
         "supernet_error": best["values"]["error"],
-        "random_supernet_error": best["random_best_error"],
+        "random_search_error": best["random_best_error"],
         "winner": networks[0]["top1"],
         "winner_cost": {"macs": networks[0]["macs"], **networks[0]["costs"]}[cost],
-        "random": [one["top1"] for one in networks if one["name"].startswith("random-")],
+        "random": [one["top1"] for one in randoms],
+        "random_supernet_error": [one["supernet_error"] for one in randoms],
         "reference": [one["top1"] for one in networks if one["name"] in references],
     }
 
@@ -154,7 +155,6 @@ KINDS: dict[str, tuple[str, Callable[[common.Record], float]]] = {
     "bits and channels searched": ("bits", lambda one: one["winner"]),
     "blocks first, then bits and channels": ("two-stage", lambda one: one["winner"]),
     "blocks, bits and channels at once": ("joint", lambda one: one["winner"]),
-    "bits and channels, uniform paths": ("bits-uniform", lambda one: one["winner"]),
 }
 """What is compared at budgets of BitOPs: its name -> the variant and the top-1 of a record."""
 
@@ -163,7 +163,6 @@ PAIRS = (
     ("bits and channels searched", "random bits and channels"),
     ("blocks, bits and channels at once", "blocks first, then bits and channels"),
     ("blocks, bits and channels at once", "bits and channels searched"),
-    ("bits and channels, uniform paths", "the same bits everywhere"),
 )
 
 
@@ -173,8 +172,8 @@ def of_channels(runs: list[common.Record]) -> str:
     values = {
         "searched": [one["winner"] for one in ones],
         "usual": [one["reference"][0] for one in ones],
-        "random, mean of four": [float(np.mean(one["random"])) for one in ones],
-        "random, best of four": [max(one["random"]) for one in ones],
+        "random, mean of two": [float(np.mean(one["random"])) for one in ones],
+        "random, best of two": [max(one["random"]) for one in ones],
     }
     rows = [
         [
@@ -233,6 +232,38 @@ def of_budgets(runs: list[common.Record]) -> list[str]:
     return [*tables, common.table(pairs_head, pairs)] if pairs else tables
 
 
+def of_orders(runs: list[common.Record]) -> str:
+    """Return how often a supernet orders a winner and a random one as trainings do, as a table."""
+    rows = []
+    for variant in VARIANTS:
+        # Points of top-1 by which winners are better, for the supernet and trained from scratch.
+        pairs = [
+            (100 * (judged - one["supernet_error"]), one["winner"] - top1)
+            for one in runs
+            if one["variant"] == variant
+            for judged, top1 in zip(one["random_supernet_error"], one["random"], strict=True)
+            if judged is not None
+        ]
+        if pairs:
+            by_supernet, alone = zip(*pairs, strict=True)
+            same = sum(a * b > 0 for a, b in pairs)
+            rows.append(
+                [
+                    variant,
+                    f"{same} of {len(pairs)}",
+                    common.spread(by_supernet, "+.2f"),
+                    common.spread(alone, "+.2f"),
+                ]
+            )
+    head = (
+        "winner against a random one",
+        "same order",
+        "supernet [points]",
+        "from scratch [points]",
+    )
+    return common.table(head, rows) if rows else ""
+
+
 def spreads(seeds: Sequence[Sequence[float | None]], sign: str = "") -> list[str]:
     """Return mean and range over seeds of each column; the last is of hypervolumes."""
     columns = list(zip(*seeds, strict=True))
@@ -256,7 +287,7 @@ def volume_of(tops: Mapping[str, float]) -> float | None:
 def collect() -> None:
     """Rewrite the tables and the plot from results.json."""
     runs = common.largest(HERE)
-    text = [one for one in (of_channels(runs), *of_budgets(runs)) if one]
+    text = [one for one in (of_channels(runs), *of_budgets(runs), of_orders(runs)) if one]
     lines: dict[str, list[tuple[float, float]]] = {}
     for kind, (variant, top1) in KINDS.items():
         for name in (f"{bits}-bits" for bits in BUDGET_BITS):
