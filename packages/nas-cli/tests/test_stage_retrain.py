@@ -124,6 +124,16 @@ def test_nothing_is_said_of_candidates_that_the_training_dropped(nas, searched):
     assert [one["supernet_error"] is None for one in randoms] == dropped
 
 
+def test_a_retraining_does_not_need_the_supernet(nas, searched):
+    (searched / "train/checkpoint.safetensors").unlink()
+    retrained = nas("retrain", searched, "--set", "retrain.epochs=0.05")
+    assert retrained.exit_code == 0, retrained.output
+    winner, *randoms = candidates(searched)
+    assert winner["supernet_error"] is not None
+    assert randoms
+    assert all(one["supernet_error"] is None for one in randoms)
+
+
 class Watched:
     """Test images that note every look at them; nothing trains on them."""
 

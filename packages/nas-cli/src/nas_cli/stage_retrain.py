@@ -152,7 +152,7 @@ def retrain(shop: Workshop, name: str, weights: Path | None = None) -> None:
             "weights": None if weights is None else str(weights),
         }
         write_json(_settings_file(run, name), record)
-    networks = _judged(shop, name, networks)
+    networks = _judged(shop, name, networks, found)
     candidates = [
         _retrain_one(shop, name, one, index, len(networks), weights if index == 0 else None)
         for index, one in enumerate(networks)
@@ -161,19 +161,23 @@ def retrain(shop: Workshop, name: str, weights: Path | None = None) -> None:
     write_json(result, {"candidates": candidates, "comparison": _compare(*top1)})
 
 
-def _judged(shop: Workshop, name: str, networks: list[NetworkAlone]) -> list[NetworkAlone]:
-    """Return networks with the supernet's errors, where the search has asked it and they are left.
+def _judged(
+    shop: Workshop, name: str, networks: list[NetworkAlone], found: Mapping[str, Any]
+) -> list[NetworkAlone]:
+    """Return networks with the supernet's errors, where the search that ``found`` has asked it.
 
-    Networks that are trained have theirs in their records.
+    Networks that are trained have theirs in their records; without the supernet's weights, which a
+    retraining does not need, only the winner has one.
     """
     run = shop.run
-    found = read_json(run.search(name) / "result.json", "values")
     if ERROR not in found["values"] or found.get("evaluation") == "standalone":
         return networks
     left = {
         one.name: one.arch
         for one in networks[1:]
-        if one.arch is not None and not (run.retrain(name) / one.name / "result.json").exists()
+        if one.arch is not None
+        and run.checkpoint.exists()
+        and not (run.retrain(name) / one.name / "result.json").exists()
     }
     errors = dict(zip(left, judge_again(shop, name, list(left.values())), strict=True))
     errors["winner"] = found["values"][ERROR]
