@@ -123,13 +123,26 @@ def test_it_goes_on_as_an_exported_program(kind, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
-def test_it_goes_on_as_a_traced_program(tmp_path):
-    space = bits_and_channels()
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("kind", [float_blocks, bits_and_channels])
+def test_it_goes_on_as_a_traced_program(kind, gradients, tmp_path):
+    space = kind()
     built = network(space, space.sample(1, rng=np.random.default_rng(1))[0])
     images = torch.randn(3, *built.space.input_shape, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
+    with torch.set_grad_enabled(gradients):
         torch.jit.save(torch.jit.trace(built, images), tmp_path / "network.pt")
         assert torch.equal(torch.jit.load(tmp_path / "network.pt")(images), built(images))
+
+
+@pytest.mark.parametrize("kind", [float_blocks, bits_and_channels])
+def test_its_parameters_can_be_replaced_by_tensors_of_another(kind):
+    space = kind()
+    row = space.sample(1, rng=np.random.default_rng(1))[0]
+    ours, other = network(space, row, seed=0), network(space, row, seed=1)
+    images = torch.randn(3, *ours.space.input_shape, generator=torch.Generator().manual_seed(1))
+    call = torch.func.functional_call(ours, other.state_dict(), (images,))
+    assert torch.equal(call, other(images))
+    assert not torch.equal(call, ours(images))
 
 
 @pytest.mark.parametrize("name", ["architecture.json", "model.safetensors"])

@@ -59,13 +59,14 @@ def test_what_is_not_a_number_is_not_hidden():
 def by_definition(x, alpha, bits):
     """`pact`, an operation for each of its formula; autograd has the gradient."""
     steps = 2**bits - 1
-    clipped = torch.where(x < 0, 0.0, torch.where(x >= alpha, alpha, x))
+    precise = x if x.dtype == torch.float64 else x.float()
+    clipped = torch.where(precise < 0, 0.0, torch.where(precise >= alpha, alpha, precise))
     level = alpha.detach()
     rounded = torch.round(clipped.detach() * steps / level) * level / steps
-    return rounded + (clipped - clipped.detach())
+    return (rounded + (clipped - clipped.detach())).to(x.dtype)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("bits", [1, 2, 3, 8, 16])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_activations_and_gradients_are_those_of_the_formula_to_the_last_bit(
@@ -84,6 +85,18 @@ def test_activations_and_gradients_are_those_of_the_formula_to_the_last_bit(
     for expected, given in zip(*found, strict=True):
         assert torch.equal(expected, given)
         assert given.stride() == expected.stride()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("bits", [2, 4, 8, 16])
+def test_low_precision_moves_nothing_to_another_level(dtype, bits):
+    rng = torch.Generator().manual_seed(bits)
+    x = (2 * torch.randn(10_000, generator=rng)).to(dtype)
+    for alpha in (torch.tensor(2.937), torch.tensor(2.937, dtype=dtype)):
+        assert torch.equal(pact(x, alpha, bits), pact(x.float(), alpha.float(), bits).to(dtype))
+    assert torch.equal(dorefa(x, bits), dorefa(x.float(), bits).to(dtype))
+    with torch.autocast("cpu", dtype):
+        assert torch.equal(Pact([bits])(x, bits), pact(x, torch.tensor(FIRST_ALPHA), bits))
 
 
 def test_levels_of_channels_get_a_gradient_each():

@@ -316,6 +316,9 @@ def _unused_taps(node: Convolution, x: Tensor) -> int:
     """
     if node.groups == 1 or x.device.type != "cpu" or not torch.is_grad_enabled():
         return 0
+    # A traced program keeps no condition.
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return 0
     # From any place of an image of s x s pixels the farthest pixel is s - 1 away.
     return max(node.kernel // 2 - (max(x.shape[-2:]) - 1), 0)
 
