@@ -233,8 +233,8 @@ def test_bits_start_from_a_network_of_other_bits(nas, small, tmp_path):
     result = nas("train", "--out", tmp_path / "run", *options, "--space", name, *limit)
     assert result.exit_code == 0, result.output
     assert (
-        f"supernet: starts from {weights}, 24 tensors are new, 12 clipping levels of other bits "
-        "are left out"
+        f"supernet: starts from {weights}, 24 tensors are new, 12 clipping levels of bits "
+        "that it does not have are left out"
     ) in result.stderr
 
 
@@ -361,6 +361,13 @@ def test_blocks_that_cannot_be_taken(nas, trained, channels, small, tmp_path):
         (out / "blocks", "spos-bits", "has no layer that can be quantised"),
         (out / "blocks", "spos --space nas-bench-macro+channels", "of space digits-mobile, recei"),
         (out / "blocks", "spos --space digits-mobile", "space digits-mobile adds nothing to bl"),
+        (
+            out,
+            "spos-channels",
+            f"channels are searched there already (space {CHANNELS}); give "
+            f"--blocks {out / 'blocks'} for its blocks alone, or --space "
+            "+channels to vary what it found once more",
+        ),
     ):
         options = ["--method", *method.split(), "--blocks", path, *small]
         result = nas("pipeline", "--out", tmp_path / "run", *options)

@@ -191,6 +191,14 @@ def test_a_network_of_other_blocks_is_named_and_nothing_loaded(tmp_path):
     assert all(torch.equal(x, before[name]) for name, x in supernet.state_dict().items())
 
 
+def test_what_a_supernet_can_start_from_is_said(tmp_path):
+    generator = torch.Generator().manual_seed(1)
+    given = Supernet(published.load("resnet20-blocks"), generator=generator)
+    message = r"does not fit .*; a supernet starts from one of the same space, or from one network"
+    with pytest.raises(InputError, match=message):
+        load_weights(quantised(2), write_plain(given, tmp_path))
+
+
 def test_a_quantised_network_starts_from_one_in_full_precision(tmp_path):
     given = Network(published.load("resnet20"), generator=torch.Generator().manual_seed(1))
     space = with_bits(published.load("resnet20"))

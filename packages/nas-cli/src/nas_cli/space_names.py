@@ -14,6 +14,7 @@ from nas_spaces.vary import with_bits, with_scales
 
 __all__ = [
     "VARIATIONS",
+    "additions",
     "apply_changes",
     "before_additions",
     "fix_first",
@@ -38,6 +39,16 @@ def split_changes(name: str) -> tuple[str, tuple[str, ...]]:
     start = 0 if end < 0 else end + len(".json")
     base, *changes = BEGINNING.split(name[start:])
     return name[:start] + base, tuple(changes)
+
+
+def additions(name: str) -> tuple[str, ...]:
+    """Return what kinds of choices a space's name adds.
+
+    >>> additions("digits-mobile@0,1+channels=0.5,1@0,1+bits")
+    ('channels', 'bits')
+    """
+    changes = split_changes(name)[1]
+    return tuple(one[1:].partition("=")[0] for one in changes if one.startswith("+"))
 
 
 def before_additions(name: str) -> str:
@@ -66,9 +77,7 @@ def short_name(name: str) -> str:
     >>> short_name("digits-mobile@0,1+channels=0.5,1")
     'digits-mobile+channels'
     """
-    base, changes = split_changes(name)
-    kept = tuple(change.split("=")[0] for change in changes if not change.startswith("@"))
-    return base + "".join(kept)
+    return split_changes(name)[0] + "".join(f"+{kind}" for kind in additions(name))
 
 
 def apply_changes(space: SearchSpace, changes: tuple[str, ...]) -> SearchSpace:

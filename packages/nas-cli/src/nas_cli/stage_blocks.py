@@ -15,7 +15,7 @@ from nas_cli.folder import BLOCKS, CONFIG, check_run
 from nas_cli.limits import METRICS, build_limits
 from nas_cli.references import check_reference
 from nas_cli.run import MAIN_SEARCH, Run, read_json, start_run
-from nas_cli.space_names import before_additions, fix_first, split_changes
+from nas_cli.space_names import additions, before_additions, fix_first, split_changes
 from nas_cli.spaces import blocks_of, load_space, settled_name, stored_space
 from nas_search import largest
 from nas_spaces import InputError
@@ -113,7 +113,7 @@ def on_blocks(path: Path, given: Iterable[Mapping[str, Any]]) -> list[dict[str, 
         values = attrs.asdict(before)
         settings.insert(0, {key: values[key] for key in ("data", "resolution", "images", "seed")})
     named = [str(one["space"]) for one in settings if "space" in one]
-    added = _added(path, before, named[-1]) if named else _added_by_method(path, settings)
+    added = _added(path, before, named[-1]) if named else _added_by_method(path, before, settings)
     row = ",".join(map(str, read_json(result, "winner")["winner"]))
     name = settled_name(path, before.space)
     _check_unchanged(path, before, name)
@@ -135,13 +135,23 @@ def _added(path: Path, before: Config, space: str) -> str:
     return space.removeprefix(first)
 
 
-def _added_by_method(path: Path, settings: list[dict[str, Any]]) -> str:
+def _added_by_method(path: Path, before: Config, settings: list[dict[str, Any]]) -> str:
+    """Return what a method adds to blocks; once more only where the space is named."""
     config = resolve(settings)
     added = config.space.removeprefix(before_additions(config.space))
     if not added:
         raise InputError(
             f"--blocks {path}: method {config.method} adds nothing to blocks; take one that does, "
             "like spos-channels, or add --space +channels or +bits"
+        )
+    again = [kind for kind in additions(added) if kind in additions(before.space)]
+    if again:
+        cure = f"give --space {added} to vary what it found once more"
+        if blocks_of(path) is not None:
+            cure = f"give --blocks {path / BLOCKS} for its blocks alone, or {cure[5:]}"
+        raise InputError(
+            f"--blocks {path}: {' and '.join(again)} are searched there already (space "
+            f"{before.space}); {cure}"
         )
     return added
 

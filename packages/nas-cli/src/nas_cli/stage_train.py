@@ -62,7 +62,7 @@ def inherited_text(found: Inherited) -> str:
     """Return in words what became of the tensors of a network that starts from weights."""
     words = f"{len(found.kept):,} tensors are new"
     if found.left:
-        words += f", {len(found.left):,} clipping levels of other bits are left out"
+        words += f", {len(found.left):,} clipping levels of bits that it does not have are left out"
     return words
 
 

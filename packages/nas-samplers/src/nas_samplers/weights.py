@@ -62,9 +62,15 @@ def load_weights(network: nn.Module, path: Path) -> Inherited:
     if wrong:
         name = wrong[0]
         received = f"shape {tuple(tensors[name].shape)}" if name in tensors else "no such tensor"
+        cure = ""
+        if isinstance(network, Supernet):
+            cure = (
+                "; a supernet starts from one of the same space, or from one network of its "
+                "blocks, such as best/model.safetensors of a run"
+            )
         raise InputError(
             f"weights: {path} does not fit the network in {len(wrong)} tensors; the first is "
-            f"{name} of shape {tuple(own[name].shape)}, the file has {received}"
+            f"{name} of shape {tuple(own[name].shape)}, the file has {received}{cure}"
         )
     # A checkpoint of a training holds its optimiser's tensors as well.
     exempt = (OPTIMISER, last_block)

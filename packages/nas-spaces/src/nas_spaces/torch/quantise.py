@@ -220,5 +220,5 @@ class Pact(nn.Module):
         bits = check_bits("bits", bits)
         if bits not in self.widths:
             raise InputError(f"bits={bits!r}: this quantiser has levels for {self.widths}")
-        # Not `get_parameter`: replicas and functional calls have tensors in the places of parameters.
+        # Not `get_parameter`: replicas and functional calls put tensors in parameters' places.
         return pact(x, getattr(self, f"alpha_{bits}").squeeze(), bits)

@@ -39,8 +39,8 @@ class Supernet(nn.Module):
     Candidates of a block own their weights unless the block names fields in `Block.shares`. Where
     the channels that enter a block depend on a choice before it, its candidates have weights for
     the most of them and use slices. Weights that an architecture does not use take no part in its
-    forward and backward pass: their gradients stay None, and an optimiser leaves them alone. Only of
-    a tensor of which a part is in use has the rest a gradient, of zeros: decay and momentum go on
+    forward and backward pass: their gradients stay None, and an optimiser leaves them alone. Of a
+    tensor that is used in part the rest has a gradient of zeros, so that decay and momentum go on
     there (Guo et al. do not say whether theirs do). Norms of sliced widths are sliced as well,
     their running statistics included, so that those mix what all widths and bits gave: measure an
     architecture by statistics of its own, see `nas_spaces.torch.Norms`.
