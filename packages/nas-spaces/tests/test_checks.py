@@ -40,7 +40,9 @@ def test_bits(bits):
 
 @pytest.mark.parametrize("scale", NO_SCALES)
 def test_what_is_no_scale(scale):
-    with pytest.raises(InputError, match=r"^s=.* must be a finite number above 0, such as 0.5"):
+    with pytest.raises(
+        InputError, match=r"^s=.* must be a finite number above 0 and at most 100, such as 0.5"
+    ):
         check_scale("s", scale)
     for build in (
         lambda: scale_channels(8, scale),

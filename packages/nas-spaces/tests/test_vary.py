@@ -157,6 +157,12 @@ def test_the_same_bits_everywhere():
             "ShuffleUnit and BasicBlock have",
         ),
         (lambda s: with_scales(s, (0.5, 0.5)), "scale: (0.5, 0.5) must be at least one, and each"),
+        (lambda s: with_scales(s, (1, 1e9)), "scale=1000000000.0 must be a finite number above 0"),
+        (lambda s: with_scales(s, (1,)), "scales: 1 alone changes nothing; give others too"),
+        (
+            lambda s: with_scales(s, (0.5, 1.001, 1)),
+            "scales: 1 and 1.001 are the same channels in every block; leave one out",
+        ),
         (lambda s: with_scales(s, "a"), "scale='a' must be a finite number above 0"),
         (
             lambda s: with_bits(s, [2]),

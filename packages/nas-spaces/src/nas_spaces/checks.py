@@ -1,14 +1,16 @@
 """The numbers that layers are varied by: which are valid, and one error for those that are not."""
 
-import math
 from numbers import Integral, Real
 
 from nas_spaces.errors import InputError
 
-__all__ = ["MOST_BITS", "check_bits", "check_scale"]
+__all__ = ["MOST_BITS", "MOST_SCALE", "check_bits", "check_scale"]
 
 # Levels are worked out in float32, and a product of two values of 16 bits is already 32.
 MOST_BITS = 16
+
+# More is a slip, which would ask for more memory than there is.
+MOST_SCALE = 100
 
 
 def check_bits(name: str, bits: object) -> int:
@@ -41,11 +43,14 @@ def check_scale(name: str, scale: object) -> float:
         scale: the factor.
 
     Raises:
-        InputError: no number, or one that is not finite and above 0.
+        InputError: no number, or one that is not above 0 and at most `MOST_SCALE`.
 
     >>> check_scale("scale", 1)
     1.0
     """
-    if isinstance(scale, bool) or not isinstance(scale, Real) or not 0 < float(scale) < math.inf:
-        raise InputError(f"{name}={scale!r} must be a finite number above 0, such as 0.5")
+    if isinstance(scale, bool) or not isinstance(scale, Real) or not 0 < float(scale) <= MOST_SCALE:
+        raise InputError(
+            f"{name}={scale!r} must be a finite number above 0 and at most {MOST_SCALE}, such "
+            "as 0.5"
+        )
     return float(scale)

@@ -5,6 +5,7 @@ sections 3.4 and 4.3), for any space whose layers can be scaled or quantised: on
 ``with_scales(space.fix(row))``, or together with what the space already leaves open.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
@@ -18,6 +19,7 @@ from nas_spaces.blocks import Choice, Option
 from nas_spaces.checks import check_bits, check_scale
 from nas_spaces.errors import InputError
 from nas_spaces.layers import Layer, Quantisable, Scalable
+from nas_spaces.primitives import Graph
 from nas_spaces.space import SearchSpace
 
 __all__ = ["BITS", "SCALES", "uniform_bits", "usual_channels", "with_bits", "with_scales"]
@@ -49,8 +51,9 @@ def with_scales(
         name: of the new space; the old one's and "-channels" where left out.
 
     Raises:
-        InputError: no scales, one that is not above 0, one by which a layer has no channel, or a
-            space without such layers.
+        InputError: no scales, one that is not above 0 or above `nas_spaces.checks.MOST_SCALE`, one
+            by which a layer has no channel, two that are one everywhere, none that changes
+            anything, or a space without such layers.
 
     >>> from nas_spaces import published
     >>> space = published.load("nas-bench-macro")
@@ -66,11 +69,14 @@ def with_scales(
 
     varied = _vary(space, SCALE, options, change, name or f"{space.name}-channels")
     if varied is None:
+        if options == [1] and any(isinstance(x, Scalable) for b in space.blocks for x in b.layers):
+            raise InputError("scales: 1 alone changes nothing; give others too, such as (0.5, 1)")
         raise InputError(
             f"space {space.name!r} has no layer inside which scales {tuple(options)} change "
             "channels; that takes a layer with a method scaled(scale), as MBConv, ShuffleUnit and "
             "BasicBlock have"
         )
+    _check_distinct(varied, space, options)
     return varied
 
 
@@ -259,6 +265,23 @@ def _check_graphs(varied: SearchSpace, space: SearchSpace) -> None:
                     varied.graph(index, combination)
             except InputError as error:
                 raise InputError(f"block {block.name!r}: {error}") from error
+
+
+def _check_distinct(varied: SearchSpace, space: SearchSpace, scales: Sequence[float]) -> None:
+    """Refuse two scales of which every block makes the same: channels are rounded down."""
+    graphs: dict[float, list[Graph]] = {scale: [] for scale in scales}
+    for index, (block, before) in enumerate(zip(varied.blocks, space.blocks, strict=True)):
+        if block != before:
+            # The last choice that a block reads is that of its scale.
+            for combination in range(varied.plan[index].combinations):
+                scale = scales[combination % len(scales)]
+                graphs[scale].append(varied.graph(index, combination))
+    ordered = sorted(graphs)
+    for one, other in itertools.pairwise(ordered):
+        if graphs[one] == graphs[other]:
+            raise InputError(
+                f"scales: {one:g} and {other:g} are the same channels in every block; leave one out"
+            )
 
 
 def _differing(layer: Layer, variant: Layer) -> list[str]:
