@@ -14,12 +14,15 @@ from nas_spaces.checks import check_bits
 from nas_spaces.errors import InputError
 
 __all__ = [
+    "ACTIVATIONS",
+    "INPUT",
     "Activation",
     "Add",
     "Concatenate",
     "Convolution",
     "Dropout",
     "Graph",
+    "GraphBuilder",
     "Linear",
     "Multiply",
     "Norm",

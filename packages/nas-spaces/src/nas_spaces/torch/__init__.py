@@ -14,6 +14,7 @@ from nas_spaces.torch.modules import LayerModule, Norms
 from nas_spaces.torch.network import Network, load_network, save_network
 from nas_spaces.torch.quantise import Pact, dorefa, pact, restart_levels
 from nas_spaces.torch.supernet import Supernet, Trace, check_gates
+from nas_spaces.torch.torchvision_names import from_torchvision
 
 __all__ = [
     "Inherited",
@@ -25,6 +26,7 @@ __all__ = [
     "Trace",
     "check_gates",
     "dorefa",
+    "from_torchvision",
     "inherit_candidates",
     "inherit_network",
     "initialise",

@@ -107,10 +107,10 @@ def inherit_network(supernet: Supernet, tensors: Mapping[str, Tensor]) -> Inheri
 
     Args:
         supernet: changed in place.
-        tensors: as `nas_spaces.torch.Network` names them, ``"blocks.BLOCK.PRIMITIVE.KEY"``; for the
-            names of torchvision see `nas_spaces.torch.torchvision_names`. A block of which they
-            hold nothing keeps its own where a candidate has no weights: the network has an identity
-            there.
+        tensors: as `nas_spaces.torch.Network` names them, ``"blocks.BLOCK.PRIMITIVE.KEY"``; what
+            has torchvision's names goes through `nas_spaces.torch.from_torchvision` first. A block
+            of which they hold nothing keeps its own where a candidate has no weights: the network
+            has an identity there.
 
     Returns:
         What became of the candidates' tensors. Clipping levels of bits that the network does not
