@@ -1,7 +1,8 @@
 """All costs of a space at once."""
 
 from nas_hw.count import bitops_cost, macs_cost, params_cost
-from nas_hw.memory import LayerMemory, layer_memory, peak_memory_table, traffic_table
+from nas_hw.memory import peak_memory_table, traffic_table
+from nas_hw.operations import LayerMemory, layer_memory
 from nas_spaces import SearchSpace, Table
 from nas_spaces.primitives import Graph, Shape
 from nas_spaces.table import each_layer
