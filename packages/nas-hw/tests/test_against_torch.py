@@ -26,8 +26,7 @@ from nas_spaces.layers import (
 )
 from nas_spaces.layers.layer import conv_norm
 from nas_spaces.primitives import GraphBuilder
-from nas_spaces.torch import Network
-from nas_spaces.torch.modules import Norms
+from nas_spaces.torch import Network, Norms
 from nas_spaces.torch.quantise import Pact
 
 aten = torch.ops.aten

@@ -9,7 +9,7 @@ from nas_spaces import InputError, published
 from nas_spaces.layers import Classifier, Conv, Identity, MBConv, Pool, ShuffleUnit, Zero
 from nas_spaces.primitives import ACTIVATIONS, INPUT, Convolution, GraphBuilder, Linear, Norm
 from nas_spaces.torch import LayerModule, Network, Norms
-from nas_spaces.torch.modules import compile_graph
+from nas_spaces.torch.program import compile_graph
 
 
 @frozen

@@ -10,8 +10,9 @@ torch.Size([2, 10])
 
 from nas_spaces.torch.inherit import Inherited, inherit_candidates, inherit_network
 from nas_spaces.torch.initialise import initialise
-from nas_spaces.torch.modules import LayerModule, Norms
+from nas_spaces.torch.modules import LayerModule
 from nas_spaces.torch.network import Network, load_network, save_network
+from nas_spaces.torch.norms import Norms
 from nas_spaces.torch.quantise import Pact, dorefa, pact, restart_levels
 from nas_spaces.torch.supernet import Supernet, Trace, check_gates
 from nas_spaces.torch.torchvision_names import from_torchvision

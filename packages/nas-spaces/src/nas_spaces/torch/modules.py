@@ -1,11 +1,8 @@
 """Layer records as torch modules: one module runs any graph of primitives on its weights."""
 
-import itertools
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 import torch
-from attrs import field, frozen
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (the usual name)
 
@@ -30,136 +27,11 @@ from nas_spaces.primitives import (
     SplitSum,
     Zeros,
 )
-from nas_spaces.torch.quantise import Pact, dorefa
+from nas_spaces.torch.norms import Norms, affine_of, used_weights
+from nas_spaces.torch.program import Program, Step, compile_graph
+from nas_spaces.torch.quantise import Pact
 
-__all__ = ["LayerModule", "Norms", "Program", "Step", "compile_graph"]
-
-
-@frozen
-class Step:
-    """One primitive as it is run.
-
-    ``in_place``: its input is needed by nothing else and may be overwritten. ``frees``: values
-    that nothing needs afterwards. ``foldable``: a convolution that only a norm reads.
-    """
-
-    primitive: Primitive
-    in_place: bool
-    frees: tuple[str, ...]
-    foldable: bool
-
-
-Program = tuple[Step, ...]
-
-
-def compile_graph(graph: Graph) -> Program:
-    """Return the graph with what can be known before it runs."""
-    readers = Counter(source for node in graph for source in node.inputs)
-    made_by = {node.name: node for node in graph}
-    normed = {node.inputs[0] for node in graph if isinstance(node, Norm)}
-    last_use = {source: i for i, node in enumerate(graph) for source in node.inputs}
-    steps = []
-    for i, node in enumerate(graph):
-        source = made_by.get(node.inputs[0])
-        steps.append(
-            Step(
-                node,
-                # What a norm returns is new memory that its backward pass does not read.
-                in_place=isinstance(source, Norm) and readers[source.name] == 1,
-                frees=tuple(name for name in dict.fromkeys(node.inputs) if last_use[name] == i),
-                foldable=isinstance(node, Convolution)
-                and node.name in normed
-                and readers[node.name] == 1,
-            )
-        )
-    return tuple(steps)
-
-
-@frozen(eq=False)
-class Norms:
-    """Statistics of a layer's norms that live beside the module instead of in it.
-
-    `recalibrate` makes the next batch count towards cumulative means of the batch statistics,
-    as ``BatchNorm2d(momentum=None)`` does; `settle` makes them be used. The module and its own
-    running statistics are never written.
-    """
-
-    buffers: dict[str, tuple[Tensor, Tensor]] = field(factory=dict)
-    folded: dict[str, tuple[Tensor, Tensor]] = field(factory=dict)
-    _batches: list[int] = field(factory=lambda: [0])
-    _settled: list[bool] = field(factory=lambda: [False])
-
-    @classmethod
-    def of_batch(cls) -> "Norms":
-        """Return statistics of the one batch that passes next, as in training."""
-        norms = cls()
-        norms.recalibrate()
-        return norms
-
-    def recalibrate(self) -> None:
-        """Count the next batch."""
-        self._batches[0] += 1
-
-    def settle(self) -> None:
-        """Use the statistics from now on."""
-        self._settled[0] = True
-
-    def apply(self, node: Norm, module: nn.BatchNorm2d, x: Tensor) -> Tensor:
-        """Return ``x`` normalised by the batch, or by the statistics once settled."""
-        if node.name not in self.buffers:
-            self.buffers[node.name] = (
-                torch.zeros(node.channels, device=x.device),
-                torch.ones(node.channels, device=x.device),
-            )
-        mean, variance = self.buffers[node.name]
-        weight, bias = _affine(node, module)
-        return F.batch_norm(
-            x,
-            mean,
-            variance,
-            weight,
-            bias,
-            training=not self._settled[0],
-            momentum=1.0 / max(self._batches[0], 1),
-            eps=module.eps,
-        )
-
-    def fold(self, layer: "LayerModule", program: Program) -> None:
-        """Merge settled norms into the convolutions before them; rounding differs a little.
-
-        Quantised weights are quantised first: what is folded is what the convolution uses.
-        """
-        for step, after in itertools.pairwise(program):
-            node, norm = step.primitive, after.primitive
-            if not (step.foldable and isinstance(node, Convolution) and isinstance(norm, Norm)):
-                continue
-            if norm.inputs != (node.name,):
-                continue
-            convolution, module = layer.weighted(node.name), layer.weighted(norm.name)
-            assert isinstance(convolution, nn.Conv2d)
-            assert isinstance(module, nn.BatchNorm2d)
-            mean, variance = self.buffers[norm.name]
-            weight, bias = _affine(norm, module)
-            scale = torch.rsqrt(variance + module.eps)
-            scale = scale if weight is None else scale * weight
-            kernel, old = _used_weights(node, convolution)
-            shift = -mean if old is None else old - mean
-            shift = shift * scale if bias is None else shift * scale + bias
-            self.folded[node.name] = (kernel * scale[:, None, None, None], shift)
-
-
-def _affine(node: Norm, module: nn.BatchNorm2d) -> tuple[Tensor | None, Tensor | None]:
-    if not module.affine:
-        return None, None
-    return module.weight[: node.channels], module.bias[: node.channels]
-
-
-def _used_weights(node: Convolution, module: nn.Conv2d) -> tuple[Tensor, Tensor | None]:
-    """Return weight and bias that a convolution uses of a module's: a slice, quantised."""
-    weight = module.weight[: node.out_channels, : node.in_channels // node.groups]
-    if node.weight_bits is not None:
-        weight = dorefa(weight, node.weight_bits)
-    return weight, None if module.bias is None else module.bias[: node.out_channels]
+__all__ = ["LayerModule"]
 
 
 class LayerModule(nn.Module):
@@ -301,7 +173,7 @@ def _convolution(layer: LayerModule, step: Step, values: Values, norms: Norms | 
     unused = _unused_taps(node, x)
     if whole and node.weight_bits is None and not unused:
         return _call(module, x)
-    used, bias_used = _used_weights(node, module)
+    used, bias_used = used_weights(node, module)
     if unused:
         used = used[:, :, unused:-unused, unused:-unused]
     padding = node.kernel // 2 - unused
@@ -347,7 +219,7 @@ def _norm(layer: LayerModule, step: Step, values: Values, norms: Norms | None) -
         return _call(module, x)
     assert module.running_mean is not None
     assert module.running_var is not None
-    weight, bias = _affine(node, module)
+    weight, bias = affine_of(node, module)
     return F.batch_norm(
         x,
         module.running_mean[: node.channels],

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from nas_spaces.errors import InputError
 from nas_spaces.space import Block, SearchSpace
 from nas_spaces.torch.initialise import Scheme, initialise
-from nas_spaces.torch.modules import LayerModule, Norms, Program, compile_graph
+from nas_spaces.torch.modules import LayerModule
 from nas_spaces.torch.network import Network
+from nas_spaces.torch.norms import Norms
+from nas_spaces.torch.program import Program, compile_graph
 from nas_spaces.torch.wiring import Values, Wiring
 
 __all__ = ["Supernet", "Trace", "check_gates"]
