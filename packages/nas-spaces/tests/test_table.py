@@ -16,7 +16,7 @@ from nas_spaces import (
     published,
 )
 from nas_spaces.layers import Classifier, Conv
-from nas_spaces.table import Cost, check_table, each_layer
+from nas_spaces.table import Cost, absorb, check_table, each_layer
 
 
 def brute(table, archs):
@@ -194,14 +194,15 @@ def test_a_block_that_reads_one_choice_of_many_options():
 
 def test_terms_that_others_contain_are_looked_up_with_them(plain):
     rng = np.random.default_rng(0)
-    table = Table(plain, "cost", "1", terms(plain, [(0,), (1, 0), (2,), (0, 1, 2, 3)], rng))
-    assert len(table._packed[1]) == 1
+    layout = [(0,), (1, 0), (2,), (0, 1, 2, 3)]
+    assert [term.columns for term in absorb(terms(plain, layout, rng), np.add)] == [layout[-1]]
     many = [Choice(f"c{i}", range(20)) for i in range(4)]
     space = SearchSpace("many", (3, 2, 2), many, [Block("head", [Classifier(2)])])
     # 8,000 entries are more than are packed together, so only what is contained is merged.
     layout = [(0, 1, 2), (2,), (0, 1), (1, 2, 3), (3, 2)]
-    table = Table(space, "cost", "1", terms(space, layout, rng))
-    assert [len(values) for values in table._packed[1]] == [8000, 8000]
+    some = terms(space, layout, rng)
+    assert [term.columns for term in absorb(some, np.add)] == [(0, 1, 2), (1, 2, 3)]
+    table = Table(space, "cost", "1", some)
     archs = space.sample(500, rng=rng)
     assert table(archs).tolist() == brute(table, archs)
 
@@ -213,6 +214,15 @@ def test_spreading_a_term(plain, columns):
     assert spread.shape == tuple({2: 2, 0: 3}.get(c, 1) for c in columns)
     moved = spread if columns.index(2) < columns.index(0) else spread.T
     assert moved.reshape(2, 3).tolist() == values.tolist()
+
+
+def test_simplifying_a_term():
+    values = np.arange(3)[:, None] + np.zeros((2, 3, 4))
+    term = Term((2, 0, 1), values).simplified()
+    assert (term.columns, term.values.tolist()) == ((0,), [0.0, 1.0, 2.0])
+    assert term.simplified().values.tolist() == term.values.tolist()
+    constant = Term((2, 0), np.full((2, 3), 7)).simplified()
+    assert (constant.columns, constant.values.shape, constant.values.item()) == ((), (), 7)
 
 
 @pytest.mark.parametrize("name", ["plain", "widths", "cell"])

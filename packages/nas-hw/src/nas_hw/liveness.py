@@ -3,11 +3,9 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial, reduce
-from typing import Any
 
 import numpy as np
 from attrs import define
-from numpy.typing import NDArray
 
 from nas_hw.operations import LayerMemory, size_of
 from nas_spaces import InputError, SearchSpace, Term
@@ -121,17 +119,17 @@ class Liveness:
         """Return a quantity of a block's layers."""
         plan = self.space.plan[index]
         values = np.array([pick(one) for one in self.layers[index]], dtype=np.int64)
-        return _simplify(Term(plan.columns, values.reshape(plan.sizes)))
+        return Term(plan.columns, values.reshape(plan.sizes)).simplified()
 
     def _entering(self, index: int) -> Term:
         plan = self.space.plan[index]
         sizes = np.array([size_of(shape) for shape in plan.in_shapes])
-        return _simplify(Term(plan.columns, sizes.reshape(plan.sizes)))
+        return Term(plan.columns, sizes.reshape(plan.sizes)).simplified()
 
     def _leaving(self, index: int) -> Term:
         plan = self.space.plan[index]
         sizes = np.array([size_of(shape) for shape in plan.out_shapes])
-        return _simplify(Term(plan.columns, sizes.reshape(plan.sizes)))
+        return Term(plan.columns, sizes.reshape(plan.sizes)).simplified()
 
 
 def _is_zero(term: Term) -> bool:
@@ -149,7 +147,7 @@ def _combine(operation: np.ufunc, first: Term, second: Term) -> Term:
             f"together, {entries:,} combinations; at most {TERM_ENTRIES:,} are tabulated. Let "
             "fewer blocks with identities lie between a block and a later one that reads it"
         )
-    return _simplify(Term(columns, operation(left, right)))
+    return Term(columns, operation(left, right)).simplified()
 
 
 def _both(first: Term, second: Term) -> Term:
@@ -169,15 +167,3 @@ def _any(flags: Iterable[Term]) -> Term:
 
 def _sum(terms: Iterable[Term]) -> Term:
     return reduce(partial(_combine, np.add), terms, NEVER)
-
-
-def _simplify(term: Term) -> Term:
-    """Return the term without the columns that it does not depend on."""
-    values: NDArray[Any] = term.values
-    columns = list(term.columns)
-    for axis in reversed(range(values.ndim)):
-        first = values.take(0, axis)
-        if (values == np.expand_dims(first, axis)).all():
-            values = np.asarray(first)
-            del columns[axis]
-    return Term(columns, values)

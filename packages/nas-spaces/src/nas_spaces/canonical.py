@@ -29,16 +29,8 @@ from attrs import frozen
 
 from nas_spaces.blocks import Block, BlockPlan
 from nas_spaces.cells import cells_of
-from nas_spaces.replacements import (
-    Bools,
-    Built,
-    Ints,
-    Replacement,
-    Rows,
-    built_of,
-    combination_index,
-    write_combinations,
-)
+from nas_spaces.grids import combination_index, spread, write_combinations
+from nas_spaces.replacements import Bools, Built, Ints, Replacement, Rows, built_of
 
 __all__ = ["Canonical"]
 
@@ -167,8 +159,8 @@ def _options(
         combined = np.zeros(sizes, dtype=np.int64)
         for index in reading:
             numbers = built[index].number.reshape(plans[index].sizes)
-            spread = _spread(numbers, plans[index].columns, axes)
-            combined = combined * (int(numbers.max()) + 1) + spread
+            here = spread(numbers, plans[index].columns, axes)
+            combined = combined * (int(numbers.max()) + 1) + here
             # Kept small, so that the next product cannot overflow.
             combined = np.unique(combined, return_inverse=True)[1].reshape(sizes)
         first = _first_equal(combined.reshape(math.prod(sizes[: len(given)]), -1))
@@ -180,14 +172,6 @@ def _options(
                 tuple(size_of[c] for c in given),
                 first,
             )
-
-
-def _spread(numbers: Ints, columns: tuple[int, ...], axes: Sequence[int]) -> Ints:
-    """Return ``numbers`` over ``columns`` with one axis for each of ``axes``, to be broadcast."""
-    order = [columns.index(axis) for axis in axes if axis in columns]
-    moved = numbers.transpose(order)
-    shape = iter(moved.shape)
-    return moved.reshape([next(shape) if axis in columns else 1 for axis in axes])
 
 
 def _first_equal(numbers: Ints) -> Ints:

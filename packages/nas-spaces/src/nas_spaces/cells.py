@@ -7,9 +7,10 @@ import numpy as np
 from attrs import frozen
 
 from nas_spaces.blocks import Block, BlockPlan
+from nas_spaces.grids import combination_index
 from nas_spaces.isomorphism import Node, expressions
 from nas_spaces.primitives import Convolution, Graph, Linear, Zeros
-from nas_spaces.replacements import Bools, Built, Ints, Replacement, combination_index
+from nas_spaces.replacements import Bools, Built, Ints, Replacement
 
 __all__ = ["cells_of"]
 

@@ -15,7 +15,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from nas_spaces.space import SearchSpace
-from nas_spaces.table import Table, Term
+from nas_spaces.table import Table, Term, absorb
 
 __all__ = ["Numbers", "Step", "eliminate", "extremes", "live_terms", "rounding"]
 
@@ -34,7 +34,7 @@ def live_terms(space: SearchSpace, table: Table) -> tuple[list[Term], int | floa
     """Return the table's terms over live options, and its constant.
 
     Axes along which a term does not change are dropped, and terms whose columns another one
-    reads too are combined with it. Columns ascend.
+    reads too are combined with it. Columns ascend; terms with the most columns come first.
     """
     combine = np.add if table.reduce == "sum" else np.maximum
     live = [np.flatnonzero(row) for row in space.mask]
@@ -43,26 +43,13 @@ def live_terms(space: SearchSpace, table: Table) -> tuple[list[Term], int | floa
     for term in table.terms:
         columns = sorted(term.columns)
         grids = dict(zip(columns, np.ix_(*(live[c] for c in columns)), strict=True))
-        values: Numbers = np.asarray(term.values[tuple(grids[c] for c in term.columns)])
-        for axis in reversed(range(values.ndim)):
-            first = values.take(0, axis)
-            if (values == np.expand_dims(first, axis)).all():
-                values = first
-                del columns[axis]
-        if columns:
-            terms.append(Term(columns, values))
+        values = term.values[tuple(grids[c] for c in term.columns)]
+        left = Term(columns, values).simplified()
+        if left.columns:
+            terms.append(left)
         else:
-            constant = combine(constant, values).item()
-    hosts: list[Term] = []
-    for term in sorted(terms, key=lambda term: -len(term.columns)):
-        for number, host in enumerate(hosts):
-            if set(term.columns) <= set(host.columns):
-                grown = combine(host.values, term.spread(host.columns))
-                hosts[number] = Term(host.columns, grown)
-                break
-        else:
-            hosts.append(term)
-    return hosts, constant
+            constant = combine(constant, left.values).item()
+    return sorted(absorb(terms, combine), key=lambda term: -len(term.columns)), constant
 
 
 def rounding(table: Table) -> float:

@@ -7,6 +7,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from nas_spaces.blocks import Block, BlockPlan
+from nas_spaces.grids import combination_index, write_combinations
 from nas_spaces.layers import Layer
 from nas_spaces.primitives import Shape
 
@@ -17,8 +18,6 @@ __all__ = [
     "Replacement",
     "Rows",
     "built_of",
-    "combination_index",
-    "write_combinations",
 ]
 
 Rows = NDArray[np.int64]
@@ -46,23 +45,6 @@ class Replacement:
         here = combination_index(rows, self.columns, self.sizes)
         there = self.by[combination_index(rows, self.given, self.given_sizes), here]
         write_combinations(rows, self.columns, self.sizes, there)
-
-
-def combination_index(rows: Rows, columns: Sequence[int], sizes: Sequence[int]) -> Ints:
-    """Return the combination of ``columns`` in each row, in C-order."""
-    index = np.zeros(len(rows), dtype=np.int64)
-    for column, size in zip(columns, sizes, strict=True):
-        index = index * size + rows[:, column]
-    return index
-
-
-def write_combinations(
-    rows: Rows, columns: Sequence[int], sizes: Sequence[int], index: Ints
-) -> None:
-    """Set ``columns`` of ``rows`` to combinations, in place."""
-    for column, size in zip(reversed(columns), reversed(sizes), strict=True):
-        rows[:, column] = index % size
-        index = index // size
 
 
 @frozen(eq=False)

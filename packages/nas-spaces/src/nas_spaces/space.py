@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from nas_spaces.blocks import Block, BlockPlan, Choice, plan_blocks
 from nas_spaces.canonical import Canonical
 from nas_spaces.errors import InputError
+from nas_spaces.grids import combination_index
 from nas_spaces.layers import Layer
 from nas_spaces.notation import Notation, reads_as_row
 from nas_spaces.primitives import Graph, Shape
@@ -263,8 +264,7 @@ class SearchSpace:
         rows = self.check(archs)
         result = np.zeros((len(rows), len(self.blocks)), dtype=np.int64)
         for index, plan in enumerate(self.plan):
-            for column, size in zip(plan.columns, plan.sizes, strict=True):
-                result[:, index] = result[:, index] * size + rows[:, column]
+            result[:, index] = combination_index(rows, plan.columns, plan.sizes)
         return result
 
     def layers(self, arch: ArrayLike) -> list[PlacedLayer]:

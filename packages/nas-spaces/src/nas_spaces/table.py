@@ -10,11 +10,12 @@ from attrs import field, frozen
 from numpy.typing import ArrayLike, NDArray
 
 from nas_spaces.errors import InputError
+from nas_spaces.grids import spread
 from nas_spaces.layers import Layer
 from nas_spaces.primitives import Graph, Primitive, Shape
 from nas_spaces.space import SearchSpace
 
-__all__ = ["Cost", "Table", "Term", "check_table", "each_layer"]
+__all__ = ["Cost", "Table", "Term", "absorb", "check_table", "each_layer"]
 
 T = TypeVar("T")
 
@@ -53,10 +54,22 @@ class Term:
 
         ``columns`` hold the term's own, in any order; the axes of the others have length 1.
         """
-        order = [self.columns.index(column) for column in columns if column in self.columns]
-        values = self.values.transpose(order)
-        sizes = iter(values.shape)
-        return values.reshape([next(sizes) if c in self.columns else 1 for c in columns])
+        return spread(self.values, self.columns, columns)
+
+    def simplified(self) -> "Term":
+        """Return the term without the columns that it does not depend on.
+
+        >>> Term((4, 2), [[1, 5], [1, 5]]).simplified().columns
+        (2,)
+        """
+        values: NDArray[Any] = self.values
+        columns = list(self.columns)
+        for axis in reversed(range(values.ndim)):
+            first = values.take(0, axis)
+            if (values == np.expand_dims(first, axis)).all():
+                values = np.asarray(first)
+                del columns[axis]
+        return Term(columns, values)
 
 
 @frozen
@@ -318,7 +331,7 @@ class Table:
         """
         combine = np.add if self.reduce == "sum" else np.maximum
         merged: list[Term] = []
-        for term in _absorb(self.terms, combine):
+        for term in absorb(self.terms, combine):
             if merged:
                 columns = tuple(dict.fromkeys((*merged[-1].columns, *term.columns)))
                 sizes = [self.space.num_options[column] for column in columns]
@@ -357,7 +370,7 @@ class Table:
         return total
 
 
-def _absorb(terms: Sequence[Term], combine: np.ufunc) -> list[Term]:
+def absorb(terms: Sequence[Term], combine: np.ufunc) -> list[Term]:
     """Return the terms in order, without those whose columns another reads too: it takes them."""
     hosts: dict[int, Term] = {}
     for number in sorted(range(len(terms)), key=lambda n: -len(terms[n].columns)):
