@@ -1,11 +1,12 @@
-"""Small spaces that several test files look at."""
+"""Small spaces and tables that several test files look at."""
 
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from nas_spaces import Block, Choice, SearchSpace
+from nas_spaces import Block, Choice, SearchSpace, Table, Term
 from nas_spaces.layers import Classifier, Conv, Identity, MBConv
 
 
@@ -62,6 +63,54 @@ def cell() -> SearchSpace:
             Block("head", [Classifier(5)]),
         ],
     )
+
+
+@pytest.fixture
+def cost(plain) -> Table:
+    """Integers with ties, one look-up over two choices: groups {0}, {1, 2}, {3}."""
+    rng = np.random.default_rng(1)
+    return Table(
+        plain,
+        "cost",
+        "1",
+        [
+            Term(read, rng.integers(0, 12, [plain.num_options[c] for c in read]))
+            for read in [(0,), (1, 2), (3,)]
+        ],
+        100,
+    )
+
+
+def _reads_of(structure, sizes, rng):
+    """Columns read together: choices of their own, a chain, one shared by all, any."""
+    columns = range(len(sizes))
+    if structure == "independent":
+        return [(column,) for column in columns if column != 2]
+    if structure == "chain":
+        return [(0,), *((column - 1, column) for column in columns[1:])]
+    if structure == "shared":
+        return [tuple(sorted({column, 3})) for column in columns]
+    return [tuple(rng.permutation(len(sizes))[: rng.integers(1, 4)].tolist()) for _ in range(4)]
+
+
+def random_table(space, structure, kind, reduce, rng):
+    """A table of random look-ups, of one structure and of one kind of number."""
+    draw = {
+        "integer": lambda shape: rng.integers(-6, 12, shape),
+        "coarse": lambda shape: 70 * rng.integers(-3, 5, shape),
+        "float": lambda shape: 3 * rng.normal(size=shape),
+    }[kind]
+    terms = [
+        Term(read, draw([space.num_options[column] for column in read]))
+        for read in _reads_of(structure, space.num_options, rng)
+    ]
+    constant = 0.25 if kind == "float" else -3
+    return Table(space, "cost", "1", terms, constant, reduce=reduce)
+
+
+@pytest.fixture(scope="session", name="random_table")
+def _random_table():
+    return random_table
 
 
 @pytest.fixture(scope="session")
