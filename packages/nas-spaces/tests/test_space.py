@@ -193,7 +193,7 @@ def test_a_block_need_not_read_what_its_input_depends_on():
         ],
     )
     plan = space.plan[1]
-    assert (plan.columns, plan.sizes, plan.num_reads, plan.extra) == ((1, 0), (2, 3), 1, 3)
+    assert (plan.columns, plan.sizes, plan.reads, plan.extra) == ((1, 0), (2, 3), 1, 3)
     assert space.combinations([[2, 1]])[0].tolist() == [2, 1 * 3 + 2, 0]
     for row in rows_of(space):
         second = space.layers(row)[1]

@@ -324,11 +324,10 @@ def zero_options(space: SearchSpace) -> NDArray[np.bool_]:
     read = np.zeros(space.mask.shape, dtype=bool)
     lets_through = np.zeros(space.mask.shape, dtype=bool)
     for index, plan in enumerate(space.plan):
-        reads = len(space.blocks[index].reads)
         for combination, options in enumerate(np.ndindex(*plan.sizes)):
             graph = space.graph(index, combination)
             something = not graph or not isinstance(graph[-1], Zeros)
-            for column, option in zip(plan.columns[:reads], options[:reads], strict=True):
+            for column, option in list(zip(plan.columns, options, strict=True))[: plan.reads]:
                 read[column, option] = True
                 lets_through[column, option] |= something
     return read & ~lets_through

@@ -94,7 +94,7 @@ class BlockPlan:
     """What a space works out about a block.
 
     ``columns``: the columns that decide what it is: those that it reads, and behind them those
-    that only the shape of its input depends on. ``sizes``: their numbers of options. ``num_reads``:
+    that only the shape of its input depends on. ``sizes``: their numbers of options. ``reads``:
     number of columns that it reads. ``extra``: number of combinations of those behind them.
     ``sources``: indices of the blocks that feed it, -1 for the space's input. ``in_shapes``,
     ``out_shapes``: one a combination. ``varying``: the columns that its output shape depends on.
@@ -102,7 +102,7 @@ class BlockPlan:
 
     columns: tuple[int, ...]
     sizes: tuple[int, ...]
-    num_reads: int
+    reads: int
     extra: int
     sources: tuple[int, ...]
     in_shapes: tuple[Shape, ...]

@@ -194,7 +194,7 @@ def _runs(
     taken: frozenset[int],
 ) -> Iterator[_Run]:
     """Yield the runs of two blocks and more."""
-    reads = [plan.columns[: plan.num_reads] for plan in plans]
+    reads = [plan.columns[: plan.reads] for plan in plans]
     times: dict[int, int] = {}
     fed: dict[int, int] = {}
     for own, plan in zip(reads, plans, strict=True):
@@ -231,13 +231,13 @@ def _runs(
 
 def _position(plan: BlockPlan, built: Built) -> _Position | None:
     """Return a block as part of a run; None where it cannot build nothing."""
-    if not built.empty.any() or not plan.num_reads:
+    if not built.empty.any() or not plan.reads:
         return None
-    columns, sizes = plan.columns[: plan.num_reads], plan.sizes[: plan.num_reads]
+    columns, sizes = plan.columns[: plan.reads], plan.sizes[: plan.reads]
     empty = built.empty.reshape(-1, plan.extra)
     # By the order of columns in a row, which need not be the one in which the block reads them.
     lowest = np.arange(len(empty)).reshape(sizes).transpose(np.argsort(columns)).ravel()
     first = np.where(empty.any(axis=0), lowest[empty[lowest].argmax(axis=0)], -1)
     return _Position(
-        columns, sizes, plan.columns[plan.num_reads :], plan.sizes[plan.num_reads :], empty, first
+        columns, sizes, plan.columns[plan.reads :], plan.sizes[plan.reads :], empty, first
     )
