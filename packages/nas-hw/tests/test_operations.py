@@ -90,6 +90,14 @@ def test_bits_are_rounded_up_to_bytes():
     assert written(build(("quantise", "q", "input", 3), shape=(3, 3, 3)), (3, 3, 3)) == [11]
 
 
+@pytest.mark.parametrize("behind", [("norm", "last", "q"), ("activation", "last", "q", "sigmoid")])
+def test_behind_a_quantiser_values_are_in_full_precision_again(behind):
+    graph = build(("quantise", "q", "input", 2), behind, ("linear", "fc", "last", 8))
+    first, second = operations(graph, SHAPE)[0]
+    assert (first.written, second.reads) == (FULL, ((0, FULL),))
+    assert written(build(("quantise", "q", "input", 2))) == [FULL // 16]
+
+
 def test_what_is_read_twice_is_not_merged():
     builder = GraphBuilder(SHAPE)
     value = builder.convolution("conv", "input", 8, kernel=1)

@@ -57,6 +57,7 @@ class Operation:
 
     def merge(self, node: Primitive) -> None:
         """Let a norm, activation or quantiser be applied to what is written."""
+        self.written = size_of(self.shape, _bits_of(node))
         if isinstance(node, Norm):
             added = node.channels * FLOAT_BITS // 8
             if not self.linear:
@@ -66,8 +67,6 @@ class Operation:
                 self.biased = True
             return
         self.linear = False
-        if isinstance(node, Quantise):
-            self.written = size_of(self.shape, node.bits)
 
 
 @define
@@ -99,8 +98,8 @@ def operations(graph: Graph, shape: Shape) -> tuple[list[Operation], int]:
         if kind in _APPLIED and mergeable:
             operation = done[first.place]
             operation.merge(node)
-            bits = node.bits if isinstance(node, Quantise) else first.bits
-            values[node.name] = _Value(first.place, operation.written, open=True, bits=bits)
+            written = operation.written
+            values[node.name] = _Value(first.place, written, open=True, bits=_bits_of(node))
         elif kind is Dropout:
             values[node.name] = _Value(first.place, first.bytes, mergeable, first.bits)
         elif kind is Select:
@@ -115,8 +114,8 @@ def operations(graph: Graph, shape: Shape) -> tuple[list[Operation], int]:
             values[node.name] = first
         else:
             done.append(_operation(node, [values[source] for source in node.inputs]))
-            bits = node.bits if isinstance(node, Quantise) else FLOAT_BITS
-            values[node.name] = _Value(len(done) - 1, done[-1].written, open=True, bits=bits)
+            written = done[-1].written
+            values[node.name] = _Value(len(done) - 1, written, open=True, bits=_bits_of(node))
     if not graph:
         return done, ENTERED
     leaving = values[graph[-1].name]
@@ -128,6 +127,11 @@ def operations(graph: Graph, shape: Shape) -> tuple[list[Operation], int]:
 
 
 _APPLIED = (Norm, Activation, Quantise)
+
+
+def _bits_of(node: Primitive) -> int:
+    """Return the bits of what a primitive writes: full precision behind all but a quantiser."""
+    return node.bits if isinstance(node, Quantise) else FLOAT_BITS
 
 
 def _operation(node: Primitive, inputs: list[_Value]) -> Operation:
