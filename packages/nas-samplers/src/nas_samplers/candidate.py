@@ -24,10 +24,14 @@ __all__ = ["Candidate", "Job", "Splits", "train_candidate", "trained_network"]
 
 # Streams of randomness of one candidate.
 _INITIAL, _ORDER = 0, 1
-# Of a network that answers nothing right.
+# Error of a candidate that failed: that of a network that answers nothing right.
 WORST = 1.0
-# From scratch or the pool as the case may be, or each of the two to compare them.
-WAYS = ("alone", "pool", "scratch")
+# Names of a candidate's trainings, and of their checkpoints.
+WAYS = (
+    "alone",  # the only one, from the pool or, where that has nothing for it, from scratch
+    "pool",  # of two to be compared, the one from the pool
+    "scratch",  # of two to be compared, the one from scratch
+)
 
 
 class Splits(Protocol):

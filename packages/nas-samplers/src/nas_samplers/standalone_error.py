@@ -37,12 +37,12 @@ class StandaloneError:
     are added when all of it is finished, in the order of the rows.
 
     A candidate that diverges, or fails otherwise at every attempt of the executor, gets an error
-    of 1, a network that answers nothing right, and the search goes on.
+    of 1, that of a network that answers nothing right, and the search goes on.
 
     Source: FNAS (Liu et al., 2021), whose candidates are trained alone for few epochs. Left open
-    there, and decided here: which pool a batch begins with, the error of a candidate that fails,
-    and that of one that was trained both ways the error from scratch counts, for it is compared
-    with the first ones, which found nothing in the pool.
+    there, and decided here: which pool a batch begins with, and the error of a candidate that
+    fails; for a candidate trained both ways, the error from scratch counts, so that it compares
+    with the first candidates, for which the pool was empty.
 
     Killed and resumed: save `state_dict` after every call, together with the state of the search.
     What comes back from `load_state_dict` repeats the batch that was not finished, of which the
