@@ -48,7 +48,7 @@ def test_verdicts(differences, conclusion, uses):
     guard = told(differences)
     assert guard.verdict.conclusion == conclusion
     assert guard.uses_pool is uses
-    assert guard.wants_pair is (len(differences) < 5)
+    assert guard.missing == 5 - len(differences)
 
 
 def test_no_verdict_before_the_last_pair():
@@ -78,6 +78,7 @@ def test_pairs_beyond_those_that_decide_are_kept_and_change_nothing():
     guard.tell(0.1, 0.9)
     assert guard.verdict == before
     assert len(guard.errors) == 6
+    assert guard.missing == 0
     assert guard.errors[-1] == (0.1, 0.9)
 
 

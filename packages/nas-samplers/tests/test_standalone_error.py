@@ -120,7 +120,7 @@ def test_trainings_that_a_pool_makes_diverge_count(metric, space):
     assert (error([ROWS[0]] * 2) < 1).all()
     assert [one.pool_error for one in seen] == [1, 1]
     assert guard.verdict.pairs == 2
-    assert not guard.wants_pair
+    assert not guard.missing
 
 
 def with_pool(**options):
@@ -444,7 +444,7 @@ def test_while_the_guard_wants_pairs_the_error_from_scratch_counts(metric):
     told.clear()
     np.testing.assert_array_equal(error(ROWS[2:]), scratch(ROWS[2:]))
     assert told == [0, 0.5, 1.0, 1.5, 2.0]
-    assert not guard.wants_pair
+    assert not guard.missing
     assert guard.errors == tuple((one.scratch_error, one.pool_error) for one in candidates[2:])
     assert [one.scratch_error for one in candidates[2:]] == [one.error for one in candidates[2:]]
     # From now on, what begins with the pool counts.

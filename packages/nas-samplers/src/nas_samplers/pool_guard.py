@@ -56,7 +56,7 @@ class PoolVerdict:
 class PoolGuard:
     """Compares the errors of the first candidates, each trained from the pool and from scratch.
 
-    It trains nothing: where `wants_pair` says so, train the candidate both ways, with the same
+    It trains nothing: while pairs are `missing`, train each candidate both ways, with the same
     iterations and images, and `tell` both errors. After ``pairs`` of them the mean difference and
     its interval decide: the pool helps or harms where the interval excludes 0. There is no verdict
     before, for looking at every pair would find a difference by chance more often than the 5 % that
@@ -79,10 +79,10 @@ class PoolGuard:
 
     >>> guard = PoolGuard(pairs=3)
     >>> for scratch_error, pool_error in [(0.30, 0.24), (0.28, 0.23), (0.35, 0.28)]:
-    ...     assert guard.wants_pair
+    ...     assert guard.missing
     ...     guard.tell(scratch_error, pool_error)
-    >>> guard.wants_pair, guard.uses_pool, guard.verdict.conclusion
-    (False, True, 'helps')
+    >>> guard.missing, guard.uses_pool, guard.verdict.conclusion
+    (0, True, 'helps')
     >>> print(guard.verdict)
     Starting from the pool helps: it changes the error by -6.00 points (95 % interval -8.48 to \
 -3.52), in 3 pairs.
@@ -100,9 +100,9 @@ class PoolGuard:
         return tuple(self._errors)
 
     @property
-    def wants_pair(self) -> bool:
-        """Whether the next candidate with hits should be trained both ways."""
-        return len(self._errors) < self.pairs
+    def missing(self) -> int:
+        """How many more candidates with hits should be trained both ways."""
+        return max(self.pairs - len(self._errors), 0)
 
     @property
     def uses_pool(self) -> bool:

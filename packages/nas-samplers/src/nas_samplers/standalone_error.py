@@ -259,7 +259,7 @@ class StandaloneError:
         if self.trained == 0:
             self._save_pool()
         helps = self.pool is not None and (self.guard is None or self.guard.uses_pool)
-        pairs = 0 if self.guard is None else self.guard.pairs - len(self.guard.errors)
+        pairs = 0 if self.guard is None else self.guard.missing
         return [
             Job(
                 number=place,
