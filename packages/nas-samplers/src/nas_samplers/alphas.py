@@ -6,6 +6,7 @@ import numpy as np
 from attrs import asdict, frozen
 from numpy.typing import NDArray
 
+from nas_samplers.past import Past
 from nas_samplers.settings import check_settings
 from nas_spaces import InputError, SearchSpace, Table
 from nas_spaces.primitives import Zeros
@@ -13,9 +14,6 @@ from nas_spaces.protocols import State
 from nas_spaces.table import check_table
 
 __all__ = ["Alphas", "Dropped", "Snapshot", "draw_options", "softmax_gradient", "zero_options"]
-
-# Snapshots that are kept at most; beyond them every second one goes.
-SNAPSHOTS = 200
 
 
 @frozen(eq=False)
@@ -100,8 +98,12 @@ class Alphas:
         self.counts = np.zeros(self.alive.shape, dtype=np.int64)
         self.steps = 0
         self.dropped: list[Dropped] = []
-        self.snapshots = [self._now()]
-        self._updates, self._every = 0, 1
+        self._past = Past(self._now())
+
+    @property
+    def snapshots(self) -> list[Snapshot]:
+        """The past, the earliest moment first."""
+        return self._past.moments
 
     def probabilities(self) -> NDArray[np.float64]:
         """Return float64 ``[d, k]``: a softmax over the live options, 0 elsewhere."""
@@ -185,13 +187,7 @@ class Alphas:
 
         Learners call it after every update.
         """
-        self._updates += 1
-        if self._updates % self._every:
-            return
-        self.snapshots.append(self._now())
-        if len(self.snapshots) > SNAPSHOTS:
-            self.snapshots = self.snapshots[::2]
-            self._every *= 2
+        self._past.update(self._now)
 
     def _now(self) -> Snapshot:
         return Snapshot(self.steps, self.values.copy(), self.alive.copy(), self.counts.copy())
@@ -236,15 +232,8 @@ class Alphas:
             "alive": self.alive.copy(),
             "counts": self.counts.copy(),
             "steps": self.steps,
-            "updates": self._updates,
-            "every": self._every,
             "dropped": [asdict(one) for one in self.dropped],
-            "snapshots": {
-                "step": [one.step for one in self.snapshots],
-                "values": np.array([one.values for one in self.snapshots]),
-                "alive": np.array([one.alive for one in self.snapshots]),
-                "counts": np.array([one.counts for one in self.snapshots]),
-            },
+            **self._past.state_dict("snapshots"),
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -268,15 +257,8 @@ class Alphas:
         self.alive = np.array(state["alive"], dtype=bool)
         self.counts = np.array(state["counts"], dtype=np.int64)
         self.steps = int(state["steps"])
-        self._updates, self._every = int(state["updates"]), int(state["every"])
         self.dropped = [Dropped(**one) for one in state["dropped"]]
-        past = state["snapshots"]
-        self.snapshots = [
-            Snapshot(step, np.array(values), np.array(alive), np.array(counts))
-            for step, values, alive, counts in zip(
-                past["step"], past["values"], past["alive"], past["counts"], strict=True
-            )
-        ]
+        self._past.load_state_dict(state, "snapshots")
 
 
 def _same(one: Snapshot, other: Snapshot) -> bool:

@@ -4,17 +4,16 @@ Sources: Casale et al., "Probabilistic Neural Architecture Search" (PARSEC), 201
 "FP-NAS", CVPR 2021, section 3.
 """
 
-import itertools
 import math
 from collections.abc import Mapping
 from functools import cached_property, reduce
 from typing import Any, Self
 
 import numpy as np
-from attrs import asdict, frozen
+from attrs import frozen
 from numpy.typing import ArrayLike, NDArray
 
-from nas_samplers.alphas import SNAPSHOTS
+from nas_samplers.past import Past
 from nas_samplers.settings import check_settings
 from nas_spaces import InputError, SearchSpace, Table
 from nas_spaces.protocols import State
@@ -58,7 +57,7 @@ class Moment:
     entropy: float
     joint: bool
     marginals: NDArray[np.float64]
-    cost: float | None
+    cost: float | None = None  # states of 0.5.0 have none
 
 
 class Distribution:
@@ -107,9 +106,12 @@ class Distribution:
         self.values = np.zeros(self.alive.shape)
         self.steps = self.sampled = self.rows = 0
         self.joined: int | None = 0 if joint else None
-        self.moments: list[Moment] = []
-        self._updates, self._every = 0, 1
-        self.moments.append(self._now())
+        self._past = Past(self._now())
+
+    @property
+    def moments(self) -> list[Moment]:
+        """The past, the earliest moment first."""
+        return self._past.moments
 
     @cached_property
     def groups(self) -> dict[str, tuple[int, ...]]:
@@ -328,13 +330,7 @@ class Distribution:
             cost: whose expected value is remembered too; a sum. Of any other cost that value
                 itself, as the mean over rows that were drawn estimates it.
         """
-        self._updates += 1
-        if self._updates % self._every:
-            return
-        self.moments.append(self._now(cost))
-        if len(self.moments) > SNAPSHOTS:
-            self.moments = self.moments[::2]
-            self._every *= 2
+        self._past.update(lambda: self._now(cost))
 
     def _now(self, cost: Table | float | None = None) -> Moment:
         return Moment(
@@ -441,7 +437,6 @@ class Distribution:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the whole state."""
-        past = [asdict(one) for one in self.moments]
         return {
             "space": self._belongs_to(),
             "joint": self.joint,
@@ -450,12 +445,7 @@ class Distribution:
             "steps": self.steps,
             "sampled": self.sampled,
             "rows": self.rows,
-            "updates": self._updates,
-            "every": self._every,
-            "moments": {
-                "marginals": np.array([one.pop("marginals") for one in past]),
-                **{key: [one[key] for one in past] for key in past[0]},
-            },
+            **self._past.state_dict("moments"),
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -485,15 +475,4 @@ class Distribution:
         self.joined = state.get("joined", 0 if joint else None)
         self.steps, self.sampled = int(state["steps"]), int(state["sampled"])
         self.rows = int(state["rows"])
-        self._updates, self._every = int(state["updates"]), int(state["every"])
-        self.moments = _moments(state["moments"])
-
-
-def _moments(past: Mapping[str, Any]) -> list[Moment]:
-    keys = ("step", "sampled", "rows", "entropy", "joint", "marginals", "cost")
-    unknown = [None] * len(past["step"])  # states of 0.5.0 have no costs
-    columns = [
-        [np.array(one) for one in past[key]] if key == "marginals" else past.get(key, unknown)
-        for key in keys
-    ]
-    return list(itertools.starmap(Moment, zip(*columns, strict=True)))
+        self._past.load_state_dict(state, "moments")
