@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from attrs import asdict, frozen
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 
 from nas_samplers.past import Past
 from nas_samplers.settings import check_settings
@@ -128,8 +129,7 @@ class Alphas:
                 f"exclude leaves choice {choice.name!r} no live option; exclude fewer of them"
             )
         logits = np.where(kept, self.values, -np.inf)
-        logits = logits - logits.max(axis=1, keepdims=True)
-        result: NDArray[np.float64] = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        result: NDArray[np.float64] = log_softmax(logits, axis=1)
         return result
 
     def expected_cost(self) -> float:

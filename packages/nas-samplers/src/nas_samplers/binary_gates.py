@@ -294,6 +294,7 @@ def _part_gradients(
 
 def _log_sum(values: NDArray[np.float64], where: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return the logarithm of the sum of exponentials ``[n]`` of the entries ``where``."""
+    # scipy's logsumexp rounds otherwise: with it the alphas that a seed leads to would change.
     kept = np.where(where, values, -np.inf)
     largest = kept.max(axis=1, keepdims=True)
     result: NDArray[np.float64] = largest[:, 0] + np.log(np.exp(kept - largest).sum(axis=1))

@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 from attrs import frozen
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import log_softmax
 
 from nas_samplers.past import Past
 from nas_samplers.settings import check_settings
@@ -192,8 +193,7 @@ class Distribution:
     def log_probabilities(self) -> NDArray[np.float64]:
         """Return float64 ``[f, w]``: of each combination of each factor, -inf where not alive."""
         logits = np.where(self.alive, self.values, -np.inf)
-        logits = logits - logits.max(axis=1, keepdims=True)
-        result: NDArray[np.float64] = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        result: NDArray[np.float64] = log_softmax(logits, axis=1)
         return result
 
     def entropy(self) -> float:

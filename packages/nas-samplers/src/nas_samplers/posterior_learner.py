@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import softmax
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (the usual name)
 
@@ -51,8 +52,8 @@ def posterior_weights(losses: ArrayLike, temperature: float = 1.0) -> NDArray[np
     check_number("temperature", temperature, above=0)
     with np.errstate(over="ignore"):
         # A tiny temperature may take a difference to -inf, whose weight is 0 as it should be.
-        chances = np.exp((values.min() - values) / temperature)
-    result: NDArray[np.float64] = chances / chances.sum()
+        logits = (values.min() - values) / temperature
+    result: NDArray[np.float64] = softmax(logits)
     return result
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from attrs import field, frozen
 from numpy.typing import NDArray
+from scipy.special import softmax
 from torch import Tensor, nn
 
 from nas_samplers.alphas import Alphas
@@ -163,8 +164,7 @@ class Gumbel:
             )
         chances = self.alphas.log_probabilities()
         noisy = (chances + self.rng.gumbel(size=chances.shape)) / temperature
-        gates = np.exp(noisy - noisy.max(axis=1, keepdims=True))
-        return Relaxation(gates / gates.sum(axis=1, keepdims=True), temperature)
+        return Relaxation(softmax(noisy, axis=1), temperature)
 
     def join(self, network: nn.Module, images: Tensor, rows: NDArray[np.int64]) -> Tensor:
         """Return logits ``[b, classes]`` with the gates of the last `ask`.
