@@ -374,9 +374,9 @@ def test_bare_path(tmp_path):
         ({"held_out": float("nan")}, "held_out is nan"),
         ({"subset": 513}, "subset is 513; synthetic has 512 training images .* give 20 to 512"),
         ({"subset": 19}, "subset is 19"),
-        ({"resolution": 0}, "resolution is 0"),
-        ({"seed": -1}, "seed is -1"),
-        ({"workers": -1}, "workers is -1"),
+        ({"resolution": 0}, "resolution=0 must be an integer at least 1"),
+        ({"seed": -1}, "seed=-1 must be an integer at least 0"),
+        ({"workers": -1}, "workers=-1 must be an integer at least 0"),
     ],
 )
 def test_numbers_out_of_range(options, words):

@@ -80,10 +80,10 @@ def test_fixed_order():
 @pytest.mark.parametrize(
     ("batch_size", "count", "seed", "words"),
     [
-        (0, None, None, "batch_size is 0"),
+        (0, None, None, "batch_size=0 must be an integer at least 1"),
         (4, 3, 0, "need 12 images; the split has 10"),
-        (4, 0, 0, "count is 0"),
-        (4, 1, -1, "seed is -1"),
+        (4, 0, 0, "count=0 must be an integer at least 1"),
+        (4, 1, -1, "seed=-1 must be an integer at least 0"),
     ],
 )
 def test_fixed_order_refuses(batch_size, count, seed, words):

@@ -134,9 +134,9 @@ def test_batches_do_not_alias_the_stored_images():
 
 def test_numbers_are_checked_when_the_stream_is_asked_for():
     split = _split(_images())
-    with pytest.raises(InputError, match="batch_size is 0"):
+    with pytest.raises(InputError, match="batch_size=0 must be an integer at least 1"):
         split.training_batches(batch_size=0, seed=0)
-    with pytest.raises(InputError, match="first_step is -1"):
+    with pytest.raises(InputError, match="first_step=-1 must be an integer at least 0"):
         split.training_batches(batch_size=1, seed=0, first_step=-1)
     with pytest.raises(InputError, match="need 21 images"):
         split.fixed_batches(21, count=1)

@@ -153,7 +153,7 @@ def test_bad_states_change_nothing():
 
 @pytest.mark.parametrize("pairs", [1, 0, -2, 2.5, True, "5"])
 def test_an_interval_needs_two_pairs(pairs):
-    with pytest.raises(InputError, match=r"pairs=.* must be an integer of at least 2"):
+    with pytest.raises(InputError, match=r"pairs=.* must be an integer at least 2"):
         PoolGuard(pairs)
 
 

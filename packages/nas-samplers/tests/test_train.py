@@ -286,8 +286,8 @@ def test_channels_last_is_a_memory_format_only(space, data, supernet, phase, uni
     ("wrong", "words"),
     [
         ({"precision": "bfloat"}, "precision='bfloat' is unknown: did you mean 'bfloat16'"),
-        ({"checkpoint_every": 0}, "checkpoint_every=0 must be at least 1"),
-        ({"log_every": 0}, "log_every=0 must be at least 1"),
+        ({"checkpoint_every": 0}, "checkpoint_every=0 must be an integer at least 1"),
+        ({"log_every": 0}, "log_every=0 must be an integer at least 1"),
     ],
 )
 def test_arguments_out_of_range(space, data, tmp_path, wrong, words, supernet, phase, uniform):

@@ -156,7 +156,7 @@ def test_processes_end_with_what_asked_for_them(module, tmp_path):
 
 @pytest.mark.parametrize("name", ["workers", "attempts"])
 def test_numbers_out_of_range_are_refused(module, name):
-    with pytest.raises(InputError, match=f"{name}=0 must be at least 1"):
+    with pytest.raises(InputError, match=f"{name}=0 must be an integer at least 1"):
         run_tasks(module.square, [1], **{"workers": 1, name: 0})
 
 
@@ -173,7 +173,7 @@ def test_in_this_process(module, tmp_path):
     [outcome] = run_here(module.square, [3], on_report=lambda *told: reports.append(told))
     assert outcome.result == (9, os.getpid())
     assert reports == [(0, 1.5)]
-    with pytest.raises(InputError, match="attempts=0 must be at least 1"):
+    with pytest.raises(InputError, match="attempts=0 must be an integer at least 1"):
         run_here(module.square, [3], attempts=0)
 
 

@@ -9,6 +9,7 @@ from scipy.special import log_softmax
 
 from nas_samplers.past import Past
 from nas_samplers.settings import check_settings
+from nas_samplers.validators import check_number
 from nas_spaces import InputError, SearchSpace, Table
 from nas_spaces.primitives import Zeros
 from nas_spaces.protocols import State
@@ -82,8 +83,7 @@ class Alphas:
     ) -> None:
         if not space.num_choices:
             raise InputError(f"space {space.name!r} has no choices; there is nothing to learn")
-        if not std >= 0 or not np.isfinite(std):
-            raise InputError(f"std={std} must be a finite number, at least 0")
+        check_number("std", std, least=0)
         self.space = space
         self.alive = space.mask.copy()
         self.values = np.zeros(self.alive.shape)

@@ -18,6 +18,7 @@ from nas_samplers.cost_terms import CostTerm, Objective
 from nas_samplers.drop_rules import DropRule
 from nas_samplers.micro_batches import split_batch
 from nas_samplers.settings import check_settings, named
+from nas_samplers.validators import check_number
 from nas_spaces import InputError, nearest
 from nas_spaces.protocols import State
 from nas_spaces.torch import Norms, Supernet, check_gates
@@ -100,8 +101,7 @@ class BinaryGates:
             raise InputError(
                 f"variant={variant!r} is unknown: {nearest(variant, get_args(Variant))}"
             )
-        if warmup < 0:
-            raise InputError(f"warmup={warmup} must be at least 0 calls")
+        check_number("warmup", warmup, least=0, whole=True)
         if cost is not None:
             alphas.costs()
         check_gates(alphas.space)

@@ -25,6 +25,7 @@ from nas_samplers.data_files import FileImages, FileSplit, check_sizes, decode
 from nas_samplers.data_order import split_by_class
 from nas_samplers.data_sources import Source, read_source
 from nas_samplers.data_tensors import TensorImages, TensorSplit, channel_statistics
+from nas_samplers.validators import check_number
 from nas_spaces import InputError
 
 __all__ = ["ImageData", "Split", "load_data"]
@@ -221,16 +222,13 @@ def load_data(
 
 
 def _check_numbers(*, resolution: int, seed: int, held_out: float, workers: int) -> None:
-    if resolution < 1:
-        raise InputError(f"resolution is {resolution}; it must be at least 1 pixel")
-    if seed < 0:
-        raise InputError(f"seed is {seed}; it must be 0 or more")
+    check_number("resolution", resolution, least=1, whole=True)
+    check_number("seed", seed, least=0, whole=True)
     if not 0 < held_out < 1:
         raise InputError(
             f"held_out is {held_out}; it is a fraction of the training images, above 0 and below 1"
         )
-    if workers < 0:
-        raise InputError(f"workers is {workers}; it must be 0 or more")
+    check_number("workers", workers, least=0, whole=True)
 
 
 def _draw_classes(read: Source, number: int, *, seed: int) -> Source:

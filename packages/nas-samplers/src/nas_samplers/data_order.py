@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from nas_samplers.validators import check_number
 from nas_spaces import InputError
 
 __all__ = ["check_batches", "fixed_order", "sample_bits", "split_by_class", "training_order"]
@@ -46,12 +47,10 @@ def check_batches(batch_size: int, seed: int | None, first_step: int = 0) -> Non
     Raises:
         InputError: a batch size below one, a negative seed or a negative step.
     """
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}; it must be at least 1")
-    if seed is not None and seed < 0:
-        raise InputError(f"seed is {seed}; it must be 0 or more")
-    if first_step < 0:
-        raise InputError(f"first_step is {first_step}; it must be 0 or more")
+    check_number("batch_size", batch_size, least=1, whole=True)
+    if seed is not None:
+        check_number("seed", seed, least=0, whole=True)
+    check_number("first_step", first_step, least=0, whole=True)
 
 
 def training_order(
@@ -93,8 +92,8 @@ def fixed_order(
         InputError: ``count`` batches hold more samples than there are.
     """
     check_batches(batch_size, seed)
-    if count is not None and count < 1:
-        raise InputError(f"count is {count}; it must be at least 1")
+    if count is not None:
+        check_number("count", count, least=1, whole=True)
     if count is not None and count * batch_size > size:
         raise InputError(
             f"count={count} batches of batch_size={batch_size} need {count * batch_size} images; "

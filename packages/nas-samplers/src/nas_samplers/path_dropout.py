@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from nas_samplers.relaxed import name_options, run_gates
 from nas_samplers.settings import check_settings
+from nas_samplers.validators import check_number
 from nas_spaces import InputError, SearchSpace
 from nas_spaces.protocols import State
 from nas_spaces.torch import check_gates
@@ -58,10 +59,8 @@ class PathDropout:
     def __init__(
         self, space: SearchSpace, *, rng: np.random.Generator, rate: float, ramp: int
     ) -> None:
-        if not 0 <= rate <= 1:
-            raise InputError(f"rate={rate} must be in [0, 1]")
-        if ramp < 0:
-            raise InputError(f"ramp={ramp} must be at least 0 steps")
+        check_number("rate", rate, least=0, most=1)
+        check_number("ramp", ramp, least=0, whole=True)
         if not space.num_choices:
             raise InputError(f"space {space.name!r} has no choices; there is nothing to drop")
         check_gates(space)

@@ -25,7 +25,7 @@ from nas_samplers.pool_block import (
     block_tensors,
     values_for,
 )
-from nas_samplers.validators import number
+from nas_samplers.validators import check_number, number
 from nas_spaces import InputError, SearchSpace, replace_file
 from nas_spaces.primitives import Graph
 from nas_spaces.spelled import spell
@@ -186,8 +186,8 @@ class KnowledgePool:
         _check_network(network)
         if not isinstance(task, str) or not task:
             raise InputError(f"task={task!r} must be a name")
-        if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
-            raise InputError(f"iterations={iterations!r} must be an integer of at least 1")
+        check_number("iterations", iterations, least=1, whole=True)
+        iterations = int(iterations)  # numpy's would not go into the index of a file
         self._check_iterations(iterations, "the network")
         variants = {one["name"]: one["variants"][0] for one in spell(network.space)}
         blocks = [

@@ -7,6 +7,7 @@ import numpy as np
 from attrs import frozen
 
 from nas_samplers.settings import check_settings
+from nas_samplers.validators import check_number
 from nas_spaces import InputError
 from nas_spaces.protocols import State
 
@@ -89,9 +90,8 @@ class PoolGuard:
     """
 
     def __init__(self, pairs: int = 5) -> None:
-        if isinstance(pairs, bool) or not isinstance(pairs, int) or pairs < 2:
-            raise InputError(f"pairs={pairs!r} must be an integer of at least 2")
-        self.pairs = pairs
+        check_number("pairs", pairs, least=2, whole=True)
+        self.pairs = int(pairs)
         self._errors: list[tuple[float, float]] = []
 
     @property

@@ -18,6 +18,7 @@ from nas_samplers.checkpoint import OPTIMISER, load_optimiser, read_checkpoint, 
 from nas_samplers.phase import Forward, Join, Phase
 from nas_samplers.row_weights import GradientSum, RowWeights
 from nas_samplers.training_state import Summary, TrainingState
+from nas_samplers.validators import check_number
 from nas_spaces import InputError, derive_seed, nearest
 from nas_spaces.torch.finite import not_finite
 
@@ -88,8 +89,7 @@ def train(
         hint = nearest(precision, get_args(Precision))
         raise InputError(f"precision={precision!r} is unknown: {hint}")
     for name, every in (("checkpoint_every", checkpoint_every), ("log_every", log_every)):
-        if every < 1:
-            raise InputError(f"{name}={every} must be at least 1 step")
+        check_number(name, every, least=1, whole=True)
     network.to(device)
     if channels_last:
         network.to(memory_format=torch.channels_last)

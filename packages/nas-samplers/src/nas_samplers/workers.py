@@ -23,6 +23,7 @@ from typing import Any, Protocol, Self
 
 from attrs import define, field, frozen
 
+from nas_samplers.validators import check_number, number
 from nas_spaces import InputError
 
 __all__ = [
@@ -90,7 +91,7 @@ class Attempts:
     """
 
     def __init__(self, tasks: int, *, attempts: int, on_outcome: OnOutcome | None = None) -> None:
-        check_at_least_one("attempts", attempts)
+        check_number("attempts", attempts, least=1, whole=True)
         self.waiting = deque(range(tasks))
         self._tried = [0] * tasks
         self._attempts = attempts
@@ -211,13 +212,9 @@ class WorkerProcesses:
             outcomes = run(work, tasks)
     """
 
-    workers: int
-    attempts: int = field(default=2, kw_only=True)
+    workers: int = field(validator=number(least=1, whole=True))
+    attempts: int = field(default=2, kw_only=True, validator=number(least=1, whole=True))
     _crew: list[_Worker] = field(factory=list, init=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        check_at_least_one("workers", self.workers)
-        check_at_least_one("attempts", self.attempts)
 
     def __enter__(self) -> Self:
         return self
@@ -340,16 +337,6 @@ def _serve(pipe: Connection) -> None:
             pipe.send(answer)
         except BrokenPipeError:
             return
-
-
-def check_at_least_one(name: str, number: int) -> None:
-    """Refuse a number below 1.
-
-    Raises:
-        InputError: naming the argument.
-    """
-    if number < 1:
-        raise InputError(f"{name}={number} must be at least 1")
 
 
 def reason_of(error: Exception) -> str:
