@@ -82,10 +82,13 @@ def test_rows_outside_the_limits_stand_for_themselves(macro, macs):
     assert (canonical[~inside] != archs[~inside]).any()
 
 
-def test_numbers_that_are_too_small_are_named():
-    at_least(1, batch=1, least=2)
-    with pytest.raises(InputError, match="least=0 must be at least 1"):
+def test_numbers_that_are_too_small_or_no_integers_are_named():
+    at_least(1, batch=1, least=np.int64(2))
+    with pytest.raises(InputError, match="least=0 must be an integer at least 1"):
         at_least(1, batch=1, least=0)
+    for value in (2.5, 2.0, float("nan"), True, "2", None):
+        with pytest.raises(InputError, match=f"least={value!r} must be an integer at least 1"):
+            at_least(1, batch=1, least=value)
 
 
 def test_take_new_takes_the_first_of_each_network(macro):

@@ -40,7 +40,7 @@ def test_no_columns(values):
     for ask in (best_so_far, lambda v: evaluations_to(v, 0)):
         with pytest.raises(InputError, match="values "):
             ask(values)
-    with pytest.raises(InputError, match="length=0 must be at least 1"):
+    with pytest.raises(InputError, match="length=0 must be an integer at least 1"):
         best_so_far([1], length=0)
 
 

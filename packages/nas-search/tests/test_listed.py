@@ -46,7 +46,7 @@ def test_what_was_told_is_not_proposed_again(macro):
 def test_bad_input(macro, macs):
     with pytest.raises(InputError, match="rows is empty"):
         Listed(macro, np.zeros((0, 8), dtype=np.int64))
-    with pytest.raises(InputError, match="batch=0 must be at least 1"):
+    with pytest.raises(InputError, match="batch=0 must be an integer at least 1"):
         Listed(macro, ROWS, batch=0)
     with pytest.raises(InputError):
         Listed(macro, [[3] * 8])

@@ -104,7 +104,7 @@ def test_training_costs_three_passes_an_image(macro, macs):
     archs = macro.sample(5, rng=np.random.default_rng(0))
     np.testing.assert_array_equal(cost(archs), 3 * 50_000 * 36 * macs(macro)(archs))
     assert (cost.name, cost.unit) == ("training", "multiply-adds")
-    with pytest.raises(InputError, match="images=0 must be at least 1"):
+    with pytest.raises(InputError, match="images=0 must be an integer at least 1"):
         TrainingCost(macs(macro), images=0, epochs=1)
-    with pytest.raises(InputError, match="epochs=0 must be at least 1"):
+    with pytest.raises(InputError, match="epochs=0 must be an integer at least 1"):
         TrainingCost(macs(macro), images=1, epochs=0)

@@ -1,6 +1,7 @@
 """What searchers and the driver share: which rows stand for a network, and rows not seen yet."""
 
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -39,14 +40,14 @@ LEAST_DRAWS = 5000
 
 
 def at_least(least: int, /, **numbers: int) -> None:
-    """Refuse arguments below ``least``.
+    """Refuse arguments that are no integers of at least ``least``.
 
     Raises:
-        InputError: one of ``numbers`` is.
+        InputError: one of ``numbers`` is not.
     """
     for name, value in numbers.items():
-        if value < least:
-            raise InputError(f"{name}={value} must be at least {least}")
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+            raise InputError(f"{name}={value!r} must be an integer at least {least}")
 
 
 def check_feasible(space: SearchSpace, feasible: FeasibleSet | None) -> FeasibleSet:

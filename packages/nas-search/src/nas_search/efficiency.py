@@ -16,6 +16,7 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import ArrayLike, NDArray
 
+from nas_search import candidates
 from nas_spaces import InputError
 
 __all__ = [
@@ -85,8 +86,8 @@ def best_so_far(values: ArrayLike, *, length: int | None = None) -> Floats:
     [0.5, 0.25, 0.25, 0.25, 0.25]
     """
     column = _column("values", values)
-    if length is not None and length < 1:
-        raise InputError(f"length={length} must be at least 1 evaluation")
+    if length is not None:
+        candidates.at_least(1, length=length)
     least: Floats = np.minimum.accumulate(column)
     if length is None:
         return least
@@ -181,8 +182,7 @@ def median_ratio(
     """
     first, second, budgets = _both(a, b, budget)
     _check(confidence)
-    if resamples < 1:
-        raise InputError(f"resamples={resamples} must be at least 1")
+    candidates.at_least(1, resamples=resamples)
     at_least, at_most = _bounds(first[None], second[None], budgets)
     lower, upper = _bounds(
         first[rng.integers(len(first), size=(resamples, len(first)))],

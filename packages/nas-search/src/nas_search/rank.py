@@ -11,6 +11,7 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import ArrayLike, NDArray
 
+from nas_search import candidates
 from nas_spaces import InputError
 
 __all__ = ["Kendall", "TauDifference", "kendall", "repeatability", "tau_difference", "top_k_regret"]
@@ -203,8 +204,7 @@ def top_k_regret(score: ArrayLike, truth: ArrayLike, k: int) -> float:
     0.375
     """
     x, y = _scores(score=score, truth=truth)
-    if k < 1:
-        raise InputError(f"k={k} must be at least 1")
+    candidates.at_least(1, k=k)
     if not len(x):
         raise InputError("score is empty; a regret needs at least one architecture")
     k = min(k, len(x))
@@ -234,8 +234,7 @@ def _scores(**given: ArrayLike) -> list[Floats]:
 def _check(confidence: float, resamples: int) -> None:
     if not 0 < confidence < 1:
         raise InputError(f"confidence={confidence} must lie between 0 and 1")
-    if resamples < 1:
-        raise InputError(f"resamples={resamples} must be at least 1")
+    candidates.at_least(1, resamples=resamples)
 
 
 def _undefined(**given: Floats) -> str | None:

@@ -5,8 +5,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from nas_search import candidates
 from nas_search.rl.checks import needs_choices
-from nas_spaces import InputError, SearchSpace
+from nas_spaces import SearchSpace
 
 __all__ = ["Controller"]
 
@@ -44,8 +45,7 @@ class Controller(nn.Module):
     def __init__(self, space: SearchSpace, *, rng: np.random.Generator, hidden: int = 100) -> None:
         super().__init__()
         needs_choices(space)
-        if hidden < 1:
-            raise InputError(f"hidden={hidden} must be at least 1")
+        candidates.at_least(1, hidden=hidden)
         self.space = space
         d, k = space.mask.shape
         # Token 0 begins; the options of choice i follow those of choice i - 1.
