@@ -3,7 +3,6 @@
 Liu et al., "FNAS: Uncertainty-Aware Fast Neural Architecture Search".
 """
 
-from collections.abc import Iterable
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nas_search import candidates
 from nas_search.repair import Repair
+from nas_search.rl.batch import Batch, first_rows
 from nas_search.rl.checks import rewards_of
 from nas_search.rl.critic import Critic
 from nas_search.rl.policy import Experience, Policy
@@ -46,59 +46,6 @@ class Counts:
     replayed: int = 0
     stuck: int = 0
     certain: int = 0
-
-
-@frozen(eq=False)
-class _Batch:
-    """Rows of the policy on their way to an update.
-
-    ``archs``: ``[n, d]``. ``log_probabilities``: ``[n]``. ``rewards``: ``[n]``, NaN until told.
-    ``keys``: of the networks. ``trusted``: ``[n]``, the reward is the critic's.
-    """
-
-    archs: NDArray[np.int64]
-    log_probabilities: NDArray[np.float64]
-    rewards: NDArray[np.float64]
-    keys: list[bytes]
-    trusted: NDArray[np.bool_]
-
-    def __len__(self) -> int:
-        return len(self.archs)
-
-    @property
-    def open(self) -> NDArray[np.int64]:
-        """Rows that have to be measured ``[k]``."""
-        return np.flatnonzero(np.isnan(self.rewards))
-
-    def keys_of(self, rows: NDArray[np.int64]) -> set[bytes]:
-        """Return the networks of rows ``[k]``."""
-        return {self.keys[row] for row in rows}
-
-    def take(self, rows: NDArray[np.int64]) -> "_Batch":
-        return _Batch(
-            self.archs[rows],
-            self.log_probabilities[rows],
-            self.rewards[rows],
-            [self.keys[row] for row in rows],
-            self.trusted[rows],
-        )
-
-    def join(self, other: "_Batch") -> "_Batch":
-        return _Batch(
-            np.concatenate([self.archs, other.archs]),
-            np.concatenate([self.log_probabilities, other.log_probabilities]),
-            np.concatenate([self.rewards, other.rewards]),
-            self.keys + other.keys,
-            np.concatenate([self.trusted, other.trusted]),
-        )
-
-
-def _first(keys: list[bytes], rows: Iterable[int]) -> list[int]:
-    """Return those of ``rows``, in order, that are the first of their network."""
-    seen: dict[bytes, int] = {}
-    for row in rows:
-        seen.setdefault(keys[row], row)
-    return list(seen.values())
 
 
 @define(eq=False)
@@ -190,7 +137,7 @@ class PPO:
     _repair: Repair = field(init=False, repr=False)
     # Key of a network -> the reward that was told first.
     _told: dict[bytes, float] = field(factory=dict, init=False, repr=False)
-    _pending: _Batch = field(init=False, repr=False)
+    _pending: Batch = field(init=False, repr=False)
 
     @policy.default
     def _default_policy(self) -> Policy:
@@ -212,7 +159,7 @@ class PPO:
         for name, part in (("critic", self.critic), ("buffer", self.buffer)):
             if part is not None:
                 candidates.check_part(name, part.space, self.space, live=False)
-        self._pending = self._nothing()
+        self._pending = Batch.empty(self.space.num_choices)
 
     def ask(self) -> NDArray[np.int64]:
         """Return rows to measure, int64 ``[n, d]``, 1 <= n <= batch; none where none is left.
@@ -235,9 +182,9 @@ class PPO:
             kept = np.arange(min(len(batch), self.batch - replayed - 1))
             batch = batch.take(kept).join(new)
         self._pending = batch
-        return batch.archs[_first(batch.keys, batch.open)]
+        return batch.archs[first_rows(batch.keys, batch.open)]
 
-    def _assemble(self, size: int) -> tuple[_Batch, _Batch]:
+    def _assemble(self, size: int) -> tuple[Batch, Batch]:
         """Return up to ``size`` rows of the policy, and certain ones that were too many."""
         drawn = self._answered(self._draw(size))
         # Surplus rows that the critic is certain of make room for others.
@@ -252,7 +199,7 @@ class PPO:
             batch = batch.join(more.take(more.open[:missing]))
         return batch, aside
 
-    def _answered(self, drawn: _Batch) -> _Batch:
+    def _answered(self, drawn: Batch) -> Batch:
         """Return rows with the critic's values where it is certain of new ones."""
         new = drawn.open
         if self.critic is None or not len(new):
@@ -263,7 +210,7 @@ class PPO:
         rewards[new[certain]], trusted[new[certain]] = value[certain], True
         return evolve(drawn, rewards=rewards, trusted=trusted)
 
-    def _draw(self, n: int) -> _Batch:
+    def _draw(self, n: int) -> Batch:
         """Return ``n`` feasible rows of the policy (fewer where some cannot be repaired)."""
         archs, log_p = self.policy.controller.sample(n, rng=self.rng)
         inside = self._allowed.contains(archs)
@@ -274,16 +221,16 @@ class PPO:
             log_p = np.concatenate([log_p[inside], again])
         return self._known(archs, log_p)
 
-    def _known(self, archs: NDArray[np.int64], log_p: NDArray[np.float64]) -> _Batch:
+    def _known(self, archs: NDArray[np.int64], log_p: NDArray[np.float64]) -> Batch:
         """Return rows with the rewards that were told, NaN for the others."""
         keys = candidates.keys(self.space, archs)
         rewards = np.array([self._told.get(key, np.nan) for key in keys], dtype=np.float64)
-        return _Batch(archs, log_p, rewards, keys, np.zeros(len(archs), dtype=np.bool_))
+        return Batch(archs, log_p, rewards, keys, np.zeros(len(archs), dtype=np.bool_))
 
-    def _to_measure(self, certain: _Batch, n: int) -> _Batch:
+    def _to_measure(self, certain: Batch, n: int) -> Batch:
         """Return the ``n`` rows that are most worth measuring, each network once."""
         assert self.critic is not None
-        rows = certain.take(np.array(_first(certain.keys, range(len(certain)))))
+        rows = certain.take(np.array(first_rows(certain.keys, range(len(certain)))))
         if self.pick == "drawn":
             best = rows.take(np.arange(min(n, len(rows))))
         else:
@@ -295,7 +242,7 @@ class PPO:
             best, rewards=np.full(len(best), np.nan), trusted=np.zeros(len(best), dtype=np.bool_)
         )
 
-    def _reopened(self, batch: _Batch) -> _Batch:
+    def _reopened(self, batch: Batch) -> Batch:
         """Return a batch in which the critic answers for no network that is measured."""
         wanted = batch.keys_of(batch.open)
         again = np.array([key in wanted for key in batch.keys], dtype=np.bool_)
@@ -305,7 +252,7 @@ class PPO:
             trusted=batch.trusted & ~again,
         )
 
-    def _balance(self, batch: _Batch) -> _Batch:
+    def _balance(self, batch: Batch) -> Batch:
         """Return a batch of whose new networks at most half are the critic's."""
         trusted = np.flatnonzero(batch.trusted)
         excess = len(batch.keys_of(trusted)) - len(batch.keys_of(batch.open))
@@ -316,7 +263,7 @@ class PPO:
         kept = [row for row, key in enumerate(batch.keys) if key not in chosen]
         return batch.take(np.array(kept, dtype=np.int64)).join(more)
 
-    def _find_new(self) -> _Batch:
+    def _find_new(self) -> Batch:
         """Return one row that was not measured: the policy's, a random one, or none."""
         drawn = self._draw(SEARCHED * self.batch)
         if len(drawn.open):
@@ -324,11 +271,6 @@ class PPO:
         archs = candidates.fresh(self._allowed, 1, set(self._told), rng=self.rng)
         self.counts = evolve(self.counts, stuck=self.counts.stuck + len(archs))
         return self._known(archs, self.policy.controller.log_probability(archs))
-
-    def _nothing(self) -> _Batch:
-        none = np.zeros(0)
-        archs = np.zeros((0, self.space.num_choices), dtype=np.int64)
-        return _Batch(archs, none, none, [], none.astype(np.bool_))
 
     def tell(self, archs: ArrayLike, values: ArrayLike) -> None:
         """Take values ``[n, m]`` of rows ``[n, d]``, its own or foreign ones; lower is better.
@@ -346,13 +288,13 @@ class PPO:
         stand_ins, canonical, _ = candidates.stand_ins(self._allowed, rows)
         rewards = rewards_of(self.reward, stand_ins, told)
         keys = [row.tobytes() for row in canonical]
-        new = [row for row in _first(keys, range(len(keys))) if keys[row] not in self._told]
+        new = [row for row in first_rows(keys, range(len(keys))) if keys[row] not in self._told]
         for index in new:
             self._told[keys[index]] = float(rewards[index])
         if self.critic is not None and new:
             self.critic.learn(rows[new], rewards[new])
         waiting = self._pending
-        self._pending = self._nothing()
+        self._pending = Batch.empty(self.space.num_choices)
         answered = [self._told.get(key, np.nan) for key in waiting.keys]
         known = np.isfinite(answered)
         trusted = waiting.trusted & ~known
@@ -377,7 +319,7 @@ class PPO:
         if len(batch):
             self._learn(batch, measured)
 
-    def _learn(self, batch: _Batch, measured: NDArray[np.bool_]) -> None:
+    def _learn(self, batch: Batch, measured: NDArray[np.bool_]) -> None:
         """Update the policy by a batch and what is replayed with it; keep what was measured."""
         floor = outlier_floor(np.array(list(self._told.values())))
         learned = Experience(
@@ -400,7 +342,7 @@ class PPO:
             self.counts = evolve(self.counts, replayed=self.counts.replayed + len(again))
         self.policy.update(learned, baseline=self._expected())
         if self.buffer is not None:
-            for row in _first(batch.keys, np.flatnonzero(measured)):
+            for row in first_rows(batch.keys, np.flatnonzero(measured)):
                 self.buffer.add(
                     batch.archs[row], float(batch.log_probabilities[row]), float(batch.rewards[row])
                 )
@@ -423,16 +365,14 @@ class PPO:
         ``counts``. ``pending``: rows that wait for `tell`, with their log-probabilities, rewards
         (0 where it is to be measured, see ``open``) and whether the critic gave them.
         """
-        keys = sorted(self._told)
-        archs = np.frombuffer(b"".join(keys), dtype=np.int64)
         missing = np.isnan(self._pending.rewards)
         return {
             "rng": self.rng.bit_generator.state,
             "policy": self.policy.state_dict(),
             "critic": None if self.critic is None else self.critic.state_dict(),
             "buffer": None if self.buffer is None else self.buffer.state_dict(),
-            "told": archs.reshape(len(keys), self.space.num_choices).copy(),
-            "told_rewards": np.array([self._told[key] for key in keys], dtype=np.float64),
+            "told": candidates.pack_keys(set(self._told), self.space.num_choices),
+            "told_rewards": np.array([self._told[key] for key in sorted(self._told)], dtype=float),
             "counts": asdict(self.counts),
             "pending": {
                 "archs": self._pending.archs.copy(),
@@ -485,7 +425,7 @@ class PPO:
             self.counts = Counts(**state["counts"])
             waiting = np.array(pending["rewards"], dtype=np.float64)
             waiting[np.asarray(pending["open"], dtype=np.bool_)] = np.nan
-            self._pending = _Batch(
+            self._pending = Batch(
                 archs.copy(),
                 np.array(pending["log_probabilities"], dtype=np.float64),
                 waiting,
