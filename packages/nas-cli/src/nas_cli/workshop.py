@@ -27,7 +27,8 @@ from nas_samplers import (
     load_data,
     train,
 )
-from nas_samplers.train import Images, Precision
+from nas_samplers.images import Images
+from nas_samplers.train import Precision
 from nas_spaces import (
     FeasibleSet,
     InputError,

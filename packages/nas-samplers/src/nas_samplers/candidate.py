@@ -5,22 +5,22 @@ import pickle
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
 
 import safetensors.torch
 import torch
 from attrs import evolve, frozen
 from numpy.typing import ArrayLike
 
+from nas_samplers.images import Splits
 from nas_samplers.pool import KnowledgePool
-from nas_samplers.standalone import FixedImages, Training, top1_error, train_network
-from nas_samplers.train import DivergedError, Images
+from nas_samplers.standalone import Training, top1_error, train_network
+from nas_samplers.train import DivergedError
 from nas_samplers.workers import Report
 from nas_spaces import InputError, SearchSpace, derive_seed, replace_file
 from nas_spaces.torch import Network
 from nas_spaces.torch.initialise import Scheme
 
-__all__ = ["Candidate", "Job", "Splits", "train_candidate", "trained_network"]
+__all__ = ["Candidate", "Job", "train_candidate", "trained_network"]
 
 # Streams of randomness of one candidate.
 _INITIAL, _ORDER = 0, 1
@@ -32,16 +32,6 @@ WAYS = (
     "pool",  # of two to be compared, the one from the pool
     "scratch",  # of two to be compared, the one from scratch
 )
-
-
-class Splits(Protocol):
-    """Images to train on and images to judge by; `nas_samplers.ImageData` is one."""
-
-    @property
-    def train(self) -> Images: ...
-
-    @property
-    def held_out(self) -> FixedImages: ...
 
 
 @frozen

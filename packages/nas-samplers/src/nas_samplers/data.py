@@ -9,75 +9,30 @@
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import attrs
 import numpy as np
 import torch
 from attrs import frozen
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.nn import functional
 
 from nas_samplers.data_files import FileImages, FileSplit, check_sizes, decode
 from nas_samplers.data_order import split_by_class
 from nas_samplers.data_sources import Source, read_source
 from nas_samplers.data_tensors import TensorImages, TensorSplit, channel_statistics
+from nas_samplers.images import Split
 from nas_samplers.validators import check_number
 from nas_spaces import InputError
 
-__all__ = ["ImageData", "Split", "load_data"]
+__all__ = ["ImageData", "load_data"]
 
 # Up to here images are decoded once and kept on the device.
 SMALL = 64  # pixels a side
 SMALL_BYTES = 2 << 30
 _SUBSET_STREAM, _HELD_OUT_STREAM, _CLASS_STREAM = 3, 4, 5
-
-
-class Split(Protocol):
-    """Images for one purpose, in batches (images, labels) on the device.
-
-    Images are float32 ``[b, c, h, w]``, normalised by channel; labels int64 ``[b]``.
-    """
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """Labels int64 ``[n]``, on the host."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def training_batches(
-        self, *, batch_size: int, seed: int, first_step: int = 0
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Return the endless stream of augmented batches from ``first_step`` on.
-
-        One seeded permutation of the images follows the other and is cut into batches of
-        ``batch_size``, across the ends of epochs. How an image is augmented depends on the
-        seed, the epoch and the image only, so a stream begun at step k goes on, bit for bit,
-        as the one begun at 0.
-
-        Raises:
-            InputError: a number out of range; later, an image that cannot be read.
-        """
-        ...
-
-    def fixed_batches(
-        self, batch_size: int, *, count: int | None = None, seed: int | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Return batches without augmentation.
-
-        Without ``seed``: every image once, in order, the last batch as small as it comes, or
-        the first ``count`` full batches. With ``seed``: ``count`` full batches (as many as
-        there are, if None) of a subset drawn without replacement.
-
-        Raises:
-            InputError: a number out of range, or more images asked for than there are; later,
-                an image that cannot be read.
-        """
-        ...
 
 
 @frozen(eq=False)

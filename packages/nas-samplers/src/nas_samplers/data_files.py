@@ -166,7 +166,7 @@ class FileImages:
 
 @frozen(eq=False)
 class FileSplit:
-    """Some of the images in files; see `nas_samplers.data.Split`.
+    """Some of the images in files; see `nas_samplers.images.Split`.
 
     ``index``: int64 ``[n]``, which of ``images``.
     """

@@ -92,7 +92,7 @@ class TensorImages:
 
 @frozen(eq=False)
 class TensorSplit:
-    """Some of the images on a device; see `nas_samplers.data.Split`.
+    """Some of the images on a device; see `nas_samplers.images.Split`.
 
     ``index``: int64 ``[n]``, which rows of ``images``.
     """

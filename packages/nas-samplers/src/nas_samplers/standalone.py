@@ -1,8 +1,7 @@
 """Training one architecture alone, and its error on images."""
 
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Sized
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,29 +11,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nas_samplers.fixed import Fixed
+from nas_samplers.images import FixedImages, Images
 from nas_samplers.optimiser import Optimiser
 from nas_samplers.phase import Phase
-from nas_samplers.train import Images, Precision, Record, train
+from nas_samplers.train import Precision, Record, train
 from nas_samplers.training_state import Summary
 from nas_samplers.validators import number, one_of
 from nas_spaces import InputError
 
 __all__ = [
-    "FixedImages",
     "Training",
     "run_network",
     "top1_error",
     "train_network",
     "wrong_answers",
 ]
-
-
-class FixedImages(Protocol):
-    """Images in a fixed order; `nas_samplers.data` has the implementations."""
-
-    def fixed_batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield images ``[b, c, h, w]`` and labels ``[b]``, each image once."""
-        ...
 
 
 def run_network(network: nn.Module, images: Tensor, row: NDArray[np.int64]) -> Tensor:

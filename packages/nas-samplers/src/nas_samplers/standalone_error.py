@@ -11,7 +11,8 @@ from attrs import define, field
 from numpy.typing import ArrayLike, NDArray
 
 from nas_samplers.batch_log import BatchLog
-from nas_samplers.candidate import WORST, Candidate, Job, Splits, train_candidate, trained_network
+from nas_samplers.candidate import WORST, Candidate, Job, train_candidate, trained_network
+from nas_samplers.images import Splits
 from nas_samplers.pool import KnowledgePool
 from nas_samplers.pool_guard import PoolGuard
 from nas_samplers.settings import check_settings

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (the usual name)
 
 from nas_samplers.checkpoint import OPTIMISER, load_optimiser, read_checkpoint, take_prefixed
+from nas_samplers.images import Images
 from nas_samplers.phase import Forward, Join, Phase
 from nas_samplers.row_weights import GradientSum, RowWeights
 from nas_samplers.training_state import Summary, TrainingState
@@ -22,7 +23,7 @@ from nas_samplers.validators import check_number
 from nas_spaces import InputError, derive_seed, nearest
 from nas_spaces.torch.finite import not_finite
 
-__all__ = ["DivergedError", "Images", "Precision", "Record", "train"]
+__all__ = ["DivergedError", "Precision", "Record", "train"]
 
 Record = dict[str, Any]
 Precision = Literal["float32", "bfloat16"]
@@ -30,18 +31,6 @@ Precision = Literal["float32", "bfloat16"]
 
 class DivergedError(InputError):
     """The loss, a weight or what a learner records is no finite number any more."""
-
-
-class Images(Protocol):
-    """Training images; `nas_samplers.data` has the implementations."""
-
-    def __len__(self) -> int: ...
-
-    def training_batches(
-        self, *, batch_size: int, seed: int, first_step: int = 0
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield images ``[b, c, h, w]`` and labels ``[b]`` without end, from a step on."""
-        ...
 
 
 def train(
