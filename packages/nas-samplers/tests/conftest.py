@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from attrs import evolve
+from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from nas_samplers import (
@@ -16,6 +17,7 @@ from nas_samplers import (
     EntropyRows,
     EntropySampler,
     Gumbel,
+    KnowledgePool,
     Mixture,
     Optimiser,
     PathDropout,
@@ -30,7 +32,7 @@ from nas_samplers import (
 )
 from nas_spaces import Block, Choice, SearchSpace
 from nas_spaces.layers import BasicBlock, Classifier, Conv, Identity, MBConv
-from nas_spaces.torch import Supernet
+from nas_spaces.torch import Network, Supernet
 from nas_spaces.vary import with_bits
 
 CPU = torch.device("cpu")
@@ -156,6 +158,56 @@ def snapshot():
 def same():
     """A function that says whether two snapshots are equal, bit for bit."""
     return lambda a, b: a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="session", name="network_of")
+def _network_of():
+    """A function that builds a network whose tensors all differ from those it begins with.
+
+    Statistics included.
+    """
+    return network_of
+
+
+def network_of(space, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    network = Network(space, generator=generator)
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                for name, x in module.named_parameters():
+                    x.copy_(torch.randn(x.shape, generator=generator) / 4 + (name == "weight"))
+                module.running_mean.copy_(torch.randn(module.num_features, generator=generator))
+                module.running_var.copy_(torch.rand(module.num_features, generator=generator) + 1)
+                module.num_batches_tracked.fill_(seed + 3)
+            elif isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None:
+                module.bias.copy_(torch.randn(module.bias.shape, generator=generator))
+    return network.eval()
+
+
+@pytest.fixture(scope="session")
+def alone():
+    """A function that builds the space of one network, of given layers and a head."""
+
+    def build(*layers, classes=4, channels=8, resolution=6, name="alone"):
+        blocks = [Block(f"block{i}", [layer]) for i, layer in enumerate(layers)]
+        head = Block("head", [Classifier(classes)])
+        return SearchSpace(name, (channels, resolution, resolution), (), [*blocks, head])
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def pool_of():
+    """A function that fills a pool with networks of given spaces."""
+
+    def fill(*spaces, iterations=10, task="task", **options):
+        pool = KnowledgePool(**options)
+        for seed, space in enumerate(spaces, start=1):
+            pool.add(network_of(space, seed), iterations=iterations, task=task)
+        return pool
+
+    return fill
 
 
 # --- trainings --------------------------------------------------------------------------------
