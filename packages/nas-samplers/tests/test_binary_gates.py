@@ -250,7 +250,7 @@ def test_two_paths_are_drawn_without_replacement(space):
     firsts = {}
     draws = 20_000
     for _ in range(draws):
-        pair, active = learner._draw()
+        pair, active = learner.draw()
         assert pair[2].tolist() == [False, True, False]
         assert pair[np.arange(3), active].all()
         key = tuple(np.flatnonzero(pair[0]).tolist())
@@ -293,7 +293,7 @@ def test_the_gradient_is_that_of_the_objective(space, supernet, batch, variant, 
     monkeypatch.setattr(learner.adam, "step", lambda *args: seen.append(args) or real(*args))
     network, (images, labels) = supernet(space), batch(space)
     state = np.random.default_rng(0)
-    pair, active = BinaryGates(alphas, rng=state, variant=variant)._draw()
+    pair, active = BinaryGates(alphas, rng=state, variant=variant).draw()
     record = learner.learn(network, ROWS, images, labels)
     loss, slopes = gate_gradients(network, images, labels, active, pair)
     ((values, gradient, where),) = seen

@@ -213,7 +213,7 @@ def test_cifar_that_cannot_be_downloaded(tmp_path, monkeypatch):
 
 
 def test_arrays_are_scaled_down_and_it_is_said(monkeypatch):
-    source = data_sources._synthetic(16)
+    source = data_sources.read_source("synthetic", resolution=16, root=None)
     monkeypatch.setattr("nas_samplers.data.read_source", lambda *_, **__: source)
     data = _load("synthetic", resolution=8)
     assert data.shape == (3, 8, 8)
@@ -224,7 +224,7 @@ def test_arrays_are_scaled_down_and_it_is_said(monkeypatch):
 
 
 def test_arrays_smaller_than_the_network_takes(monkeypatch):
-    source = data_sources._synthetic(8)
+    source = data_sources.read_source("synthetic", resolution=8, root=None)
     monkeypatch.setattr("nas_samplers.data.read_source", lambda *_, **__: source)
     with pytest.raises(InputError, match=r"are 8x8 and the network takes 32x32: .*upscale=True"):
         _load("synthetic", resolution=32)

@@ -235,17 +235,23 @@ def test_the_switch_keeps_probabilities_and_moments_of_what_stays(grouped):
     for step in range(1, 4):
         assert learner.update(sampler.ask(), rng(step).uniform(1, 2, size=5))["joint"] == 0
     before, moments = one.log_probability(every), learner.adam.first[2].copy()
+    entropy = one.entropy()
     assert (moments != 0).all()
-    drawn = sampler.ask()
-    learner._join()
-    np.testing.assert_allclose(one.log_probability(every), before, rtol=1e-12)
+    # Equal losses have no gradient: what moves is moved by moments.
+    record = learner.update(sampler.ask(), np.ones(5))
+    assert record["joint"] == 1
+    assert record["entropy"] == pytest.approx(entropy, rel=1e-12)
     assert learner.adam.first.shape == one.values.shape == (2, 6)
-    np.testing.assert_array_equal(learner.adam.first[1, :4], moments)
-    assert learner.adam.steps[1].tolist() == [3] * 4 + [0] * 2
+    # The group that was joined has none yet, and keeps its probabilities.
+    moved = one.log_probability(every) - before
+    for option in range(4):
+        same = moved[every[:, 2] == option]
+        np.testing.assert_allclose(same, same[0], atol=1e-12)
     assert (learner.adam.first[0] == 0).all()
     assert (learner.adam.second[0] == 0).all()
-    assert (learner.adam.steps[0] == 0).all()
-    assert learner.update(drawn, rng(9).uniform(1, 2, size=5))["joint"] == 1
+    # The other one keeps its own, which go on.
+    assert np.ptp(moved) > 1e-3
+    np.testing.assert_allclose(learner.adam.first[1, :4], learner.adam.betas[0] * moments)
     assert learner.adam.steps.tolist() == [[1] * 6, [4] * 4 + [0] * 2]
 
 

@@ -138,7 +138,7 @@ class BinaryGates:
             ``alive``: the number of live options, and ``expected_cost`` where there is a cost.
         """
         alphas = self.alphas
-        taking, active = self._draw()
+        taking, active = self.draw()
         loss, slopes = gate_gradients(network, images, labels, active, taking, micro_batch)
         objective = Objective(loss, 1.0, 0.0)
         record: dict[str, float] = {"held_out_loss": loss}
@@ -155,8 +155,11 @@ class BinaryGates:
         alphas.snapshot()
         return {**record, "objective": objective.value, "alive": float(alphas.alive.sum())}
 
-    def _draw(self) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-        """Return which options take part, bool ``[d, k]``, and the active ones, int64 ``[d]``."""
+    def draw(self) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """Return which options take part, bool ``[d, k]``, and the active ones, int64 ``[d]``.
+
+        Every `learn` draws anew.
+        """
         chances = self.alphas.log_probabilities()
         if self.variant == "all":
             return self.alphas.alive.copy(), draw_options(chances, self.rng)
