@@ -70,14 +70,6 @@ def source(monkeypatch):
     return made
 
 
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def test_augmented_batches_against_transforms(source, one_thread, benchmark):
     data = load_data("noise", resolution=32, device="cpu", seed=0)
     ours = data.train_and_held_out.training_batches(batch_size=BATCH, seed=0)

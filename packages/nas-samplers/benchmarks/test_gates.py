@@ -7,14 +7,11 @@ of DARTS, with the same candidates, needs all of them.
 """
 
 import time
-import weakref
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from nas_samplers import Alphas, BinaryGates, Mixture, RelaxedLearner, load_data
 from nas_samplers.binary_gates import gate_gradients
@@ -25,46 +22,7 @@ ROUNDS, WARM_UP = 15, 2
 CASES = {"mobilenet-21": (32, 16), "nas-bench-macro": (32, 16)}  # pixels, images a step
 
 
-class Alive(TorchDispatchMode):
-    """Counts the bytes that operations inside it make, until they are freed."""
-
-    def __init__(self):
-        super().__init__()
-        self.now = self.peak = 0
-        self.seen = weakref.WeakValueDictionary()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        before = [x.untyped_storage() for x in tree_leaves((args, kwargs)) if torch.is_tensor(x)]
-        old = {storage.data_ptr() for storage in before}
-        out = func(*args, **(kwargs or {}))
-        for x in tree_leaves(out):
-            if torch.is_tensor(x):
-                storage = x.untyped_storage()
-                place = storage.data_ptr()
-                if place in old or self.seen.get(place) is not None:
-                    continue  # a view, or a write in place
-                self.seen[place] = storage
-                self.now += storage.nbytes()
-                weakref.finalize(storage, self.free, storage.nbytes())
-        self.peak = max(self.peak, self.now)
-        return out
-
-    def free(self, size):
-        self.now -= size
-
-
-def peak(run):
-    with Alive() as alive:
-        run()
-    return alive.peak
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def setting(name):
@@ -77,7 +35,7 @@ def setting(name):
 
 
 @pytest.mark.parametrize("name", list(CASES))
-def test_memory_is_that_of_one_path_and_one_candidate(name):
+def test_memory_is_that_of_one_path_and_one_candidate(name, peak):
     space, network, images, labels = setting(name)
     rng = np.random.default_rng(0)
     # Of every block the candidate with the most weights: the largest path.

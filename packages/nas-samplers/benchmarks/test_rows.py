@@ -13,8 +13,6 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from nas_samplers import Optimiser, Phase, load_data, mean_rows, posterior_rows, train
 from nas_spaces import published
@@ -26,32 +24,7 @@ CPU = torch.device("cpu")
 PLAIN = Optimiser(lr=0.01, momentum=0.0)
 
 
-class Alive(TorchDispatchMode):
-    """Counts the bytes that operations inside it make, until they are freed."""
-
-    def __init__(self):
-        super().__init__()
-        self.now = self.peak = 0
-        self.seen = weakref.WeakValueDictionary()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        before = [x.untyped_storage() for x in tree_leaves((args, kwargs)) if torch.is_tensor(x)]
-        old = {storage.data_ptr() for storage in before}
-        out = func(*args, **(kwargs or {}))
-        for x in tree_leaves(out):
-            if torch.is_tensor(x):
-                storage = x.untyped_storage()
-                place = storage.data_ptr()
-                if place in old or self.seen.get(place) is not None:
-                    continue  # a view, or a write in place
-                self.seen[place] = storage
-                self.now += storage.nbytes()
-                weakref.finalize(storage, self.free, storage.nbytes())
-        self.peak = max(self.peak, self.now)
-        return out
-
-    def free(self, size):
-        self.now -= size
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Graphs:
@@ -94,18 +67,11 @@ class Given:
         return {}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 class Setting:
     """A supernet, images, and steps on given rows."""
 
-    def __init__(self, name):
+    def __init__(self, name, peak):
+        self.peak = peak
         resolution, self.batch = CASES[name]
         self.space = published.load(name, resolution=resolution, classes=10)
         self.images = load_data("synthetic", resolution=resolution, device="cpu", seed=0).train
@@ -117,9 +83,7 @@ class Setting:
         train(self.network, [phase], self.images, seed=0, device=CPU, log_every=1000)
 
     def tensors(self, rows, weigh):
-        with Alive() as alive:
-            self.train(rows, weigh)
-        return alive.peak
+        return self.peak(lambda: self.train(rows, weigh))
 
     def activations(self, rows, weigh):
         graphs = Graphs()
@@ -130,8 +94,8 @@ class Setting:
 
 
 @pytest.mark.parametrize("name", list(CASES))
-def test_memory_is_that_of_one_row(name):
-    setting = Setting(name)
+def test_memory_is_that_of_one_row(name, peak):
+    setting = Setting(name, peak)
     many = setting.space.sample(ROWS, rng=np.random.default_rng(0))
     pairs = {
         f"the largest path {ROWS} times": ([setting.largest], [setting.largest] * ROWS),
@@ -151,8 +115,8 @@ def test_memory_is_that_of_one_row(name):
 
 
 @pytest.mark.parametrize("name", list(CASES))
-def test_time_against_rows_that_count_alike(name):
-    setting = Setting(name)
+def test_time_against_rows_that_count_alike(name, peak):
+    setting = Setting(name, peak)
     rows = setting.space.sample(ROWS, rng=np.random.default_rng(0))
 
     def timed(weigh):
