@@ -5,7 +5,7 @@ import pytest
 
 README = Path(__file__).parents[1] / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-TRAINING = [block for block in BLOCKS if "train(" in block]
+TRAINING = [block for block in BLOCKS if "train(" in block or "train_network(" in block]
 
 
 def test_there_are_examples():
