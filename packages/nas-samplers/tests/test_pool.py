@@ -4,8 +4,7 @@ import torch
 from attrs import evolve
 from torch import nn
 
-from nas_samplers import KnowledgePool
-from nas_samplers.pool import HitCount
+from nas_samplers import HitCount, KnowledgePool
 from nas_samplers.pool_block import block_keys
 from nas_spaces import InputError, published
 from nas_spaces.layers import Conv, MBConv

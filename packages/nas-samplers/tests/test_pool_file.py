@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 
 from nas_samplers import KnowledgePool
-from nas_samplers.pool import HEADER
+from nas_samplers.pool_file import HEADER
 from nas_spaces import InputError, published
 from nas_spaces.layers import MBConv, SqueezeExcite
 
@@ -226,7 +226,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, alone, network_o
 
 
 def test_an_index_that_no_reader_would_take_is_not_written(tmp_path, monkeypatch, filled):
-    monkeypatch.setattr("nas_samplers.pool.LONGEST_HEADER", 1000)
+    monkeypatch.setattr("nas_samplers.pool_file.LONGEST_HEADER", 1000)
     with pytest.raises(InputError, match=r"index of .* blocks is longer"):
         filled.save(tmp_path / "p")
     assert list(tmp_path.iterdir()) == []

@@ -28,7 +28,8 @@ from nas_samplers.likely_row import likely_row
 from nas_samplers.optimiser import Optimiser
 from nas_samplers.path_dropout import PathDropout
 from nas_samplers.phase import Phase, mean_rows, sum_rows
-from nas_samplers.pool import HitCount, Inheritance, InheritedBlock, KnowledgePool
+from nas_samplers.pool import Inheritance, InheritedBlock, KnowledgePool
+from nas_samplers.pool_file import HitCount
 from nas_samplers.pool_guard import PoolGuard, PoolVerdict
 from nas_samplers.posterior_learner import PosteriorLearner, posterior_weights
 from nas_samplers.ray_workers import RayWorkers

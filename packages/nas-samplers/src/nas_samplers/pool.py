@@ -6,15 +6,11 @@ is too far away to start from (``least_similarity``), and whether it helps
 (`nas_samplers.pool_guard`).
 """
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-import safetensors.torch
 import torch
 from attrs import define, field, frozen
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from nas_samplers.pool_block import (
@@ -25,18 +21,14 @@ from nas_samplers.pool_block import (
     block_tensors,
     values_for,
 )
+from nas_samplers.pool_file import HitCount, PoolContents, read_pool, write_pool
 from nas_samplers.validators import check_number, number
-from nas_spaces import InputError, SearchSpace, replace_file
+from nas_spaces import InputError, SearchSpace
 from nas_spaces.primitives import Graph
 from nas_spaces.spelled import spell
 from nas_spaces.torch import LayerModule, Network
 
-__all__ = ["HitCount", "Inheritance", "InheritedBlock", "KnowledgePool"]
-
-FORMAT = 1
-HEADER = "knowledge_pool"
-# What readers of safetensors accept; a longer header would be written and never read.
-LONGEST_HEADER = 100_000_000
+__all__ = ["Inheritance", "InheritedBlock", "KnowledgePool"]
 
 
 @frozen
@@ -70,22 +62,6 @@ class Inheritance:
     def __str__(self) -> str:
         """Return what a person wants to know."""
         return f"{self.hits} of {self.queries} blocks start from the pool"
-
-
-@frozen
-class HitCount:
-    """How many blocks asked a pool for weights (``queries``), and how many got them (``hits``)."""
-
-    hits: int = field(default=0, validator=number(least=0, whole=True))
-    queries: int = field(default=0, validator=number(least=0, whole=True))
-
-    def __attrs_post_init__(self) -> None:
-        if self.hits > self.queries:
-            raise InputError(f"hits={self.hits} must be at most queries={self.queries}")
-
-    def plus(self, hits: int, queries: int) -> "HitCount":
-        """Return the count after more queries."""
-        return HitCount(self.hits + hits, self.queries + queries)
 
 
 @define(eq=False)
@@ -193,7 +169,7 @@ class KnowledgePool:
         blocks = [
             PoolBlock.of(
                 key,
-                _without_names(variants[name]),
+                variants[name],
                 block_tensors(network, name),
                 task=task,
                 space=network.space.name,
@@ -301,7 +277,7 @@ class KnowledgePool:
                 "or begin another pool"
             )
 
-    def _store(self, blocks: "list[PoolBlock] | tuple[PoolBlock, ...]") -> None:
+    def _store(self, blocks: Iterable[PoolBlock]) -> None:
         for block in blocks:
             # Taken out first, so that it becomes the newest.
             self._blocks.pop(block.key, None)
@@ -328,28 +304,13 @@ class KnowledgePool:
             InputError: more blocks than the header of a safetensors file can list.
             OSError: the folder cannot be written or the disk is full; the old file stays.
         """
-        index = {
-            "format": FORMAT,
-            "iterations": self._iterations,
-            "least_similarity": self.least_similarity,
-            "tasks": [
-                {"task": task, "hits": count.hits, "queries": count.queries}
-                for task, count in self._tasks.items()
-            ],
-            "blocks": [_entry(i, block) for i, block in enumerate(self._blocks.values())],
-        }
-        tensors = {
-            f"blocks.{i}.{name}": x
-            for i, block in enumerate(self._blocks.values())
-            for name, x in block.tensors.items()
-        }
-        content = safetensors.torch.save(tensors, metadata={HEADER: json.dumps(index)})
-        if int.from_bytes(content[:8], "little") > LONGEST_HEADER:
-            raise InputError(
-                f"the index of {len(self)} blocks is longer than a safetensors file can hold; "
-                "begin another pool"
-            )
-        replace_file(Path(path), content)
+        contents = PoolContents(
+            least_similarity=self.least_similarity,
+            iterations=self._iterations,
+            tasks=self._tasks,
+            blocks=self.blocks,
+        )
+        write_pool(Path(path), contents)
 
     @classmethod
     def load(cls, path: Path | str) -> "KnowledgePool":
@@ -360,69 +321,11 @@ class KnowledgePool:
                 do not belong together, by name.
             OSError: the file may not be read.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise InputError(f"pool: there is no file {path}")
-        try:
-            with safe_open(path, framework="pt") as file:
-                header = (file.metadata() or {}).get(HEADER)
-                # Copies, for the file may be replaced while the pool is in use.
-                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise InputError(
-                f"pool: {path} is truncated, or no safetensors file ({error})"
-            ) from error
-        if header is None:
-            raise InputError(
-                f"pool: {path} has no index {HEADER!r} in its metadata; give what "
-                "KnowledgePool.save wrote"
-            )
-        try:
-            return cls._of_index(json.loads(header), tensors)
-        except InputError as error:
-            raise InputError(f"pool: {path}: {error}") from error
-        except Exception as error:
-            # A damaged index surfaces as any exception, from a missing key to a wrong type.
-            raise InputError(
-                f"pool: the index of {path} is damaged ({type(error).__name__}: {error})"
-            ) from error
-
-    @classmethod
-    def _of_index(cls, index: dict[str, Any], tensors: Mapping[str, Tensor]) -> "KnowledgePool":
-        if index["format"] != FORMAT:
-            raise InputError(
-                f"a pool of format {index['format']!r}; this version reads {FORMAT}: use the "
-                "version of nas-samplers that wrote it"
-            )
-        pool = cls(least_similarity=index["least_similarity"])
-        grouped: dict[str, dict[str, Tensor]] = {}
-        for name, x in tensors.items():
-            blocks, _, rest = name.partition(".")
-            owner, _, key = rest.partition(".")
-            if blocks != "blocks":
-                raise InputError(f"the index does not name the tensor {name}")
-            grouped.setdefault(owner, {})[key] = x
-        for place, entry in enumerate(index["blocks"]):
-            block = PoolBlock.of(
-                BlockKey.from_json(entry["key"]),
-                _without_names(entry["spelled"]),
-                grouped.pop(str(place), {}),
-                task=entry["task"],
-                space=entry["space"],
-                name=entry["name"],
-            )
-            if block.key in pool._blocks:
-                raise InputError(f"block {block.name!r}: its key is there twice: {block.key}")
-            pool._store([block])
-        if grouped:
-            owner, foreign = next(iter(grouped.items()))
-            raise InputError(f"the index does not name the tensor blocks.{owner}.{min(foreign)}")
-        iterations = index["iterations"]
-        if (iterations is None) != (not pool._blocks) or not isinstance(iterations, int | None):
-            raise InputError(f"iterations={iterations!r} of {len(pool)} blocks")
-        pool._iterations = iterations
-        for count in index["tasks"]:
-            pool._tasks[count["task"]] = HitCount(count["hits"], count["queries"])
+        contents = read_pool(Path(path))
+        pool = cls(least_similarity=contents.least_similarity)
+        pool._iterations = contents.iterations
+        pool._store(contents.blocks)
+        pool._tasks.update(contents.tasks)
         return pool
 
 
@@ -432,28 +335,3 @@ def _check_network(network: Network) -> None:
             f"network is a {type(network).__name__}; a pool takes stand-alone networks: "
             "nas_spaces.torch.Network(space.fix(arch), ...)"
         )
-
-
-def _without_names(variant: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a spelled-out block without the names of its tensors, which are those of one file."""
-    nodes = [{k: v for k, v in node.items() if k != "tensors"} for node in variant["primitives"]]
-    return {"in_shape": variant["in_shape"], "primitives": nodes}
-
-
-def _entry(place: int, block: PoolBlock) -> dict[str, Any]:
-    """Return the index's entry of a block."""
-    nodes = []
-    for node in block.spelled["primitives"]:
-        own = {
-            f"blocks.{place}.{name}": list(x.shape)
-            for name, x in block.tensors.items()
-            if name.startswith(f"{node['name']}.")
-        }
-        nodes.append({**node, "tensors": own} if own else node)
-    return {
-        "key": block.key.to_json(),
-        "task": block.task,
-        "space": block.space,
-        "name": block.name,
-        "spelled": {"in_shape": block.spelled["in_shape"], "primitives": nodes},
-    }

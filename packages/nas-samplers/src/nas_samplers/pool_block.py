@@ -159,10 +159,13 @@ class PoolBlock:
     ) -> "PoolBlock":
         """Return a block whose parts belong together.
 
+        Names of tensors in ``spelled``, which are those of one file, are left out.
+
         Raises:
             InputError: tensors of other names or shapes than the primitives have, or that are not
                 finite; or a key of another shape.
         """
+        spelled = _without_names(spelled)
         shape, graph = read_variant(spelled)
         with torch.device("meta"):
             sizes = LayerModule([graph])
@@ -177,6 +180,11 @@ class PoolBlock:
         # In one order, so that the same block always gives the same file.
         ordered = {tensor: tensors[tensor] for tensor in sorted(tensors)}
         return cls(key, task, space, name, spelled, ordered, graph, sizes)
+
+
+def _without_names(variant: Mapping[str, Any]) -> dict[str, Any]:
+    nodes = [{k: v for k, v in node.items() if k != "tensors"} for node in variant["primitives"]]
+    return {"in_shape": variant["in_shape"], "primitives": nodes}
 
 
 def block_tensors(network: Network, name: str) -> dict[str, Tensor]:
