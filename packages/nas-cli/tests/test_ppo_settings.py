@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from nas_cli.ppo_settings import OF_SEARCH, BufferConfig, CriticConfig, PolicyConfig, build_ppo
+from nas_cli.ppo_settings import OF_PPO, BufferConfig, CriticConfig, PolicyConfig, build_ppo
 from nas_cli.typed import structure
 from nas_search.rl import PPO, Accuracy, Critic, ExperienceBuffer, Policy
 from nas_spaces import FeasibleSet, InputError, published
@@ -41,8 +41,8 @@ def search(searcher, batches=3):
 @pytest.mark.parametrize(
     ("keys", "made"),
     [
-        (set(attrs.asdict(PolicyConfig())) - set(OF_SEARCH), Policy),
-        (set(OF_SEARCH), PPO),
+        (set(attrs.asdict(PolicyConfig())) - set(OF_PPO), Policy),
+        (set(OF_PPO), PPO),
         (set(attrs.asdict(CriticConfig())), Critic),
         (set(attrs.asdict(BufferConfig())), ExperienceBuffer),
     ],

@@ -16,7 +16,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 COMMANDS = re.findall(r"^    (nas .*)$", README, flags=re.MULTILINE)
 ROWS = re.findall(r"^\| `([\w.]+)` \| (\S+) \| (\S+) \| (\S+) \|", README, flags=re.MULTILINE)
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-QUICK = ("spaces", "cost")
+QUICK = ("spaces", "cost", "settings")
 
 
 def test_every_command_is_shown():

@@ -92,9 +92,10 @@ def search(
     from nas_cli.opening import opened
 
     with opened(run, name, device) as shop:
-        from nas_cli.config import WHERE, key_of, parse_setting
+        from nas_cli.config import key_of, parse_setting
         from nas_cli.ending import show_search
         from nas_cli.run import read_json
+        from nas_cli.settings import WHERE
         from nas_cli.stage_search import search as search_stage
         from nas_cli.stage_search import search_settings
 
@@ -414,6 +415,21 @@ def cost(space: str, arch: str | None, convention: str, as_json: bool) -> None:
 
     record = describe_cost(space, arch, convention)
     click.echo(json.dumps(record) if as_json else show_cost(record))
+
+
+@main.command()
+@click.argument("name", required=False)
+@takes("method", "data", "json")
+def settings(name: str | None, as_json: bool, **options: Any) -> None:
+    """List the settings, or some: what they mean, their defaults.
+
+    NAME is one like train.lr, or a table like train, whose settings are then shown. Defaults are
+    those of --method for images like --data.
+    """
+    from nas_cli.settings_text import describe_settings, show_settings
+
+    record = describe_settings(name, **options)
+    click.echo(json.dumps(record) if as_json else show_settings(record))
 
 
 if __name__ == "__main__":

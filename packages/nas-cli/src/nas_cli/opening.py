@@ -13,11 +13,12 @@ import attrs
 import click
 from rich.console import Console
 
-from nas_cli.config import Config, from_toml, override, parse_setting
+from nas_cli.config import from_toml, override, parse_setting
 from nas_cli.folder import BLOCKS, check_name
 from nas_cli.group import remember
 from nas_cli.limits import parse_limit
 from nas_cli.run import MAIN_SEARCH, Run, open_run, read_json, start_run
+from nas_cli.settings import Config
 from nas_cli.show import count
 from nas_cli.spaces import blocks_of
 from nas_cli.stage_blocks import (

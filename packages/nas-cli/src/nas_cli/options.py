@@ -48,8 +48,8 @@ OPTIONS: dict[str, Callable[[Callable[..., None]], Callable[..., None]]] = {
         "settings",
         multiple=True,
         metavar="KEY=VALUE",
-        help="One setting, for example train.epochs=5; every setting stands in a run's "
-        "config.toml. May be given several times.",
+        help="One setting, for example train.epochs=5; `nas settings` lists them. May be given "
+        "several times.",
     ),
     "weights": click.option(
         "--weights",

@@ -7,7 +7,6 @@ import attrs
 from attrs import frozen
 from torch import nn
 
-from nas_cli.config import AlphasConfig, DistributionConfig
 from nas_cli.folder import ALPHAS_FILE, DISTRIBUTION_FILE
 from nas_cli.limits import (
     METRICS,
@@ -18,6 +17,7 @@ from nas_cli.limits import (
     nothing_counted,
     target_of,
 )
+from nas_cli.settings import AlphasConfig, DistributionConfig
 from nas_cli.workshop import ALPHAS, GATES, PATHS, Workshop, phase, steps_of
 from nas_samplers import (
     AddedCost,

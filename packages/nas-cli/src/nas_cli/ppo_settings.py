@@ -22,63 +22,91 @@ ALWAYS: float | None = 1.0
 
 @frozen(kw_only=True)
 class PolicyConfig:
-    """The policy of searcher ``ppo``, see `nas_search.rl.Policy` and `nas_search.rl.PPO`.
+    """The policy of searcher ``ppo``, and of ``search.mutator=learned``.
 
-    ``batch``: rows of an update. ``hidden``: units of the LSTM. ``lr``: of Adam. ``entropy``: its
-    coefficient. ``clip``: of the ratio. ``decay``: of the moving baseline. ``epochs``: Adam steps
-    of an update. ``standardise``: divide advantages by the rewards' standard deviation.
-    ``baseline``: ``moving``, or the ``critic``'s. ``pick``: which rows are measured that the
-    critic is certain of. ``resampled``: rows drawn for each that is missing in a batch.
+    See `nas_search.rl.Policy` and `nas_search.rl.PPO`.
     """
 
     batch: int = field(default=10, validator=ge(1))
+    """Of ``ppo``: architectures of an update; FNAS gives no number."""
     hidden: int = field(default=100, validator=ge(1))
+    """Units of the LSTM. FNAS's by default."""
     lr: float = field(default=1e-3, validator=gt(0))
+    """Learning rate of Adam, constant."""
     entropy: float = field(default=0.1, validator=ge(0))
+    """Weight of the entropy of what is drawn [nats], which keeps the policy from settling early;
+    for advantages that are standardised."""
     clip: float = field(default=0.2, validator=gt(0))
+    """PPO's: how far the ratio of a probability to that of when it was drawn counts, as 1 +- clip.
+    Of Schulman et al., 2017, by default."""
     decay: float = field(default=0.95, validator=and_(ge(0), lt(1)))
+    """Of the moving mean of rewards that they are compared with."""
     epochs: int = field(default=4, validator=ge(1))
+    """Adam steps of an update, on all its rows."""
     standardise: bool = True
+    """Divide advantages by the standard deviation of all rewards so far, so that
+    ``policy.entropy`` means the same whatever their scale."""
     baseline: Literal["moving", "critic"] = "moving"
+    """Of ``ppo``: what rewards are compared with: the policy's ``moving`` mean, or the mean value
+    that the ``critic`` gives to what the policy draws now, once it is trusted."""
     pick: Literal["promising", "uncertain", "drawn"] = "promising"
+    """Of ``ppo`` with a critic: which rows are measured where it is certain of more than half of a
+    batch: those of the largest V + U (``promising``), of the largest U (``uncertain``), or the
+    first that were ``drawn``. FNAS does not say."""
     resampled: int = field(default=100, validator=ge(1))
+    """Of ``ppo`` with a critic: rows drawn for each that is missing in a batch, to find some that
+    the critic is not certain of; FNAS draws without a bound."""
 
 
 @frozen(kw_only=True)
 class CriticConfig:
-    """FNAS's critic, see `nas_search.rl.Critic`.
+    """FNAS's critic, of searcher ``ppo``: the value V of an architecture, and how uncertain it is.
 
-    ``threshold``: largest uncertainty U, in units of the reward, at which a value V is trusted;
-    none for the running median of the last ``window`` proposals. By the default of 1 every V is
-    trusted, once ``least`` rewards were measured: U decides no more what is measured, and acts as
-    a bonus only, where the rows of the largest V + U are picked. Half of a batch's new rows are
-    measured all the same. That departs from the paper, whose rule is that what U is too large of
-    is measured; ``threshold`` none keeps it. ``members``: networks V, whose standard deviation is
-    U; 1 is the paper's critic, with a network for U.
+    See `nas_search.rl.Critic`. By the default threshold of 1 every V is trusted, once
+    ``critic.least`` rewards were measured: U decides no more what is measured, and acts as a bonus
+    only, where the rows of the largest V + U are picked. Half of a batch's new rows are measured
+    all the same. That departs from the paper, whose rule is that what U is too large of is
+    measured; ``critic.threshold=none`` keeps it.
     """
 
     hidden: int = field(default=200, validator=ge(1))
+    """Units of a layer. FNAS's by default."""
     lr: float = field(default=1e-3, validator=gt(0))
+    """Learning rate of Adam, constant."""
     steps: int = field(default=25, validator=ge(1))
+    """Adam steps after each batch of measured rewards."""
     batch: int = field(default=32, validator=ge(1))
+    """Measured architectures of an Adam step, drawn at random of all so far."""
     members: int = field(default=4, validator=ge(1))
+    """Networks V: their mean is the value, their standard deviation U; 1 is the paper's critic,
+    with a network for U."""
     residuals: Literal["first", "current"] = "first"
+    """Of ``critic.members=1``: what the network for U learns: how far off V was when a row came in
+    (``first``), or is now (``current``, the paper's formula as printed)."""
     threshold: float | None = field(default=ALWAYS, validator=optional(ge(0)))
+    """Largest U, in units of the reward, at which V is trusted; none for the running median of the
+    last ``critic.window`` proposals."""
     window: int = field(default=100, validator=ge(1))
+    """Proposals that the running median is of, where ``critic.threshold`` is none."""
     least: int = field(default=20, validator=ge(1))
+    """Measured rewards before any V is trusted."""
 
 
 @frozen(kw_only=True)
 class BufferConfig:
-    """FNAS's experience buffer, see `nas_search.rl.ExperienceBuffer`."""
+    """FNAS's experience buffer, of searcher ``ppo``, see `nas_search.rl.ExperienceBuffer`."""
 
     capacity: int = field(default=10, validator=ge(1))
+    """Architectures that are kept. FNAS's by default."""
     share: float = field(default=0.5, validator=and_(ge(0), lt(1)))
+    """Of a batch, that is learned from again at most. FNAS's by default."""
     temperature: float = field(default=1.0, validator=gt(0))
+    """Divides the rewards, in their unit, in the softmax by which a kept architecture is taken;
+    the paper prints none, which is 1."""
 
 
-OF_SEARCH = ("batch", "baseline", "pick", "resampled")
-"""Settings of `PolicyConfig` that are of the search around the policy."""
+OF_PPO = ("batch", "baseline", "pick", "resampled")
+"""Settings of `PolicyConfig` that are of searcher ``ppo`` around the policy, not of the policy."""
 
 
 def build_policy(space: SearchSpace, config: PolicyConfig, *, rng: np.random.Generator) -> "Policy":
@@ -89,7 +117,7 @@ def build_policy(space: SearchSpace, config: PolicyConfig, *, rng: np.random.Gen
     """
     from nas_search.rl import Policy
 
-    own = {key: value for key, value in asdict(config).items() if key not in OF_SEARCH}
+    own = {key: value for key, value in asdict(config).items() if key not in OF_PPO}
     return Policy(space, rng=rng, **own)
 
 
@@ -120,7 +148,7 @@ def build_ppo(
     from nas_search.rl import PPO, Accuracy, Critic, ExperienceBuffer
 
     space = feasible.space
-    of_search: Mapping[str, Any] = {key: getattr(policy, key) for key in OF_SEARCH}
+    of_search: Mapping[str, Any] = {key: getattr(policy, key) for key in OF_PPO}
     return PPO(
         space,
         rng=rng,

@@ -7,10 +7,11 @@ from typing import Any, Literal
 import attrs
 from attrs import frozen
 
-from nas_cli.config import Config, differences, override
+from nas_cli.config import differences, override
 from nas_cli.recipes import RECIPES
 from nas_cli.run import Run, read_json
 from nas_cli.scales import defaults, scale_of
+from nas_cli.settings import Config
 from nas_cli.spaces import stored_space
 from nas_cli.truth import LEAST
 from nas_cli.typed import merge

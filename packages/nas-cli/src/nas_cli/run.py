@@ -10,8 +10,9 @@ from typing import IO, Any
 
 from attrs import define, field
 
-from nas_cli.config import Config, differences, override, read_config, resolve, to_toml
+from nas_cli.config import differences, override, read_config, resolve, to_toml
 from nas_cli.folder import BLOCKS, CONFIG, check_run
+from nas_cli.settings import Config
 from nas_cli.space_names import short_name
 from nas_spaces import InputError, replace_file
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import attrs
 
-from nas_cli.config import Config, read_config, resolve
+from nas_cli.config import read_config, resolve
 from nas_cli.folder import BLOCKS, CONFIG, check_run
 from nas_cli.limits import METRICS, build_limits
 from nas_cli.references import check_reference
 from nas_cli.run import MAIN_SEARCH, Run, read_json, start_run
+from nas_cli.settings import Config
 from nas_cli.space_names import additions, before_additions, fix_first, split_changes
 from nas_cli.spaces import blocks_of, load_space, settled_name, stored_space
 from nas_search import largest

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import nas_search
-from nas_cli.config import Config, differences, override
+from nas_cli.config import differences, override
 from nas_cli.limits import RECORDED, build_limits, cost_tables
 from nas_cli.references import NetworkAlone, check_reference, reference
 from nas_cli.run import Run, read_json, write_json
 from nas_cli.searchers import ERROR
+from nas_cli.settings import Config
 from nas_cli.stage_search import judge_again
 from nas_cli.stage_train import inherited_text
 from nas_cli.workshop import ALONE, BASELINES, DIVERGED, Workshop, fit, phase

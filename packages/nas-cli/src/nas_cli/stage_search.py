@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import nas_search
 from nas_cli.clock import Clock
-from nas_cli.config import OF_SEARCH, WHERE, Config, differences, override
+from nas_cli.config import differences, override
 from nas_cli.evaluation import (
     Evaluation,
     candidates_folder,
@@ -26,6 +26,7 @@ from nas_cli.progress import stage
 from nas_cli.reward import reward_note
 from nas_cli.run import MAIN_SEARCH, Run, read_json, write_json
 from nas_cli.searchers import ERROR, Plan, can_plan, plan_search, random_search
+from nas_cli.settings import OF_SEARCH, WHERE, Config
 from nas_cli.spaces import live_space
 from nas_cli.stage_train import trained_supernet
 from nas_cli.workshop import Workshop

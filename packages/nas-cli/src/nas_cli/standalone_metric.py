@@ -11,8 +11,9 @@ import torch
 from numpy.typing import ArrayLike
 from rich.console import Console
 
-from nas_cli.config import Config, TrainConfig, cores
+from nas_cli.config import cores
 from nas_cli.run import Run
+from nas_cli.settings import Config, TrainConfig
 from nas_cli.workshop import Workshop, optimiser_of, precision_of
 from nas_samplers import ImageData, KnowledgePool, PoolGuard, StandaloneError, Training
 from nas_samplers.workers import Executor

@@ -28,7 +28,12 @@ Quantity = NewType("Quantity", str)
 """The annotation of a setting that is a number or a text such as ``300M`` or ``60%``."""
 
 
-def check_keys(values: Mapping[str, Any], cls: type, *, stand: str = "a run's config.toml") -> None:
+def check_keys(
+    values: Mapping[str, Any],
+    cls: type,
+    *,
+    stand: str = "a run's config.toml; `nas settings` says what each means",
+) -> None:
     """Refuse keys, at any depth, that a record does not have.
 
     Args:
