@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from nas_cli.folder import MAIN_SEARCH, RESULT
 from nas_cli.group import command_of
 from nas_cli.limits import METRICS, RECORDED, parse_limit
 from nas_cli.run import Run, read_json
@@ -77,8 +78,8 @@ def finish(run: Run, name: str, as_json: bool) -> None:
     from nas_cli.report import write_report  # with all of plotly
 
     page = write_report(run.path)
-    found = read_json(run.search(name) / "result.json", "winner", "values")
-    done = read_json(run.retrain(name) / "result.json")
+    found = read_json(run.search(name) / RESULT, "winner", "values")
+    done = read_json(run.retrain(name) / RESULT)
     if as_json:
         value = {"run": str(run.path), "report": str(page), "search": found, **done}
         click.echo(json.dumps(value))
@@ -120,7 +121,7 @@ def _specialize(run: Run, name: str, found: dict[str, Any]) -> str | None:
     source = name if (run.search(name) / "table.json").exists() else found.get("table")
     if source is None:
         return None
-    option = "" if source == "main" else f" --search {source}"
+    option = "" if source == MAIN_SEARCH else f" --search {source}"
     return command_of("specialize", run.path) + option
 
 

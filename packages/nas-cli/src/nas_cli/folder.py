@@ -1,14 +1,23 @@
 """A run's folder as it is named: whether it is one, and which names stand in it.
 
-Without the settings, so that what only reads a table answers at once.
+Without the settings, so that what only reads a table answers at once, and `nas --help` too.
 """
 
 import re
 from pathlib import Path
 
-from nas_spaces import InputError
-
-__all__ = ["ALPHAS_FILE", "BLOCKS", "CONFIG", "DISTRIBUTION_FILE", "check_name", "check_run"]
+__all__ = [
+    "ALPHAS_FILE",
+    "BLOCKS",
+    "CONFIG",
+    "DISTRIBUTION_FILE",
+    "MAIN_SEARCH",
+    "RESULT",
+    "SEARCHES",
+    "check_name",
+    "check_run",
+    "search_folder",
+]
 
 CONFIG = "config.toml"
 """The file that makes a folder a run."""
@@ -16,12 +25,28 @@ CONFIG = "config.toml"
 BLOCKS = "blocks"
 """The folder of the run that searches the blocks first, where channels or bits follow."""
 
+SEARCHES = "searches"
+"""The folder of the searches."""
+
+MAIN_SEARCH = "main"
+"""Name of the first search; its history and winner also stand at the top of the run."""
+
+RESULT = "result.json"
+"""What a search, a retraining or a ranking came to, in its folder; there once it is finished."""
+
 ALPHAS_FILE, DISTRIBUTION_FILE = "alphas.json", "distribution.json"
 """What a training learned of the architectures, in the folder ``train``."""
 
 
+def search_folder(run: Path, name: str) -> Path:
+    """Return the folder of one search of the run in folder ``run``."""
+    return run / SEARCHES / name
+
+
 def check_run(path: Path) -> None:
     """Raise InputError where ``path`` holds no run."""
+    from nas_spaces import InputError
+
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; name the folder of a run")
     if not (path / CONFIG).is_file():
@@ -30,5 +55,7 @@ def check_run(path: Path) -> None:
 
 def check_name(name: str) -> None:
     """Raise InputError where the name of a search or ranking is no plain folder name."""
+    from nas_spaces import InputError
+
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise InputError(f"--name {name!r} must be made of letters, digits, '_', '-' and '.'")

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from nas_cli.folder import MAIN_SEARCH
+
 __all__ = ["Commands", "command_of", "remember"]
 
 # Where the command that goes on with a run is kept for whoever has to name it.
@@ -55,9 +57,9 @@ def _go_on(ctx: click.Context) -> str:
     return f"; go on with: {command}" if command else ""
 
 
-def command_of(command: str, run: Path, name: str = "main") -> str:
+def command_of(command: str, run: Path, name: str = MAIN_SEARCH) -> str:
     """Return a command on a run as a person types it."""
-    option = "" if name == "main" else f" --name {name}"
+    option = "" if name == MAIN_SEARCH else f" --name {name}"
     return f"nas {command} {shlex.quote(str(run))}{option}"
 
 

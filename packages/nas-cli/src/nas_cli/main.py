@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from nas_cli.folder import MAIN_SEARCH, RESULT
 from nas_cli.group import Commands, command_of, remember
 from nas_cli.options import RUN_OPTIONS, takes
 
@@ -36,7 +37,6 @@ def pipeline(as_json: bool, **options: Any) -> None:
 
     with started("pipeline", options) as shop:
         from nas_cli.ending import finish
-        from nas_cli.run import MAIN_SEARCH
         from nas_cli.stage_retrain import retrain as retrain_stage
         from nas_cli.stage_search import search as search_stage
         from nas_cli.stage_search import search_settings
@@ -105,7 +105,7 @@ def search(
         where = [f" --set {shlex.quote(text)}" for text in settings if key_of(text) in WHERE]
         remember("".join([command_of("search", run, name), *where, " --resume"]))
         search_stage(shop, name)
-        found = read_json(shop.run.search(name) / "result.json")
+        found = read_json(shop.run.search(name) / RESULT)
         if as_json:
             click.echo(json.dumps({"run": str(run), **found}))
             return
@@ -124,7 +124,7 @@ def search(
 @click.option(
     "--search",
     "source",
-    default="main",
+    default=MAIN_SEARCH,
     show_default=True,
     help="The search with the table: one by search.searcher=progressive.",
 )
@@ -212,7 +212,7 @@ def retrain(
     help="How many, drawn by the run's seed; of a table at most so many, 0 for all.  "
     "[default: 200]",
 )
-@click.option("--name", default="main", show_default=True, help="The ranking's name.")
+@click.option("--name", default=MAIN_SEARCH, show_default=True, help="The ranking's name.")
 @takes("set", "device")
 @click.option(
     "--workers",

@@ -14,10 +14,10 @@ import click
 from rich.console import Console
 
 from nas_cli.config import from_toml, override, parse_setting
-from nas_cli.folder import BLOCKS, check_name
+from nas_cli.folder import BLOCKS, MAIN_SEARCH, RESULT, check_name
 from nas_cli.group import remember
 from nas_cli.limits import parse_limit
-from nas_cli.run import MAIN_SEARCH, Run, open_run, read_json, start_run
+from nas_cli.run import Run, open_run, read_json, start_run
 from nas_cli.settings import Config
 from nas_cli.show import count
 from nas_cli.spaces import blocks_of
@@ -130,7 +130,7 @@ def _search_blocks(run: Run, blocks: Run) -> "ImageData | None":
 
         train_supernet(shop)
         search(shop, MAIN_SEARCH)
-        found = read_json(blocks.search(MAIN_SEARCH) / "result.json", "winner")
+        found = read_json(blocks.search(MAIN_SEARCH) / RESULT, "winner")
         shop.say(f"blocks:   {','.join(map(str, found['winner']))}, {write_report(blocks.path)}")
     finally:
         blocks.close()

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from nas_cli.folder import MAIN_SEARCH
+
 __all__ = ["OPTIONS", "RUN_OPTIONS", "takes"]
 
 OPTIONS: dict[str, Callable[[Callable[..., None]], Callable[..., None]]] = {
@@ -67,7 +69,9 @@ OPTIONS: dict[str, Callable[[Callable[..., None]], Callable[..., None]]] = {
     "json": click.option(
         "--json", "as_json", is_flag=True, help="Print the result as JSON on standard output."
     ),
-    "name": click.option("--name", default="main", show_default=True, help="The search's name."),
+    "name": click.option(
+        "--name", default=MAIN_SEARCH, show_default=True, help="The search's name."
+    ),
 }
 
 RUN_OPTIONS = (

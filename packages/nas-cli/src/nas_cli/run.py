@@ -11,13 +11,12 @@ from typing import IO, Any
 from attrs import define, field
 
 from nas_cli.config import differences, override, read_config, resolve, to_toml
-from nas_cli.folder import BLOCKS, CONFIG, check_run
+from nas_cli.folder import BLOCKS, CONFIG, MAIN_SEARCH, check_run, search_folder
 from nas_cli.settings import Config
 from nas_cli.space_names import short_name
 from nas_spaces import InputError, replace_file
 
 __all__ = [
-    "MAIN_SEARCH",
     "Run",
     "lock_folder",
     "new_folder",
@@ -26,9 +25,6 @@ __all__ = [
     "start_run",
     "write_json",
 ]
-
-MAIN_SEARCH = "main"
-"""Name of the first search; its history and winner also stand at the top of the run."""
 
 LOCK = ".lock"
 # What a process that was killed before it began may have left.
@@ -80,7 +76,7 @@ class Run:
 
     def search(self, name: str) -> Path:
         """Return the folder of one search."""
-        return self.path / "searches" / name
+        return search_folder(self.path, name)
 
     def retrain(self, name: str) -> Path:
         """Return the folder of the retraining of one search's winner."""

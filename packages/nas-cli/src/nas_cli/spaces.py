@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from nas_cli.folder import ALPHAS_FILE, BLOCKS, CONFIG
+from nas_cli.folder import ALPHAS_FILE, BLOCKS, CONFIG, MAIN_SEARCH, RESULT, search_folder
 from nas_cli.space_names import apply_changes, fix_first, split_changes
 from nas_spaces import InputError, SearchSpace, from_json, nearest, published
 from nas_spaces.layers import LAYERS
@@ -90,7 +90,7 @@ def blocks_of(run: Path) -> tuple[int, ...] | None:
     Raises:
         InputError: a damaged result.
     """
-    path = run / BLOCKS / "searches" / "main" / "result.json"
+    path = search_folder(run / BLOCKS, MAIN_SEARCH) / RESULT
     if not path.exists() or not _blocks_come_first(run / CONFIG):
         return None
     try:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from nas_cli.folder import CONFIG, check_name, check_run
+from nas_cli.folder import CONFIG, RESULT, check_name, check_run, search_folder
 from nas_cli.limits import cost_tables, merge_limits, parse_limit
 from nas_cli.spaces import live_space, stored_space
 from nas_search import CandidateTable, Specialised, specialise
@@ -115,7 +115,7 @@ def _space(path: Path) -> SearchSpace:
 
 
 def _table(path: Path, space: SearchSpace, source: str) -> CandidateTable:
-    file = path / "searches" / source / TABLE
+    file = search_folder(path, source) / TABLE
     if not file.is_file():
         others = sorted(one.parent.name for one in path.glob(f"searches/*/{TABLE}"))
         cure = (
@@ -142,7 +142,7 @@ def _keep(path: Path, name: str, source: str, limits: list[str], record: dict[st
             raise InputError(f"{path} holds a search {name!r} already; choose another --name")
         settings = read_json(run.search(source) / "search.json", "search")["search"]
         # The result first: a search with settings and no result would be gone on with.
-        write_json(folder / "result.json", record)
+        write_json(folder / RESULT, record)
         write_json(folder / "search.json", {"limits": limits, "search": settings})
     finally:
         run.close()

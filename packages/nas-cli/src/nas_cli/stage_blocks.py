@@ -11,10 +11,10 @@ from typing import Any
 import attrs
 
 from nas_cli.config import read_config, resolve
-from nas_cli.folder import BLOCKS, CONFIG, check_run
+from nas_cli.folder import BLOCKS, CONFIG, MAIN_SEARCH, RESULT, check_run, search_folder
 from nas_cli.limits import METRICS, build_limits
 from nas_cli.references import check_reference
-from nas_cli.run import MAIN_SEARCH, Run, read_json, start_run
+from nas_cli.run import Run, read_json, start_run
 from nas_cli.settings import Config
 from nas_cli.space_names import additions, before_additions, fix_first, split_changes
 from nas_cli.spaces import blocks_of, load_space, settled_name, stored_space
@@ -104,7 +104,7 @@ def on_blocks(path: Path, given: Iterable[Mapping[str, Any]]) -> list[dict[str, 
     """
     check_run(path)
     before = read_config(path / CONFIG)
-    result = path / "searches" / MAIN_SEARCH / "result.json"
+    result = search_folder(path, MAIN_SEARCH) / RESULT
     if not result.exists():
         first = path / BLOCKS
         other = f", or take its own: --blocks {first}" if blocks_of(path) is not None else ""

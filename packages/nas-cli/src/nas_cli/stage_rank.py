@@ -17,7 +17,7 @@ import nas_search
 from nas_cli.clock import Clock
 from nas_cli.config import read_config
 from nas_cli.evaluation import supernet_error
-from nas_cli.folder import CONFIG
+from nas_cli.folder import CONFIG, RESULT
 from nas_cli.limits import cost_tables, merge_limits
 from nas_cli.progress import stage
 from nas_cli.rank_question import SETTINGS, Question
@@ -59,7 +59,7 @@ def rank(
             10 architectures; another run with another space.
     """
     run, folder = shop.run, shop.run.rank(name)
-    result = folder / "result.json"
+    result = folder / RESULT
     if result.exists():
         shop.say(f"rank {name}: finished already")
         return read_json(result)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import nas_search
 from nas_cli.config import differences, override
+from nas_cli.folder import MAIN_SEARCH, RESULT
 from nas_cli.limits import RECORDED, build_limits, cost_tables
 from nas_cli.references import NetworkAlone, check_reference, reference
 from nas_cli.run import Run, read_json, write_json
@@ -47,8 +48,8 @@ def retrain_settings(
             retraining that was begun with other settings.
     """
     # Both: an answer from a table whose writing was stopped has one of them.
-    if not all((run.search(name) / file).exists() for file in ("search.json", "result.json")):
-        option = "" if name == "main" else f" --name {name}"
+    if not all((run.search(name) / file).exists() for file in ("search.json", RESULT)):
+        option = "" if name == MAIN_SEARCH else f" --name {name}"
         raise InputError(
             f"{run.path} holds no finished search {name!r}; `nas search {run.path}{option}` makes "
             "one"
@@ -121,7 +122,7 @@ def retrain(shop: Workshop, name: str, weights: Path | None = None) -> None:
         InputError: weights that do not fit the winner.
     """
     run = shop.run
-    result = run.retrain(name) / "result.json"
+    result = run.retrain(name) / RESULT
     if result.exists():
         shop.say(f"retrain {name}: finished already")
         return
@@ -129,7 +130,7 @@ def retrain(shop: Workshop, name: str, weights: Path | None = None) -> None:
         # All networks are trained by the settings that the first was begun with.
         run.config, weights = retrain_settings(run, name, (), weights)
     config = run.config
-    found = read_json(run.search(name) / "result.json", "winner", "values")
+    found = read_json(run.search(name) / RESULT, "winner", "values")
     winner = np.array(found["winner"], dtype=np.int64)
     drawn = _baselines(shop, name, winner)
     if len(drawn) < config.baselines:
@@ -178,7 +179,7 @@ def _judged(
         for one in networks[1:]
         if one.arch is not None
         and run.checkpoint.exists()
-        and not (run.retrain(name) / one.name / "result.json").exists()
+        and not (run.retrain(name) / one.name / RESULT).exists()
     }
     errors = dict(zip(left, judge_again(shop, name, list(left.values())), strict=True))
     errors["winner"] = found["values"][ERROR]
@@ -220,7 +221,7 @@ def _retrain_one(
     """Train and test one network, the winner where ``index`` is 0; return its record."""
     run = shop.run
     folder = run.retrain(name) / alone.name
-    result = folder / "result.json"
+    result = folder / RESULT
     if result.exists():
         finished: dict[str, Any] = read_json(result)
         return finished

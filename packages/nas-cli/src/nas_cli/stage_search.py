@@ -21,10 +21,11 @@ from nas_cli.evaluation import (
     evaluated_by,
     supernet_error,
 )
+from nas_cli.folder import MAIN_SEARCH, RESULT
 from nas_cli.limits import METRICS, build_limits, cost_tables
 from nas_cli.progress import stage
 from nas_cli.reward import reward_note
-from nas_cli.run import MAIN_SEARCH, Run, read_json, write_json
+from nas_cli.run import Run, read_json, write_json
 from nas_cli.searchers import ERROR, Plan, can_plan, plan_search, random_search
 from nas_cli.settings import OF_SEARCH, WHERE, Config
 from nas_cli.spaces import live_space
@@ -125,7 +126,7 @@ def check_search(shop: Workshop, name: str = MAIN_SEARCH) -> FeasibleSet:
         # One proposal shows whether several limits can be met at once.
         plan_search(shop, feasible, costs).searcher.ask()
     check_evaluation(shop)
-    if not (shop.run.search(name) / "result.json").exists():
+    if not (shop.run.search(name) / RESULT).exists():
         check_cluster(shop)
     return feasible
 
@@ -180,7 +181,7 @@ def search(shop: Workshop, name: str) -> None:
             begun with other settings.
     """
     run, folder, config = shop.run, shop.run.search(name), shop.run.config
-    known, result = folder / "search.json", folder / "result.json"
+    known, result = folder / "search.json", folder / RESULT
     if known.exists():
         _refuse_changes(run, name, override(config, [read_json(known, "limits", "search")]), config)
     if result.exists():

@@ -10,9 +10,9 @@ from typing import Any
 import attrs
 
 from nas_cli.config import read_config
-from nas_cli.folder import CONFIG, check_run
+from nas_cli.folder import CONFIG, MAIN_SEARCH, RESULT, check_run, search_folder
 from nas_cli.ppo_settings import CriticConfig
-from nas_cli.run import MAIN_SEARCH, read_json, write_json
+from nas_cli.run import read_json, write_json
 from nas_cli.spaces import stored_space
 from nas_cli.typed import structure
 from nas_cli.workshop import Workshop
@@ -172,7 +172,7 @@ def _kept(shop: Workshop) -> Path:
 
 
 def _search(run: Path) -> Path:
-    return run / "searches" / MAIN_SEARCH
+    return search_folder(run, MAIN_SEARCH)
 
 
 def _earlier(shop: Workshop) -> Path:
@@ -184,7 +184,7 @@ def _earlier(shop: Workshop) -> Path:
     assert shop.run.config.warm_start is not None
     path = Path(shop.run.config.warm_start)
     check_run(path)
-    if not (_search(path) / "result.json").exists():
+    if not (_search(path) / RESULT).exists():
         raise InputError(f"--warm-start {path} holds no finished search; go on with that run first")
     return path
 

@@ -11,7 +11,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nas_cli.events import read_events
-from nas_cli.folder import ALPHAS_FILE, BLOCKS, CONFIG, DISTRIBUTION_FILE, check_run
+from nas_cli.folder import (
+    ALPHAS_FILE,
+    BLOCKS,
+    CONFIG,
+    DISTRIBUTION_FILE,
+    MAIN_SEARCH,
+    RESULT,
+    SEARCHES,
+    check_run,
+    search_folder,
+)
 from nas_cli.report.files import optional, parse, required, structure, text_of
 from nas_cli.report.reading_alphas import read_alphas
 from nas_cli.report.reading_distribution import read_distribution
@@ -28,7 +38,6 @@ from nas_cli.report.records import (
     Similarity,
     Training,
 )
-from nas_cli.run import MAIN_SEARCH
 from nas_cli.spaces import blocks_of, live_space, stored_space
 from nas_search import CandidateTable
 from nas_spaces import History, InputError, SearchSpace
@@ -65,10 +74,10 @@ def load_run(run: Path) -> RunData:
             f"{list(space.num_options)} options"
         )
 
-    names = _folders(run / "searches")
+    names = _folders(run / SEARCHES)
     # The first search is the run's own; the others follow by name.
     names.sort(key=lambda name: (name != MAIN_SEARCH, name))
-    done = [name for name in names if (run / "searches" / name / "result.json").exists()]
+    done = [name for name in names if (search_folder(run, name) / RESULT).exists()]
     ranks = [_rank(run / "ranks" / name, space) for name in _folders(run / "ranks")]
     shown = tuple(rank for rank in ranks if rank.result or rank.similarity)
 
@@ -83,7 +92,7 @@ def load_run(run: Path) -> RunData:
         train=train,
         alphas=read_alphas(run / "train" / ALPHAS_FILE, space),
         distribution=read_distribution(run / "train" / DISTRIBUTION_FILE, space),
-        searches=tuple(_search(run / "searches" / name, space) for name in done),
+        searches=tuple(_search(search_folder(run, name), space) for name in done),
         unfinished=tuple(name for name in names if name not in done),
         ranks=shown,
         unfinished_ranks=tuple(rank.folder for rank in ranks if rank not in shown),
@@ -120,7 +129,7 @@ def _columns(path: Path, space: SearchSpace, names: tuple[str, ...]) -> History:
 
 
 def _search(folder: Path, space: SearchSpace) -> Search:
-    path = folder / "result.json"
+    path = folder / RESULT
     result = required(path, SearchResult)
     _check(path, space, [result.winner])
     # What was only predicted has no measured error.
@@ -151,7 +160,7 @@ def _search(folder: Path, space: SearchSpace) -> Search:
         _history(rows, space) if result.evaluated or rows.exists() else None,
         _history(random, space) if random.exists() else None,
         table,
-        _retrain(folder / "retrain" / "result.json", space),
+        _retrain(folder / "retrain" / RESULT, space),
     )
 
 
@@ -187,7 +196,7 @@ def _rank(folder: Path, space: SearchSpace) -> Rank:
         _check_similarity(path, similarity)
     return Rank(
         folder.name,
-        optional(folder / "result.json", RankResult),
+        optional(folder / RESULT, RankResult),
         _columns(values, space, ("truth",)) if values.exists() else None,
         similarity,
     )
