@@ -3,7 +3,9 @@ import textwrap
 
 import pytest
 
-from nas_cli.spaces import describe, is_module, load_space, stored_space
+from nas_cli.module_spaces import is_module
+from nas_cli.run_spaces import stored_space
+from nas_cli.spaces import describe, load_space
 from nas_spaces import InputError, published, to_json
 
 PLAIN = """

@@ -11,7 +11,8 @@ from nas_cli import workshop
 from nas_cli.config import override, parse_setting, read_config, resolve
 from nas_cli.opening import _check_behind_blocks
 from nas_cli.run import Run, read_json, start_run
-from nas_cli.spaces import blocks_of, load_space
+from nas_cli.run_spaces import blocks_of
+from nas_cli.spaces import load_space
 from nas_cli.stage_blocks import blocks_left, on_blocks
 from nas_samplers import load_data
 from nas_spaces import InputError, from_json, published, to_json

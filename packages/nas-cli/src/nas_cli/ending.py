@@ -13,7 +13,7 @@ from nas_cli.folder import MAIN_SEARCH, RESULT
 from nas_cli.group import command_of
 from nas_cli.limits import METRICS, RECORDED, parse_limit
 from nas_cli.run import Run, read_json
-from nas_cli.spaces import stored_space
+from nas_cli.run_spaces import stored_space
 from nas_spaces import FeasibleSet
 
 __all__ = ["finish", "show_search"]

@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 
+from nas_cli.alphas_file import read_last_alphas
 from nas_cli.folder import ALPHAS_FILE, DISTRIBUTION_FILE
-from nas_cli.run import Run, read_json
+from nas_cli.run import Run
 from nas_samplers import Distribution
 from nas_spaces import InputError, SearchSpace
 
@@ -33,18 +34,7 @@ def learned_distribution(run: Run, space: SearchSpace) -> Distribution:
             return Distribution.from_record(space, json.loads(path.read_text()))
         except (ValueError, OSError) as error:
             raise InputError(f"{path} is damaged: {error}") from error
-    path = run.train / ALPHAS_FILE
-    record = read_json(path, "alphas", "alive")
-    try:
-        alphas = np.array(record["alphas"][-1], dtype=np.float64)  # null becomes nan
-        alive = np.array(record["alive"][-1], dtype=np.float64) == 1
-    except (ValueError, TypeError, IndexError, KeyError) as error:
-        raise InputError(f"{path} is damaged: {error}") from error
-    if not alphas.shape == alive.shape == space.mask.shape or np.isnan(alphas[alive]).any():
-        raise InputError(
-            f"{path} is damaged, or of another space than {space.name!r} with its "
-            f"{space.mask.shape} choices and options"
-        )
+    alphas, _ = read_last_alphas(run.train / ALPHAS_FILE, space)
     learned = Distribution(space)
     learned.values = np.where(learned.alive, alphas, 0.0)
     return learned

@@ -18,9 +18,9 @@ from nas_cli.folder import BLOCKS, MAIN_SEARCH, RESULT, check_name
 from nas_cli.group import remember
 from nas_cli.limits import parse_limit
 from nas_cli.run import Run, open_run, read_json, start_run
+from nas_cli.run_spaces import blocks_of
 from nas_cli.settings import Config
 from nas_cli.show import count
-from nas_cli.spaces import blocks_of
 from nas_cli.stage_blocks import (
     blocks_left,
     check_blocks,

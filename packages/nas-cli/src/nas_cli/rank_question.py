@@ -10,9 +10,9 @@ from attrs import frozen
 from nas_cli.config import differences, override
 from nas_cli.recipes import RECIPES
 from nas_cli.run import Run, read_json
+from nas_cli.run_spaces import stored_space
 from nas_cli.scales import defaults, scale_of
 from nas_cli.settings import Config
-from nas_cli.spaces import stored_space
 from nas_cli.truth import LEAST
 from nas_cli.typed import merge
 from nas_spaces import InputError

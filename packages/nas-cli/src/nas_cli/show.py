@@ -7,8 +7,9 @@ import numpy as np
 
 import nas_hw
 from nas_cli.limits import METRICS, build_limits
+from nas_cli.module_spaces import is_file, is_module
 from nas_cli.space_names import split_changes
-from nas_cli.spaces import describe, is_file, is_module, load_space
+from nas_cli.spaces import describe, load_space
 from nas_spaces import FeasibleSet, InputError, SearchSpace, Table, nearest, published
 
 __all__ = [

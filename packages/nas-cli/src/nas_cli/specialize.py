@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from nas_cli.folder import CONFIG, RESULT, check_name, check_run, search_folder
 from nas_cli.limits import cost_tables, merge_limits, parse_limit
-from nas_cli.spaces import live_space, stored_space
+from nas_cli.run_spaces import live_space, stored_space
 from nas_search import CandidateTable, Specialised, specialise
 from nas_spaces import InputError, Limit, SearchSpace
 

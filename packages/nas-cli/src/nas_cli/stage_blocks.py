@@ -15,9 +15,10 @@ from nas_cli.folder import BLOCKS, CONFIG, MAIN_SEARCH, RESULT, check_run, searc
 from nas_cli.limits import METRICS, build_limits
 from nas_cli.references import check_reference
 from nas_cli.run import Run, read_json, start_run
+from nas_cli.run_spaces import blocks_of, settled_name, stored_space
 from nas_cli.settings import Config
 from nas_cli.space_names import additions, before_additions, fix_first, split_changes
-from nas_cli.spaces import blocks_of, load_space, settled_name, stored_space
+from nas_cli.spaces import load_space
 from nas_search import largest
 from nas_spaces import InputError
 

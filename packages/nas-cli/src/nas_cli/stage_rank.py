@@ -24,7 +24,7 @@ from nas_cli.rank_question import SETTINGS, Question
 from nas_cli.rank_result import Judged, compare, compare_candidates, write_values
 from nas_cli.rank_trainings import train_from_scratch
 from nas_cli.run import open_run, read_json, write_json
-from nas_cli.spaces import live_space, stored_space
+from nas_cli.run_spaces import live_space, stored_space
 from nas_cli.stage_train import trained_supernet
 from nas_cli.standalone_metric import training_of
 from nas_cli.truth import LEAST, Truth, read_truth

@@ -26,9 +26,9 @@ from nas_cli.limits import METRICS, build_limits, cost_tables
 from nas_cli.progress import stage
 from nas_cli.reward import reward_note
 from nas_cli.run import Run, read_json, write_json
+from nas_cli.run_spaces import live_space
 from nas_cli.searchers import ERROR, Plan, can_plan, plan_search, random_search
 from nas_cli.settings import OF_SEARCH, WHERE, Config
-from nas_cli.spaces import live_space
 from nas_cli.stage_train import trained_supernet
 from nas_cli.workshop import Workshop
 from nas_spaces import (

@@ -13,7 +13,7 @@ from nas_cli.config import read_config
 from nas_cli.folder import CONFIG, MAIN_SEARCH, RESULT, check_run, search_folder
 from nas_cli.ppo_settings import CriticConfig
 from nas_cli.run import read_json, write_json
-from nas_cli.spaces import stored_space
+from nas_cli.run_spaces import stored_space
 from nas_cli.typed import structure
 from nas_cli.workshop import Workshop
 from nas_samplers import KnowledgePool

@@ -15,8 +15,9 @@ from nas_cli.clock import Clock
 from nas_cli.limits import merge_limits
 from nas_cli.progress import stage
 from nas_cli.run import Run, read_json, write_json
+from nas_cli.run_spaces import settled_name, stored_space
 from nas_cli.settings import TrainConfig
-from nas_cli.spaces import load_space, settled_name, stored_space
+from nas_cli.spaces import load_space
 from nas_samplers import (
     DivergedError,
     ImageData,

@@ -38,7 +38,7 @@ from nas_cli.report.records import (
     Similarity,
     Training,
 )
-from nas_cli.spaces import blocks_of, live_space, stored_space
+from nas_cli.run_spaces import blocks_of, live_space, stored_space
 from nas_search import CandidateTable
 from nas_spaces import History, InputError, SearchSpace
 
