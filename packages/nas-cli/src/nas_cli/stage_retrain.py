@@ -22,8 +22,9 @@ from nas_cli.searchers import ERROR
 from nas_cli.settings import Config
 from nas_cli.stage_search import judge_again
 from nas_cli.stage_train import inherited_text
-from nas_cli.workshop import ALONE, BASELINES, DIVERGED, Workshop, fit, phase
-from nas_samplers import Phase, Uniform, load_weights, run_network, wrong_answers
+from nas_cli.standalone_metric import training_of
+from nas_cli.workshop import ALONE, BASELINES, DIVERGED, Workshop, fit
+from nas_samplers import Phase, Uniform, load_weights, wrong_answers
 from nas_spaces import InputError, SearchSpace
 from nas_spaces.torch import Network, save_network
 
@@ -102,12 +103,10 @@ def check_retrain(shop: Workshop) -> None:
 
 
 def _phase(shop: Workshop, space: SearchSpace, index: int) -> Phase:
-    images = shop.data.train_and_held_out
-    # Nothing is drawn in a space without choices; the loop wants a sampler all the same.
+    training = training_of(shop.run.config.retrain, shop.device)
+    # Checkpoints name the sampler: nothing is drawn without choices, but those of before had this.
     sampler = Uniform(space, rng=shop.rng(ALONE, index))
-    return attrs.evolve(
-        phase("alone", shop.run.config.retrain, sampler, images), forward=run_network
-    )
+    return attrs.evolve(training.phase(shop.data.train_and_held_out), sampler=sampler)
 
 
 def retrain(shop: Workshop, name: str, weights: Path | None = None) -> None:
