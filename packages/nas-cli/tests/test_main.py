@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import nas_cli.training
 import nas_cli.workshop
 from nas_cli.config import read_config
 from nas_cli.limits import build_limits
@@ -144,7 +145,7 @@ def stop(*_, **__):
 def test_stopped_by_the_keyboard(nas, tiny, tmp_path, monkeypatch):
     out = tmp_path / "a run"
     with monkeypatch.context() as patch:
-        patch.setattr(nas_cli.workshop, "train", stop)
+        patch.setattr(nas_cli.training, "train", stop)
         result = nas("pipeline", "--out", out, *tiny())
     assert result.exit_code == 130
     assert result.stderr.endswith(f"stopped; go on with: nas pipeline --resume --out '{out}'\n")
@@ -174,7 +175,7 @@ def test_a_stopped_search_and_retraining_say_how_to_go_on(nas, trained, tmp_path
     said = f"go on with: nas search {run} --name more --set 'candidates.workers = 2' --resume\n"
     assert result.stderr.endswith(said)
     with monkeypatch.context() as patch:
-        patch.setattr(nas_cli.workshop, "train", stop)
+        patch.setattr(nas_cli.training, "train", stop)
         result = nas("retrain", run, "--name", "half")
     assert result.exit_code == 130
     assert f"go on with: nas retrain {run} --name half" in result.stderr

@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-import nas_cli.workshop
+import nas_cli.training
 import nas_hw
 from nas_samplers import (
     AddedCost,
@@ -38,7 +38,7 @@ def phases(nas, tiny, tmp_path, monkeypatch):
             raise KeyError("stopped")
 
         with monkeypatch.context() as patch, pytest.raises(KeyError, match="stopped"):
-            patch.setattr(nas_cli.workshop, "train", stop)
+            patch.setattr(nas_cli.training, "train", stop)
             nas("train", "--out", tmp_path / str(len(list(tmp_path.iterdir()))), *options)
         return seen
 

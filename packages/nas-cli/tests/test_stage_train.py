@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
-import nas_cli.workshop
+import nas_cli.training
 import nas_hw
 from nas_cli.config import read_config
 from nas_cli.run import open_run
@@ -131,7 +131,7 @@ def test_a_trained_supernet_is_not_trained_again(nas, trained, tmp_path):
 def paths(nas, monkeypatch, out, *options):
     """Train, and return the rows that the training drew."""
     drawn = []
-    train = nas_cli.workshop.train
+    train = nas_cli.training.train
 
     def watch(network, phases, *args, **kwargs):
         ask = phases[0].sampler.ask
@@ -144,7 +144,7 @@ def paths(nas, monkeypatch, out, *options):
         return train(network, phases, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(nas_cli.workshop, "train", watch)
+        patch.setattr(nas_cli.training, "train", watch)
         result = nas("train", "--out", out, *options)
     assert result.exit_code == 0, result.output
     return np.concatenate(drawn), result.stderr

@@ -15,7 +15,8 @@ from attrs import define, field
 from numpy.typing import NDArray
 
 from nas_cli.stage_train import trained_supernet
-from nas_cli.standalone_metric import default_workers, standalone_error, training_of
+from nas_cli.standalone_metric import default_workers, standalone_error
+from nas_cli.training import training_of
 from nas_cli.warm_start import POOL, warm_pool
 from nas_cli.workshop import CANDIDATES, RECALIBRATION, Workshop
 from nas_samplers import (

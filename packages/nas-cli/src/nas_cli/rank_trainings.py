@@ -7,7 +7,8 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from nas_cli.progress import stage
-from nas_cli.standalone_metric import default_workers, standalone_error, training_of
+from nas_cli.standalone_metric import default_workers, standalone_error
+from nas_cli.training import training_of
 from nas_cli.workshop import RANK, Workshop
 from nas_samplers import Candidate, WorkerProcesses
 from nas_spaces import History, replace_file

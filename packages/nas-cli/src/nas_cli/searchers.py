@@ -24,7 +24,7 @@ from nas_samplers import Distribution, likely_row, zero_options
 from nas_search import CandidateTable
 from nas_spaces import FeasibleSet, History, InputError, Searcher, SearchSpace, Table, replace_file
 
-__all__ = ["ERROR", "Plan", "Winner", "can_plan", "plan_search", "random_search"]
+__all__ = ["ERROR", "SearchPlan", "Winner", "can_plan", "plan_search", "random_search"]
 
 # Times the number of samples that is drawn at most, to find so many within the limits.
 DRAWS_PER_SAMPLE = 100
@@ -50,7 +50,7 @@ class Winner:
 
 
 @frozen(eq=False)
-class Plan:
+class SearchPlan:
     """One search.
 
     ``searcher``: proposes. ``budget``: distinct architectures. ``feasible``: what the proposals
@@ -71,7 +71,7 @@ class Plan:
 Costs = dict[str, Table]
 
 
-def random_search(shop: Workshop, feasible: FeasibleSet, budget: int | None = None) -> Plan:
+def random_search(shop: Workshop, feasible: FeasibleSet, budget: int | None = None) -> SearchPlan:
     """Return random search, with the same draws whatever it stands beside.
 
     Args:
@@ -90,24 +90,24 @@ def random_search(shop: Workshop, feasible: FeasibleSet, budget: int | None = No
 
 def _ordered(
     shop: Workshop, searcher: Searcher, feasible: FeasibleSet, budget: int, baseline: int
-) -> Plan:
+) -> SearchPlan:
     """Return a search whose best row wins, by error and then by multiply-adds."""
 
     def conclude(_: Path, history: History, __: Evaluation) -> Winner:
         return Winner(history.archs[nas_search.best(history, [ERROR, "macs"])], {})
 
     objectives = shop.run.config.search.objectives
-    return Plan(searcher, budget, feasible, objectives, conclude, baseline)
+    return SearchPlan(searcher, budget, feasible, objectives, conclude, baseline)
 
 
 def _whole_budget(shop: Workshop) -> int:
     return shop.run.config.search.population * shop.run.config.search.generations
 
 
-Build = Callable[[Workshop, FeasibleSet, Costs], Plan]
+Build = Callable[[Workshop, FeasibleSet, Costs], SearchPlan]
 
 
-def _evolution(shop: Workshop, feasible: FeasibleSet, _: Costs) -> Plan:
+def _evolution(shop: Workshop, feasible: FeasibleSet, _: Costs) -> SearchPlan:
     config, budget = shop.run.config.search, _whole_budget(shop)
     searcher = nas_search.Evolution(
         feasible.space,
@@ -122,7 +122,7 @@ def _evolution(shop: Workshop, feasible: FeasibleSet, _: Costs) -> Plan:
     return _ordered(shop, searcher, feasible, budget, budget)
 
 
-def _nsga2(shop: Workshop, feasible: FeasibleSet, _: Costs) -> Plan:
+def _nsga2(shop: Workshop, feasible: FeasibleSet, _: Costs) -> SearchPlan:
     config, budget, rng = shop.run.config.search, _whole_budget(shop), shop.rng(SEARCH)
     mutator = None
     if config.mutator == "learned":
@@ -142,11 +142,11 @@ def _nsga2(shop: Workshop, feasible: FeasibleSet, _: Costs) -> Plan:
     return _ordered(shop, searcher, feasible, budget, budget)
 
 
-def _random(shop: Workshop, feasible: FeasibleSet, _: Costs) -> Plan:
+def _random(shop: Workshop, feasible: FeasibleSet, _: Costs) -> SearchPlan:
     return random_search(shop, feasible)
 
 
-def _progressive(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
+def _progressive(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> SearchPlan:
     config = shop.run.config.search
 
     def answer(table: CandidateTable) -> nas_search.Specialised:
@@ -168,10 +168,10 @@ def _progressive(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
         )
 
     # The sweep looks at every option, whatever the limits; one more for the row within them.
-    return Plan(searcher, searcher.budget + 1, None, (ERROR,), conclude, None)
+    return SearchPlan(searcher, searcher.budget + 1, None, (ERROR,), conclude, None)
 
 
-def _most_probable(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
+def _most_probable(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> SearchPlan:
     run, config = shop.run, shop.run.config.search
     learned = learned_distribution(run, feasible.space)
     try:
@@ -202,7 +202,7 @@ def _most_probable(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
             record["samples"] = _standing(feasible.space, history, row, samples)
         return Winner(row, record)
 
-    return Plan(
+    return SearchPlan(
         searcher
         if searcher is not None and not config.samples
         else nas_search.Listed(feasible.space, rows, feasible=feasible, batch=LISTED),
@@ -248,7 +248,7 @@ def _standing(
     }
 
 
-def _ppo(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
+def _ppo(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> SearchPlan:
     config, budget = shop.run.config, _whole_budget(shop)
     reward = reward_of(shop, feasible)
     searcher = build_ppo(
@@ -272,7 +272,7 @@ def _ppo(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
         row, record = choose_finalist(shop, folder, history, reward, evaluation)
         return Winner(row, {**record, **counts})
 
-    return Plan(searcher, budget, feasible, (ERROR,), conclude, budget)
+    return SearchPlan(searcher, budget, feasible, (ERROR,), conclude, budget)
 
 
 SEARCHERS: dict[str, Build] = {
@@ -289,7 +289,7 @@ SEARCHERS: dict[str, Build] = {
 TABLES = {"ppo": ("policy", "critic", "buffer", "reward")}
 
 
-def plan_search(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> Plan:
+def plan_search(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> SearchPlan:
     """Return the search that the run's settings describe.
 
     Args:

@@ -26,7 +26,7 @@ from nas_cli.rank_trainings import train_from_scratch
 from nas_cli.run import open_run, read_json, write_json
 from nas_cli.run_spaces import live_space, stored_space
 from nas_cli.stage_train import trained_supernet
-from nas_cli.standalone_metric import training_of
+from nas_cli.training import training_of
 from nas_cli.truth import LEAST, Truth, read_truth
 from nas_cli.workshop import RANK, Workshop
 from nas_samplers import SupernetError

@@ -22,8 +22,8 @@ from nas_cli.searchers import ERROR
 from nas_cli.settings import Config
 from nas_cli.stage_search import judge_again
 from nas_cli.stage_train import inherited_text
-from nas_cli.standalone_metric import training_of
-from nas_cli.workshop import ALONE, BASELINES, DIVERGED, Workshop, fit
+from nas_cli.training import DIVERGED, fit, training_of
+from nas_cli.workshop import ALONE, BASELINES, Workshop
 from nas_samplers import Phase, Uniform, load_weights, wrong_answers
 from nas_spaces import InputError, SearchSpace
 from nas_spaces.torch import Network, save_network

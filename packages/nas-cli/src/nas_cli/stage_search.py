@@ -27,7 +27,7 @@ from nas_cli.progress import stage
 from nas_cli.reward import reward_note
 from nas_cli.run import Run, read_json, write_json
 from nas_cli.run_spaces import live_space
-from nas_cli.searchers import ERROR, Plan, can_plan, plan_search, random_search
+from nas_cli.searchers import ERROR, SearchPlan, can_plan, plan_search, random_search
 from nas_cli.settings import OF_SEARCH, WHERE, Config
 from nas_cli.stage_train import trained_supernet
 from nas_cli.workshop import Workshop
@@ -283,7 +283,7 @@ def _run_search(
     shop: Workshop,
     folder: Path,
     label: str,
-    plan: Plan,
+    plan: SearchPlan,
     space: SearchSpace,
     evaluation: Evaluation,
     costs: dict[str, Table],

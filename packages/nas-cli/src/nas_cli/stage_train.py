@@ -6,7 +6,8 @@ import torch
 
 from nas_cli.phases import META, plan_training
 from nas_cli.run import read_json, write_json
-from nas_cli.workshop import INITIAL, ORDER, PATHS, Workshop, fit
+from nas_cli.training import fit
+from nas_cli.workshop import INITIAL, ORDER, PATHS, Workshop
 from nas_samplers import StrictFair, load_weights
 from nas_spaces import InputError
 from nas_spaces.torch import Inherited, Supernet

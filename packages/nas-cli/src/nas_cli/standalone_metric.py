@@ -7,39 +7,22 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import attrs
-import torch
 from numpy.typing import ArrayLike
 from rich.console import Console
 
 from nas_cli.config import cores
 from nas_cli.run import Run
 from nas_cli.settings import Config, TrainConfig
-from nas_cli.workshop import Workshop, optimiser_of, precision_of
-from nas_samplers import ImageData, KnowledgePool, PoolGuard, StandaloneError, Training
+from nas_cli.training import training_of
+from nas_cli.workshop import Workshop
+from nas_samplers import ImageData, KnowledgePool, PoolGuard, StandaloneError
 from nas_samplers.workers import Executor
 from nas_spaces import SearchSpace
 
-__all__ = ["default_workers", "standalone_error", "training_of"]
+__all__ = ["default_workers", "standalone_error"]
 
 # Each process on a GPU takes memory there of its own.
 WORKERS_ON_A_GPU = 4
-
-
-def training_of(config: TrainConfig, device: torch.device) -> Training:
-    """Return the training of a network alone that settings describe.
-
-    Raises:
-        InputError: settings that do not fit together.
-    """
-    return Training(
-        optimiser=optimiser_of(config),
-        batch_size=config.batch_size,
-        epochs=config.epochs,
-        label_smoothing=config.label_smoothing,
-        micro_batch=config.micro_batch,
-        precision=precision_of(config, device),
-        channels_last=config.channels_last,
-    )
 
 
 def default_workers(shop: Workshop) -> int:
