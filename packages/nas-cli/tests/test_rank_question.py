@@ -2,20 +2,20 @@ from pathlib import Path
 
 import pytest
 
-from nas_cli.rank_question import Question, question_of
+from nas_cli.rank_question import RankQuestion, question_of
 from nas_spaces import InputError
 
 
 def test_what_options_ask_for():
     table, run = str(Path("t.csv").resolve()), str(Path("r").resolve())
     assert question_of() is None
-    assert question_of(standalone=30) == Question("standalone", architectures=30)
+    assert question_of(standalone=30) == RankQuestion("standalone", architectures=30)
     asked = question_of(truth=Path("t.csv"), column="top1")
-    assert (asked, asked.count) == (Question("table", table, "top1"), 200)
+    assert (asked, asked.count) == (RankQuestion("table", table, "top1"), 200)
     asked = question_of(truth=Path("t.csv"), architectures=0)
-    assert (asked, asked.count) == (Question("table", table, None, 0), 0)
+    assert (asked, asked.count) == (RankQuestion("table", table, None, 0), 0)
     asked = question_of(against=Path("r"), architectures=10)
-    assert asked == Question("run", run, architectures=10)
+    assert asked == RankQuestion("run", run, architectures=10)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,14 @@ from nas_cli.run import read_json
 from nas_cli.typed import check_keys, flatten, structure
 from nas_spaces import InputError
 
-__all__ = ["SETTINGS", "Question", "ask_compare", "question_from", "question_of", "stored_question"]
+__all__ = [
+    "SETTINGS",
+    "CompareQuestion",
+    "ask_compare",
+    "question_from",
+    "question_of",
+    "stored_question",
+]
 
 SETTINGS = "settings.json"
 """File in a comparison's folder: what was asked."""
@@ -36,7 +43,7 @@ DEFAULTS: dict[str, Any] = {
 
 
 @frozen(kw_only=True)
-class Question:
+class CompareQuestion:
     """What is compared over which table.
 
     ``space``: as of a run. ``truth``: file of the table. ``column``: of its accuracies, None for
@@ -62,12 +69,13 @@ class Question:
     seed: int
 
 
-def question_of(given: Mapping[str, Any], before: Question | None = None) -> Question:
+def question_of(given: Mapping[str, Any], before: CompareQuestion | None = None) -> CompareQuestion:
     """Return what options ask for.
 
     Args:
-        given: options by name, None or empty where nothing is said: those of `Question`, but for
-            ``methods``, names with commas between them, and ``settings``, texts ``KEY=VALUE``.
+        given: options by name, None or empty where nothing is said: those of `CompareQuestion`,
+            but for ``methods``, names with commas between them, and ``settings``, texts
+            ``KEY=VALUE``.
         before: what is asked where nothing is said; None for the defaults.
 
     Raises:
@@ -98,7 +106,7 @@ def question_of(given: Mapping[str, Any], before: Question | None = None) -> Que
                     "training costs"
                 )
             values[key] = None
-    return Question(**values)
+    return CompareQuestion(**values)
 
 
 def _check(values: Mapping[str, Any]) -> None:
@@ -119,7 +127,7 @@ def _check(values: Mapping[str, Any]) -> None:
         raise InputError(f"--seed {values['seed']}: it must be at least 0")
 
 
-def ask_compare(out: Path | None, given: Mapping[str, Any], *, resume: bool) -> Question:
+def ask_compare(out: Path | None, given: Mapping[str, Any], *, resume: bool) -> CompareQuestion:
     """Return what a comparison asks, a new one or the one in ``out``.
 
     Args:
@@ -159,7 +167,7 @@ def ask_compare(out: Path | None, given: Mapping[str, Any], *, resume: bool) -> 
     return before
 
 
-def stored_question(folder: Path) -> Question:
+def stored_question(folder: Path) -> CompareQuestion:
     """Return what the comparison in a folder was begun with.
 
     Raises:
@@ -172,7 +180,7 @@ def stored_question(folder: Path) -> Question:
         raise InputError(f"{folder / SETTINGS} is damaged ({error}); restore it") from error
 
 
-def question_from(values: Any) -> Question:
+def question_from(values: Any) -> CompareQuestion:
     """Return the question that ``attrs.asdict`` made plain values of.
 
     Raises:
@@ -180,13 +188,13 @@ def question_from(values: Any) -> Question:
     """
     if not isinstance(values, Mapping):
         raise InputError(f"a question is a table, received {values!r}")
-    check_keys(values, Question)
-    question = structure(values, Question)
+    check_keys(values, CompareQuestion)
+    question = structure(values, CompareQuestion)
     check_methods(question.methods)
     return question
 
 
-def _differences(before: Question, asked: Question) -> list[str]:
+def _differences(before: CompareQuestion, asked: CompareQuestion) -> list[str]:
     old, new = (_flat(question) for question in (before, asked))
     return [
         f"{key} is {old.get(key, 'none')}, received {new.get(key, 'none')}"
@@ -195,7 +203,7 @@ def _differences(before: Question, asked: Question) -> list[str]:
     ]
 
 
-def _flat(question: Question) -> dict[str, Any]:
+def _flat(question: CompareQuestion) -> dict[str, Any]:
     """Return what a person would type, by name."""
     values = attrs.asdict(question)
     methods, settings = values.pop("methods"), values.pop("settings")

@@ -14,7 +14,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from nas_cli.compare_methods import COMPARE
-from nas_cli.compare_question import Question
+from nas_cli.compare_question import CompareQuestion
 from nas_cli.compare_text import verdict_text
 from nas_cli.truth import Truth
 from nas_search import (
@@ -48,7 +48,7 @@ class Setting:
     column of the histories with what a training costs, in ``cost_unit``.
     """
 
-    question: Question
+    question: CompareQuestion
     truth: Truth
     architectures: int
     by: Literal["row", "network"]
@@ -142,7 +142,7 @@ def _cost(setting: Setting, found: Sequence[History], taken: Sequence[float]) ->
     return {"median": float(np.median(spent)) if beyond else median, "beyond": beyond}
 
 
-def _pairs(question: Question, methods: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _pairs(question: CompareQuestion, methods: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return how each two methods differ; p values are corrected for the number of pairs."""
     pairs: list[dict[str, Any]] = []
     for number, (a, b) in enumerate(itertools.combinations(methods, 2)):

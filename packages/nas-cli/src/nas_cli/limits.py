@@ -150,22 +150,22 @@ def nothing_counted(space: SearchSpace, table: Table) -> str:
     )
 
 
-def check_cost(setting: str, cost: str) -> None:
-    """Refuse the name of a cost that there is none of; ``setting`` is the table that names it.
+def check_cost(table: str, cost: str) -> None:
+    """Refuse the name of a cost that there is none of; ``table`` is that of the setting.
 
     Raises:
         InputError: an unknown cost.
     """
     if cost not in METRICS:
-        raise InputError(f"{setting}.cost={cost!r} is unknown: {nearest(cost, METRICS)}")
+        raise InputError(f"{table}.cost={cost!r} is unknown: {nearest(cost, METRICS)}")
 
 
-def target_of(setting: str, cost: Table, target: str | None, feasible: FeasibleSet) -> float | None:
+def target_of(table: str, cost: Table, target: str | None, feasible: FeasibleSet) -> float | None:
     """Return the cost that a setting aims at, None where it names none and no limit does.
 
     Args:
-        setting: its table, ``"reward"`` or ``"distribution"``, whose ``cost`` and ``target`` these
-            are.
+        table: of the setting: ``"reward"`` or ``"distribution"``, whose ``cost`` and ``target``
+            these are.
         cost: the metric.
         target: a value as in a limit; None for the largest value that a limit on it allows.
         feasible: the limits.
@@ -183,12 +183,12 @@ def target_of(setting: str, cost: Table, target: str | None, feasible: FeasibleS
     largest = FeasibleSet(feasible.space).attainable(cost)[1]
     if not largest:
         nothing = nothing_counted(feasible.space, cost)
-        raise InputError(f"{setting}.cost={cost.name}: {nothing}; take macs")
+        raise InputError(f"{table}.cost={cost.name}: {nothing}; take macs")
     try:
         limit_text = parse_limit(f"{cost.name}<={target}")
     except InputError as error:
         raise InputError(
-            f"{setting}.target={target!r} cannot be read; write it like 300M or 60%"
+            f"{table}.target={target!r} cannot be read; write it like 300M or 60%"
         ) from error
     return _value(limit_text, largest)
 

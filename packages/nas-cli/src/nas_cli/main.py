@@ -246,7 +246,7 @@ def rank(
         from rich.console import Console
 
         from nas_cli.config import parse_setting
-        from nas_cli.rank_result import show_rank
+        from nas_cli.rank_text import show_rank
         from nas_cli.report import write_report
         from nas_cli.stage_rank import rank as rank_stage
 

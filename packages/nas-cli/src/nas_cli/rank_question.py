@@ -17,7 +17,7 @@ from nas_cli.truth import LEAST
 from nas_cli.typed import merge
 from nas_spaces import InputError
 
-__all__ = ["SETTINGS", "Question", "ask_rank", "question_of"]
+__all__ = ["SETTINGS", "RankQuestion", "ask_rank", "question_of"]
 
 ARCHITECTURES = 200
 """How many are drawn where nothing is said: tau is then known to about 0.08 (95 %)."""
@@ -34,7 +34,7 @@ WORDS: dict[Kind, str] = {
 
 
 @frozen
-class Question:
+class RankQuestion:
     """What a supernet is held against.
 
     ``kind``: a ``table`` of accuracies, trainings from scratch (``standalone``), or the supernet of
@@ -74,7 +74,7 @@ def question_of(
     standalone: int | None = None,
     against: Path | None = None,
     architectures: int | None = None,
-) -> Question | None:
+) -> RankQuestion | None:
     """Return what options ask for; None where they ask for nothing.
 
     Raises:
@@ -90,13 +90,13 @@ def question_of(
         raise InputError("--architectures goes with --truth FILE or --against RUN2")
     if standalone is not None:
         _refuse_few("--standalone", standalone)
-        return Question("standalone", architectures=standalone)
+        return RankQuestion("standalone", architectures=standalone)
     if architectures is not None and not (architectures == 0 and truth is not None):
         _refuse_few("--architectures", architectures)
     if truth is not None:
-        return Question("table", str(truth.resolve()), column, architectures)
+        return RankQuestion("table", str(truth.resolve()), column, architectures)
     if against is not None:
-        return Question("run", str(against.resolve()), architectures=architectures)
+        return RankQuestion("run", str(against.resolve()), architectures=architectures)
     return None
 
 
@@ -111,11 +111,11 @@ def _refuse_few(option: str, wanted: int) -> None:
 def ask_rank(
     run: Run,
     name: str,
-    question: Question | None,
+    question: RankQuestion | None,
     given: Iterable[Mapping[str, Any]],
     *,
     resume: bool,
-) -> tuple[Config, Question]:
+) -> tuple[Config, RankQuestion]:
     """Return the settings of one ranking and what it asks.
 
     Args:
@@ -145,7 +145,7 @@ def ask_rank(
         )
     record = read_json(known, "question", "search", "retrain")
     stored = override(run.config, [{key: record[key] for key in ("search", "retrain")}])
-    before = Question(**record["question"])
+    before = RankQuestion(**record["question"])
     asked = override(stored, given)
     changed = list(differences(stored, asked).values())
     if question is not None:
@@ -158,7 +158,7 @@ def ask_rank(
     return asked, before
 
 
-def _settings(run: Run, question: Question, given: list[Mapping[str, Any]]) -> Config:
+def _settings(run: Run, question: RankQuestion, given: list[Mapping[str, Any]]) -> Config:
     """Return the settings of a new ranking, which always judges with recalibrated norms too."""
     asked = override(run.config, given)
     changeable = ("search.", "retrain.") if question.kind == "standalone" else ("search.",)
@@ -182,7 +182,7 @@ def _settings(run: Run, question: Question, given: list[Mapping[str, Any]]) -> C
     return attrs.evolve(asked, search=attrs.evolve(asked.search, recalibration_images=images))
 
 
-def _changes(before: Question, asked: Question) -> list[str]:
+def _changes(before: RankQuestion, asked: RankQuestion) -> list[str]:
     """Return how the options that were given differ from those of the beginning."""
     old, new = before.options, asked.options
     if before.kind != asked.kind:

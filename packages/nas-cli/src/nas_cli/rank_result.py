@@ -8,7 +8,6 @@ import attrs
 import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
-from rich.table import Table
 
 import nas_search
 from nas_cli.config import read_config
@@ -21,14 +20,14 @@ from nas_search import Kendall
 from nas_spaces import History, replace_file
 from nas_spaces.torch import Supernet
 
-__all__ = ["Judged", "compare", "compare_candidates", "show_rank", "write_values"]
+__all__ = ["TOPS", "Judged", "compare_candidates", "rank_record", "write_values"]
 
 TOPS = (1, 5, 10)
+"""Of how many of the best by a score the best counts, for the regret."""
 SIMILARITY_IMAGES = 64
 # Beyond it images are large [pixels a side].
 LARGE = 64
 NOBODY = Named(0, ())
-NO_REGRET = "where the truth is the same for all, choosing costs nothing: there is no regret"
 # Streams of randomness, behind RANK; `stage_rank` has stream 0.
 _BOOTSTRAP, _IMAGES = 1, 2
 
@@ -77,7 +76,7 @@ def _used(run: Run) -> str:
     return "recalibrated" if config.search.recalibration_images else "own_norms"
 
 
-def compare(
+def rank_record(
     shop: Workshop,
     name: str,
     judged: Judged,
@@ -239,47 +238,3 @@ def compare_candidates(
             "maps": [one.tolist() for one in maps.maps],
         },
     }
-
-
-def show_rank(found: Mapping[str, Any]) -> list[Any]:
-    """Return what is to be printed of a ranking: a table, and sentences."""
-    against = {
-        "standalone": "trainings from scratch",
-        "run": f"the supernet of {found['column']}",
-    }.get(found["truth"], f"{found['truth']}, {found['column']}")
-    table = Table(title=f"{found['architectures']:,} architectures against {against}")
-    table.title_justify = "left"
-    table.add_column("score", no_wrap=True)
-    for heading in ("tau-b", "95 % interval", *(f"top {k}" for k in TOPS), "gap"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    labels = {"recalibrated": "recalibrated", "own_norms": "own norms"}
-    for key, label in labels.items():
-        table.add_row(label, *_cells(found["tau"][key], found["regret"][key], found["gap"][key]))
-    table.add_row("macs", *_cells(found["macs"], found["regret"]["macs"], None))
-    table.add_row("params", *_cells(found["params"], None, None))
-    if found["ceiling"] is not None:
-        table.add_row("two trainings", *_cells(found["ceiling"], None, None))
-    notes = "in points: what the best of the top k lacks; gap, one-shot minus truth"
-    lines: list[Any] = [table, notes]
-    if None in found["regret"].values():
-        lines.append(NO_REGRET)
-    for key, what in (("unknown", "are of no architecture of the run"), ("missing", "are not in")):
-        count, examples = found[key]["count"], ", ".join(found[key]["examples"])
-        if count:
-            where = f" {found['truth']}" if key == "missing" else ""
-            lines.append(f"{key}: {count:,} {what}{where}, like {examples}")
-    if found["repeated"]:
-        lines.append(f"repeated: {found['repeated']:,} lines, averaged with the first")
-    if found["failed"]:
-        lines.append(f"failed: {found['failed']} networks could not be trained and are left out")
-    return [*lines, found["verdict"]]
-
-
-def _cells(
-    tau: Mapping[str, Any], regret: Mapping[str, float] | None, gap: float | None
-) -> list[str]:
-    cells = ["undefined", ""]
-    if tau["tau"] is not None:
-        cells = [f"{tau['tau']:.3f}", f"{tau['low']:.3f} to {tau['high']:.3f}"]
-    cells += [""] * len(TOPS) if regret is None else [f"{regret[str(k)]:.2f}" for k in TOPS]
-    return [*cells, "" if gap is None else f"{gap:+.2f}"]

@@ -305,7 +305,7 @@ def plan_search(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> SearchPl
         return SEARCHERS[name](shop, feasible, costs)
     except InputError as error:
         if name == MOST_PROBABLE:
-            raise  # by what the training learned, or by the limits
+            raise  # it names the cause itself: what the training learned, or the limits
         keys = " or ".join(f"{table}.KEY" for table in TABLES.get(name, ("search",)))
         raise InputError(f"search: {error}; change it by --set {keys}=VALUE") from error
 

@@ -14,56 +14,30 @@ from typing import Any
 
 import attrs
 import click
-import numpy as np
 from attrs import frozen
-from numpy.typing import NDArray
 from rich.console import Console
 
 import nas_search
+from nas_cli.compare_bench import Bench, open_bench
 from nas_cli.compare_methods import OBJECTIVES, TORCH, build_searcher, rng_of
-from nas_cli.compare_question import SETTINGS, Question, ask_compare, question_from, stored_question
+from nas_cli.compare_question import (
+    SETTINGS,
+    CompareQuestion,
+    ask_compare,
+    question_from,
+    stored_question,
+)
 from nas_cli.compare_result import Setting, describe, write_curves
 from nas_cli.config import cores
-from nas_cli.limits import METRICS, build_limits
 from nas_cli.progress import stage
 from nas_cli.run import lock_folder, new_folder, read_json, write_json
 from nas_cli.space_names import short_name
-from nas_cli.spaces import load_space
-from nas_cli.truth import Truth, read_costs, read_truth
-from nas_search import Tabular, TrainingCost
-from nas_spaces import FeasibleSet, History, InputError, Metric, SearchSpace, Table, replace_file
+from nas_spaces import History, InputError, Metric, replace_file
 
 __all__ = ["RESULT", "Bench", "compare", "open_bench", "run_search"]
 
 RESULT = "comparison.json"
 """File in a comparison's folder: what it came to."""
-
-# Where the mark is the best itself, arithmetic must not put it out of reach.
-ROUNDING = 1e-12
-
-
-@frozen(eq=False)
-class Bench:
-    """A table that is searched.
-
-    ``error``: in [0, 1], of what a search can measure: ``rows`` int64 ``[k, d]``. ``macs`` and
-    ``cost``, of a training, are recorded beside it. ``networks``: how many different ones there
-    are within the limits. ``mark``: the error to be reached.
-    """
-
-    feasible: FeasibleSet
-    truth: Truth
-    rows: NDArray[np.int64]
-    networks: int
-    error: Tabular
-    macs: Table
-    cost: Metric
-    mark: float
-
-    @property
-    def space(self) -> SearchSpace:
-        """The search space."""
-        return self.feasible.space
 
 
 @frozen
@@ -147,86 +121,11 @@ def _say(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def _as_json(question: Question) -> str:
+def _as_json(question: CompareQuestion) -> str:
     return json.dumps(attrs.asdict(question))
 
 
-def open_bench(question: Question) -> Bench:
-    """Return the table that a question is about.
-
-    Raises:
-        InputError: a space, limits or a table that cannot be used, or a table that lacks
-            architectures.
-    """
-    space = load_space(question.space)
-    feasible = build_limits(space, question.limits)
-    rows = nas_search.measured_rows(feasible)
-    truth = read_truth(Path(question.truth), space, question.column)
-    error = _table(question, rows, space, truth.archs, 1 - truth.accuracy / 100, truth.column)
-    macs = METRICS["macs"](space)
-    errors = error(rows)
-    return Bench(
-        feasible=feasible,
-        truth=truth,
-        rows=rows,
-        networks=len(np.unique(space.canonical(rows), axis=0)),
-        error=error,
-        macs=macs,
-        cost=_cost(question, rows, space, macs),
-        mark=float(1 - question.mark / 100 * (1 - errors.min())) + ROUNDING,
-    )
-
-
-def _table(
-    question: Question,
-    rows: NDArray[np.int64],
-    space: SearchSpace,
-    archs: NDArray[np.int64],
-    values: NDArray[np.float64],
-    column: str,
-    *,
-    name: str = "error",
-    unit: str = "1",
-) -> Tabular:
-    """Return values as a metric that answers for all ``rows [k, d]`` that a search can measure."""
-    if len(archs):
-        table = Tabular(space, archs, values, name=name, unit=unit)
-        if not table.knows(rows).all():
-            # A benchmark may list only one of the rows that build the same network.
-            table = attrs.evolve(table, by="network")
-        missing = rows[~table.knows(rows)]
-    else:
-        missing = rows
-    if not len(missing):
-        return table
-    examples = ", ".join(space.notate(row) for row in missing[:3])
-    within = " within the limits" if question.limits else ""
-    raise InputError(
-        f"truth: {question.truth}: column {column!r} lacks {len(missing):,} of the {len(rows):,} "
-        f"architectures{within} of space {space.name!r}, like {examples}; a search may ask for any "
-        "of them: give a table of the whole space"
-    )
-
-
-def _cost(question: Question, rows: NDArray[np.int64], space: SearchSpace, macs: Table) -> Metric:
-    """Return what training an architecture costs."""
-    if question.cost_column is None:
-        assert question.images is not None and question.epochs is not None
-        return TrainingCost(macs, images=question.images, epochs=question.epochs)
-    costs = read_costs(Path(question.truth), space, question.cost_column)
-    return _table(
-        question,
-        rows,
-        space,
-        costs.archs,
-        costs.values,
-        costs.column,
-        name="training",
-        unit=costs.unit or costs.column,
-    )
-
-
-def _introduce(console: Console, question: Question, bench: Bench) -> None:
+def _introduce(console: Console, question: CompareQuestion, bench: Bench) -> None:
     truth, best = bench.truth, float(bench.error(bench.rows).min())
     _say(console, f"table:    {truth.file}, {truth.column}, sha256 {truth.digest[:12]}")
     if truth.unknown.count:
@@ -248,7 +147,7 @@ def _introduce(console: Console, question: Question, bench: Bench) -> None:
     _say(console, f"methods:  {', '.join(question.methods)}; {question.seeds} searches of each")
 
 
-def _try_out(question: Question, bench: Bench) -> None:
+def _try_out(question: CompareQuestion, bench: Bench) -> None:
     """Refuse settings that no search could begin with; those that need no torch first."""
     for name in sorted(question.methods, key=TORCH.__contains__):
         if name in TORCH:
@@ -269,7 +168,7 @@ def _load_torch() -> None:
 
 
 @contextlib.contextmanager
-def _opened(out: Path | None, question: Question, bench: Bench) -> Iterator[Path]:
+def _opened(out: Path | None, question: CompareQuestion, bench: Bench) -> Iterator[Path]:
     """Make or open the folder and keep other processes from writing to it."""
     folder = out or new_folder(f"compare-{Path(short_name(question.space)).stem.replace(':', '-')}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -307,7 +206,7 @@ def _versions() -> dict[str, str]:
 
 
 def _search_all(
-    folder: Path, question: Question, bench: Bench, workers: int | None, console: Console
+    folder: Path, question: CompareQuestion, bench: Bench, workers: int | None, console: Console
 ) -> None:
     """Make all searches that are not there yet."""
     asked = _as_json(question)
@@ -358,7 +257,7 @@ def _search_one(job: _Job, _: Any) -> None:
 
 
 @lru_cache(maxsize=1)
-def _kept_bench(asked: str, digest: str) -> tuple[Question, Bench]:
+def _kept_bench(asked: str, digest: str) -> tuple[CompareQuestion, Bench]:
     """Return what a process needs that makes several searches of one comparison."""
     question = question_from(json.loads(asked))
     bench = open_bench(question)
@@ -380,7 +279,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def run_search(bench: Bench, question: Question, method: str, index: int) -> History:
+def run_search(bench: Bench, question: CompareQuestion, method: str, index: int) -> History:
     """Return what one search measured: columns error, macs and training, among others.
 
     Args:
@@ -408,7 +307,9 @@ def run_search(bench: Bench, question: Question, method: str, index: int) -> His
     ).history
 
 
-def _read_histories(folder: Path, question: Question, bench: Bench) -> dict[str, list[History]]:
+def _read_histories(
+    folder: Path, question: CompareQuestion, bench: Bench
+) -> dict[str, list[History]]:
     """Return the searches of each method."""
     found: dict[str, list[History]] = {}
     for method in question.methods:

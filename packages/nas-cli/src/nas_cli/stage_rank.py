@@ -20,8 +20,8 @@ from nas_cli.evaluation import supernet_error
 from nas_cli.folder import CONFIG, RESULT
 from nas_cli.limits import cost_tables, merge_limits
 from nas_cli.progress import stage
-from nas_cli.rank_question import SETTINGS, Question
-from nas_cli.rank_result import Judged, compare, compare_candidates, write_values
+from nas_cli.rank_question import SETTINGS, RankQuestion
+from nas_cli.rank_result import Judged, compare_candidates, rank_record, write_values
 from nas_cli.rank_trainings import train_from_scratch
 from nas_cli.run import open_run, read_json, write_json
 from nas_cli.run_spaces import live_space, stored_space
@@ -44,7 +44,7 @@ Rows = NDArray[np.int64]
 
 
 def rank(
-    shop: Workshop, name: str, question: Question, *, workers: int | None = None
+    shop: Workshop, name: str, question: RankQuestion, *, workers: int | None = None
 ) -> dict[str, Any]:
     """Rank architectures by the supernet, unless that is done, and return the result.
 
@@ -92,7 +92,7 @@ def rank(
         "own_norms": _errors(shop, folder, "own_norms", own, judged.archs, clock),
     }
     costs = {key: table(judged.archs) for key, table in cost_tables(shop.space).items()}
-    record = compare(shop, name, judged, found, costs)
+    record = rank_record(shop, name, judged, found, costs)
     write_values(folder / "values.csv", judged, found, costs)
     write_json(folder / "similarity.json", compare_candidates(shop, supernet, judged.archs, found))
     run.event({**event, "status": "finished", "seconds": clock.seconds()})
@@ -100,7 +100,7 @@ def rank(
     return record
 
 
-def _begin(shop: Workshop, folder: Path, question: Question, digest: str | None = None) -> None:
+def _begin(shop: Workshop, folder: Path, question: RankQuestion, digest: str | None = None) -> None:
     """Write what the ranking is begun with; nothing is written before it can begin.
 
     ``digest``: of the table.
@@ -126,7 +126,7 @@ def _begin(shop: Workshop, folder: Path, question: Question, digest: str | None 
         write_json(known, record)
 
 
-def _of_table(shop: Workshop, folder: Path, question: Question, truth: Truth) -> Judged:
+def _of_table(shop: Workshop, folder: Path, question: RankQuestion, truth: Truth) -> Judged:
     n = min(len(truth.archs), question.count or len(truth.archs))
     _begin(shop, folder, question, truth.digest)
     chosen = np.sort(shop.rng(RANK, _DRAW).choice(len(truth.archs), size=n, replace=False))
@@ -145,7 +145,7 @@ def _of_table(shop: Workshop, folder: Path, question: Question, truth: Truth) ->
 def _of_trainings(
     shop: Workshop,
     folder: Path,
-    question: Question,
+    question: RankQuestion,
     space: SearchSpace,
     workers: int | None,
 ) -> Judged:
@@ -163,7 +163,7 @@ def _of_trainings(
     return Judged("standalone", trained.archs, 1 - trained.top1 / 100, failed=trained.failed)
 
 
-def _of_run(shop: Workshop, folder: Path, question: Question, space: SearchSpace) -> Judged:
+def _of_run(shop: Workshop, folder: Path, question: RankQuestion, space: SearchSpace) -> Judged:
     """Judge random architectures by the supernet of another run, on that run's images."""
     assert question.source is not None
     path = Path(question.source)

@@ -141,7 +141,7 @@ def trained_supernet(shop: Workshop) -> Supernet:
         raise InputError(f"{shop.run.path} holds no trained supernet; {again} trains it")
     supernet = _supernet(shop).to(shop.device)
     try:
-        # Of another network only the classifier may differ, and not even that here.
+        # `load_weights` lets a classifier differ; of the run's own checkpoint nothing may.
         found = load_weights(supernet, shop.run.checkpoint)
     except InputError as error:
         raise InputError(f"{error}; remove {shop.run.train} and train again by {again}") from error

@@ -26,7 +26,7 @@ from nas_cli.report.files import optional, parse, required, structure, text_of
 from nas_cli.report.reading_alphas import read_alphas
 from nas_cli.report.reading_distribution import read_distribution
 from nas_cli.report.records import (
-    Config,
+    ConfigRecord,
     CriticRule,
     Curve,
     Rank,
@@ -57,7 +57,7 @@ def load_run(run: Path) -> RunData:
     run = Path(run)
     check_run(run)
     config_text = text_of(run / CONFIG)
-    config = parse(run / CONFIG, lambda: structure(tomllib.loads(config_text), Config))
+    config = parse(run / CONFIG, lambda: structure(tomllib.loads(config_text), ConfigRecord))
     if (run / BLOCKS).is_dir() and not (run / "space.json").exists():
         raise InputError(
             f"{run} is searching its blocks, or was stopped there: `nas report {run / BLOCKS}` "

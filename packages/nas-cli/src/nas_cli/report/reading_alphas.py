@@ -9,7 +9,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from nas_cli.report.files import parse, structure, text_of
-from nas_cli.report.records import Alphas, Drop
+from nas_cli.report.records import AlphasRecord, Drop
 from nas_spaces import InputError, SearchSpace
 
 __all__ = ["read_alphas"]
@@ -26,7 +26,7 @@ class Stored:
     dropped: tuple[Drop, ...] = ()
 
 
-def read_alphas(path: Path, space: SearchSpace) -> Alphas | None:
+def read_alphas(path: Path, space: SearchSpace) -> AlphasRecord | None:
     """Return ``train/alphas.json``, None where there is none or nothing was logged yet."""
     if not path.exists():
         return None
@@ -54,7 +54,7 @@ def read_alphas(path: Path, space: SearchSpace) -> Alphas | None:
             f"{path} is malformed: every choice needs a live option at each step, and every live "
             "option a finite number in alphas"
         )
-    return Alphas(
+    return AlphasRecord(
         np.array(stored.steps, dtype=np.int64),
         np.where(exists, _softmax(values, alive), np.nan),
         alive,

@@ -11,16 +11,16 @@ from nas_spaces import History, SearchSpace
 
 __all__ = [
     "Agreement",
-    "Alphas",
-    "Candidate",
+    "AlphasRecord",
+    "CandidateRecord",
     "ChannelMaps",
     "Comparison",
-    "Config",
+    "ConfigRecord",
     "Curve",
     "Drop",
     "Failure",
     "Finalist",
-    "Inherited",
+    "InheritedRecord",
     "LeftOut",
     "PhaseSteps",
     "PoolUse",
@@ -56,7 +56,7 @@ class SearchSettings:
 
 
 @frozen
-class Config:
+class ConfigRecord:
     """What the report names of ``config.toml``."""
 
     method: str
@@ -95,7 +95,7 @@ class PhaseSteps:
 
 
 @frozen
-class Inherited:
+class InheritedRecord:
     """How many tensors of the supernet took weights of the largest network, and kept their own."""
 
     copied: int
@@ -116,7 +116,7 @@ class Training:
     device: str
     uneven: tuple[str, ...] = ()
     phases: tuple[PhaseSteps, ...] = ()
-    inherited: Inherited | None = None
+    inherited: InheritedRecord | None = None
 
 
 @frozen
@@ -129,7 +129,7 @@ class Drop:
 
 
 @frozen(eq=False)
-class Alphas:
+class AlphasRecord:
     """``train/alphas.json``, architecture parameters over time.
 
     ``steps``: int64 ``[t]``. ``probabilities``: float64 ``[t, d, k]``, softmax over the live
@@ -261,7 +261,6 @@ class SearchResult:
     winner: tuple[int, ...]
     values: dict[str, float]
     evaluated: int
-    space_size: int
     feasible: int | None = None
     random_best_error: float | None = None
     stopped: str = "budget"
@@ -303,7 +302,7 @@ class SearchResult:
 
 
 @frozen
-class Candidate:
+class CandidateRecord:
     """One network that was trained from scratch. ``top1`` [%] on ``test_images`` images.
 
     ``architecture``: its row; None for a network that is not in the space. ``costs``: those other
@@ -338,7 +337,7 @@ class Comparison:
 class Retraining:
     """``searches/NAME/retrain/result.json``."""
 
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[CandidateRecord, ...]
     comparison: Comparison | None = None
 
     @property
@@ -347,7 +346,7 @@ class Retraining:
         return sum(one.name.startswith("random-") for one in self.candidates)
 
     @property
-    def winner(self) -> Candidate:
+    def winner(self) -> CandidateRecord:
         """The candidate called ``winner``."""
         return next(one for one in self.candidates if one.name == "winner")
 
@@ -493,14 +492,14 @@ class RunData:
     """
 
     name: str
-    config: Config
+    config: ConfigRecord
     config_text: str
     space: SearchSpace
     blocks: tuple[int, ...] | None
     curves: dict[str, Curve]
     seconds: dict[str, float]
     train: Training | None
-    alphas: Alphas | None
+    alphas: AlphasRecord | None
     distribution: LearnedDistribution | None
     searches: tuple[Search, ...]
     unfinished: tuple[str, ...]

@@ -14,8 +14,8 @@ from nas_cli.report.plots.alphas import Look
 from nas_cli.report.predictive import Predictive, judge
 from nas_cli.report.records import (
     Agreement,
-    Alphas,
-    Candidate,
+    AlphasRecord,
+    CandidateRecord,
     Comparison,
     Rank,
     RankResult,
@@ -46,7 +46,7 @@ class Headline:
     """What stands at the top. ``search``: the one that found the winner, where it is known."""
 
     search: Search | None
-    retrained: Candidate | None
+    retrained: CandidateRecord | None
     comparison: Comparison | None
     randoms: int
     interval: dict[str, float] | None
@@ -249,7 +249,7 @@ class RankView:
     used: str | None
 
 
-SCORES = {
+SCORE_WORDS = {
     "recalibrated": "Supernet, norms recalibrated",
     "own_norms": "Supernet, its own norms",
     "macs": "MACs alone",
@@ -274,7 +274,7 @@ def view_rank(rank: Rank) -> RankView:
         "params": result.params,
         "ceiling": result.ceiling,
     }
-    found = {key: known[key] for key in (*SCORES, *known) if known.get(key) is not None}
+    found = {key: known[key] for key in (*SCORE_WORDS, *known) if known.get(key) is not None}
     ends = [end for one in found.values() if one for end in (one.low, one.tau) if end is not None]
     # From 0 to 1, and as far below as something lies there.
     floor = min([0.0, *(math.floor(10 * end) / 10 for end in ends)])
@@ -315,7 +315,7 @@ def largest_first(ranks: Sequence[RankView]) -> list[tuple[int, RankView]]:
 
 
 def _label(key: str) -> str:
-    return SCORES.get(key, key)
+    return SCORE_WORDS.get(key, key)
 
 
 def _truth(result: RankResult) -> tuple[str, str]:
@@ -337,7 +337,7 @@ class AlphasView:
     option by name. ``live``: candidates left at the end. ``most``: all that there are.
     """
 
-    alphas: Alphas
+    alphas: AlphasRecord
     looks: tuple[Look, ...] | None
     counted: bool
     drops: tuple[tuple[int, str, str], ...]

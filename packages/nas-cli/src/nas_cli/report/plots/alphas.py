@@ -22,7 +22,7 @@ from nas_cli.report.plots.style import (
     safe,
     styled,
 )
-from nas_cli.report.records import Alphas
+from nas_cli.report.records import AlphasRecord
 from nas_cli.report.words import option_name
 from nas_spaces import Choice
 
@@ -53,7 +53,7 @@ def option_looks(names: tuple[str, ...]) -> list[Look]:
 
 
 def probabilities(
-    alphas: Alphas, choices: Sequence[Choice], *, counted: bool
+    alphas: AlphasRecord, choices: Sequence[Choice], *, counted: bool
 ) -> list[dict[str, Any]]:
     """Draw each choice: its options' probabilities and, below, how often they were trained.
 
@@ -75,7 +75,7 @@ def probabilities(
     ]
 
 
-def _layout(alphas: Alphas, *, counted: bool) -> go.Layout:
+def _layout(alphas: AlphasRecord, *, counted: bool) -> go.Layout:
     figure = styled(
         make_subplots(
             rows=2 if counted else 1,
@@ -100,7 +100,7 @@ def _layout(alphas: Alphas, *, counted: bool) -> go.Layout:
 
 
 def _lines(
-    alphas: Alphas, index: int, choice: Choice, shown: NDArray[np.int64], *, counted: bool
+    alphas: AlphasRecord, index: int, choice: Choice, shown: NDArray[np.int64], *, counted: bool
 ) -> list[dict[str, Any]]:
     """Return the traces of one choice, at the snapshots ``shown``."""
     gone = {one.option: one.step for one in alphas.dropped if one.choice == index}
@@ -144,7 +144,7 @@ def _lines(
     return traces
 
 
-def live_candidates(alphas: Alphas, choices: tuple[Choice, ...]) -> go.Figure:
+def live_candidates(alphas: AlphasRecord, choices: tuple[Choice, ...]) -> go.Figure:
     """Draw how many candidates are live: of all choices together, and of each."""
     live = alphas.alive.sum(axis=2)  # [t, d]
     height = 110 + 20 * len(choices)
