@@ -25,19 +25,10 @@ from nas_cli.folder import (
 from nas_cli.report.files import optional, parse, required, structure, text_of
 from nas_cli.report.reading_alphas import read_alphas
 from nas_cli.report.reading_distribution import read_distribution
-from nas_cli.report.records import (
-    ConfigRecord,
-    CriticRule,
-    Curve,
-    Rank,
-    RankResult,
-    Retraining,
-    RunData,
-    Search,
-    SearchResult,
-    Similarity,
-    Training,
-)
+from nas_cli.report.records import ConfigRecord, RunData
+from nas_cli.report.records_rank import Rank, RankResult, Similarity
+from nas_cli.report.records_search import CriticRule, Retraining, Search, SearchResult
+from nas_cli.report.records_training import Curve, Training
 from nas_cli.run_spaces import blocks_of, live_space, stored_space
 from nas_search import CandidateTable
 from nas_spaces import History, InputError, SearchSpace

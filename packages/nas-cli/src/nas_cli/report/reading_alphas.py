@@ -9,7 +9,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from nas_cli.report.files import parse, structure, text_of
-from nas_cli.report.records import AlphasRecord, Drop
+from nas_cli.report.records_training import AlphasRecord, Drop
 from nas_spaces import InputError, SearchSpace
 
 __all__ = ["read_alphas"]

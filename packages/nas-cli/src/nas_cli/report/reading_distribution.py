@@ -8,7 +8,7 @@ import numpy as np
 from attrs import frozen
 
 from nas_cli.report.files import parse, structure, text_of
-from nas_cli.report.records import LearnedDistribution
+from nas_cli.report.records_training import LearnedDistribution
 from nas_spaces import InputError, SearchSpace
 
 __all__ = ["read_distribution"]

@@ -12,16 +12,10 @@ from nas_cli.report.network import DrawnLayer, draw
 from nas_cli.report.plots import option_looks
 from nas_cli.report.plots.alphas import Look
 from nas_cli.report.predictive import Predictive, judge
-from nas_cli.report.records import (
-    Agreement,
-    AlphasRecord,
-    CandidateRecord,
-    Comparison,
-    Rank,
-    RankResult,
-    RunData,
-    Search,
-)
+from nas_cli.report.records import RunData
+from nas_cli.report.records_rank import Agreement, Rank, RankResult
+from nas_cli.report.records_search import CandidateRecord, Comparison, Search
+from nas_cli.report.records_training import AlphasRecord
 from nas_cli.report.words import axis_of, bounds, main_cost, option_name, shared_options, within
 from nas_search import CandidateTable
 from nas_spaces import InputError, SearchSpace

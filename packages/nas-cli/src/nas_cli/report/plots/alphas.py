@@ -22,7 +22,7 @@ from nas_cli.report.plots.style import (
     safe,
     styled,
 )
-from nas_cli.report.records import AlphasRecord
+from nas_cli.report.records_training import AlphasRecord
 from nas_cli.report.words import option_name
 from nas_spaces import Choice
 

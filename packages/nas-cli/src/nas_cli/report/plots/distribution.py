@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from nas_cli.report.plots.style import BLUE, GREEN, VERMILION, lines, safe, styled
-from nas_cli.report.records import LearnedDistribution
+from nas_cli.report.records_training import LearnedDistribution
 
 __all__ = ["uncertainty"]
 

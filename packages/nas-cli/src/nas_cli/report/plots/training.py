@@ -23,7 +23,7 @@ from nas_cli.report.plots.style import (
     safe,
     styled,
 )
-from nas_cli.report.records import Curve
+from nas_cli.report.records_training import Curve
 
 __all__ = ["retraining", "training"]
 
