@@ -114,12 +114,7 @@ def search(
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option(
-    "--limit",
-    "limits",
-    multiple=True,
-    help="As of a search; may be given several times, all hold.  [default: none]",
-)
+@takes("more_limits")
 @click.option("--name", help="Keep the answer as a search of this name, for `nas retrain`.")
 @click.option(
     "--search",
@@ -199,7 +194,7 @@ def retrain(
     help="A table of accuracies in percent: NAS-Bench-Macro's JSON, or CSV with the columns "
     "`architecture` and accuracies, like NAS-Bench-201's.",
 )
-@click.option("--column", help="Which accuracy of the table.  [default: the only one, or mean_acc]")
+@takes("column")
 @click.option("--standalone", type=int, help="Train so many random architectures from scratch.")
 @click.option(
     "--against",
@@ -282,7 +277,7 @@ def report(run: Path, as_json: bool) -> None:
     type=click.Path(path_type=Path),
     help="The table: accuracies in percent of all architectures, as `nas rank` reads them.",
 )
-@click.option("--column", help="Which accuracy of the table.  [default: the only one, or mean_acc]")
+@takes("column")
 @click.option(
     "--methods",
     help="Names with commas between them.  [default: random,evolution,regularized,nsga2,ppo,fnas]",
@@ -294,12 +289,7 @@ def report(run: Path, as_json: bool) -> None:
     type=float,
     help="What is to be reached, in percent of the best accuracy that can be.  [default: 99.9]",
 )
-@click.option(
-    "--limit",
-    "limits",
-    multiple=True,
-    help="As of a search; may be given several times, all hold.  [default: none]",
-)
+@takes("more_limits")
 @click.option(
     "--cost-column",
     help="Column of the table with what a training cost.  [default: none, multiply-adds are "

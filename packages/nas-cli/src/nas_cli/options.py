@@ -1,4 +1,4 @@
-"""The options of `nas`, each declared once."""
+"""The options that several commands of `nas` have in the same words; others stand at theirs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +34,15 @@ OPTIONS: dict[str, Callable[[Callable[..., None]], Callable[..., None]]] = {
         help="For example 'macs<=300M', 'params<=5M', 'traffic<=8Mi' or 'macs<=50%' (of the "
         "largest architecture); may be given several times, all hold.  [default: macs<=50% for "
         "small images]",
+    ),
+    "more_limits": click.option(
+        "--limit",
+        "limits",
+        multiple=True,
+        help="As of a search; may be given several times, all hold.  [default: none]",
+    ),
+    "column": click.option(
+        "--column", help="Which accuracy of the table.  [default: the only one, or mean_acc]"
     ),
     "out": click.option(
         "--out",

@@ -4,6 +4,7 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import ArrayLike, NDArray
 
+from nas_cli.space_names import parse_bits
 from nas_spaces import InputError, SearchSpace
 from nas_spaces.vary import uniform_bits, usual_channels
 
@@ -44,7 +45,9 @@ def reference(space: SearchSpace, arch: ArrayLike, name: str) -> NetworkAlone:
         if name == CHANNELS:
             usual = usual_channels(space, arch)
             return NetworkAlone(name, space.fix(usual), usual)
-        return NetworkAlone(name, uniform_bits(space, arch, int(name.partition("w")[0])))
+        bits = parse_bits(name)
+        assert bits is not None  # the setting is checked, and has one number for both
+        return NetworkAlone(name, uniform_bits(space, arch, bits[0]))
     except InputError as error:
         raise InputError(f"references={name}: {error}; leave it out of references") from error
 

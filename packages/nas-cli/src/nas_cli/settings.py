@@ -4,7 +4,6 @@ What a method sets is in `nas_cli.recipes` and `nas_cli.scales`; a default below
 says anything. `nas settings` and the page of all settings show the same words.
 """
 
-import re
 from typing import Any, Literal
 
 from attrs import field, frozen
@@ -13,7 +12,9 @@ from attrs.validators import and_, ge, gt, in_, le, lt, optional
 from nas_cli.limits import USUAL_COST
 from nas_cli.ppo_settings import BufferConfig, CriticConfig, PolicyConfig
 from nas_cli.recipes import RECIPES
+from nas_cli.space_names import bits_text
 from nas_cli.typed import Overrides, Quantity
+from nas_spaces.checks import MOST_BITS
 
 __all__ = [
     "OF_SEARCH",
@@ -34,10 +35,11 @@ def _known_references(_: Any, attribute: Any, values: tuple[str, ...]) -> None:
     for value in values:
         if values.count(value) > 1:
             raise ValueError(f"'{attribute.name}' must name each once: {value!r}")
-        match = re.fullmatch(r"([0-9]+)w\1a", value)
-        if value != "channels" and (match is None or not 1 <= int(match[1]) <= 16):
+        same = [bits_text(bits, bits) for bits in range(1, MOST_BITS + 1)]
+        if value not in ("channels", *same):
             raise ValueError(
-                f"'{attribute.name}' must be 'channels' or like '3w3a', of 1 to 16 bits: {value!r}"
+                f"'{attribute.name}' must be 'channels' or like '3w3a', of 1 to {MOST_BITS} bits: "
+                f"{value!r}"
             )
 
 

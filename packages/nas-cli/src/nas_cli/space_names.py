@@ -17,7 +17,9 @@ __all__ = [
     "additions",
     "apply_changes",
     "before_additions",
+    "bits_text",
     "fix_first",
+    "parse_bits",
     "short_name",
     "split_changes",
 ]
@@ -80,6 +82,21 @@ def short_name(name: str) -> str:
     return split_changes(name)[0] + "".join(f"+{kind}" for kind in additions(name))
 
 
+def parse_bits(text: str) -> tuple[int, int] | None:
+    """Return bits of weights and of activations, None of a text of another form.
+
+    >>> parse_bits("3w4a"), parse_bits("3w")
+    ((3, 4), None)
+    """
+    match = re.fullmatch(r"(\d+)w(\d+)a", text)
+    return None if match is None else (int(match[1]), int(match[2]))
+
+
+def bits_text(weights: int, activations: int) -> str:
+    """Return bits of weights and of activations as text, like ``3w4a``."""
+    return f"{weights}w{activations}a"
+
+
 def apply_changes(space: SearchSpace, changes: tuple[str, ...]) -> SearchSpace:
     """Return ``space`` with what `split_changes` found done to it.
 
@@ -121,13 +138,13 @@ def _bits(space: SearchSpace, values: str, name: str) -> SearchSpace:
         return with_bits(space, name=name)
     pairs = []
     for value in values.split(","):
-        match = re.fullmatch(r"(\d+)w(\d+)a", value.strip())
-        if match is None:
+        pair = parse_bits(value.strip())
+        if pair is None:
             raise InputError(
                 f"bits {value!r} cannot be read; write bits of weights and of activations like "
                 "+bits=2w2a,4w4a"
             )
-        pairs.append((int(match[1]), int(match[2])))
+        pairs.append(pair)
     return with_bits(space, pairs, name=name)
 
 

@@ -6,6 +6,7 @@ import attrs
 from attrs import frozen
 from numpy.typing import ArrayLike
 
+from nas_cli.space_names import bits_text
 from nas_hw.count import bitops_of, macs_of, params_of
 from nas_spaces import SearchSpace
 from nas_spaces.primitives import Convolution, Pool
@@ -98,8 +99,8 @@ def _details(layer: object) -> tuple[str, ...]:
     kind = type(layer)
     if not attrs.has(kind):
         return ()
-    bits = getattr(layer, "weight_bits", None), getattr(layer, "input_bits", None)
-    details = [] if None in bits else ["{}w{}a".format(*bits)]
+    weights, inputs = getattr(layer, "weight_bits", None), getattr(layer, "input_bits", None)
+    details = [] if weights is None or inputs is None else [bits_text(weights, inputs)]
     for field in attrs.fields(kind):
         value = getattr(layer, field.name)
         plain = field.name == "stride" and value == 1
