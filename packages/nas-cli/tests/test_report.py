@@ -1,17 +1,17 @@
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
 import plotly.offline
 import pytest
-import tomli_w
 
 import nas_hw
 from nas_cli.report import draw, load_run, write_report
 from nas_cli.spaces import load_space
 from nas_search import non_dominated
-from nas_spaces import FeasibleSet, History, InputError, Limit, published, to_json
+from nas_spaces import FeasibleSet, History, InputError, Limit, published
 
 SPACE = published.load("digits-mobile")
 MACS = nas_hw.macs(SPACE)
@@ -20,6 +20,10 @@ LIMIT = Limit(MACS, upper=1_042_368)
 COLUMNS = ("generation", "error", "macs", "params")
 RETRAINED = "searches/main/retrain/result.json"
 UNITS = ("1", "1", "multiply-adds", "parameters")
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write(path, content):
@@ -65,11 +69,12 @@ def step_events(stage, steps, rng, every=5, floor=0.5):
         }  # fmt: skip
 
 
-def search_files(folder, feasible, rng):
+def search_files(folder, feasible, rng, as_written):
+    """Write a search of made-up values, in the form of the result of a real one."""
     rows = evolved(feasible, rng)
     random = history(feasible.sample(400, rng=rng), np.arange(400) // 50, rng)
     best = int(np.argmin(rows.column("error")))
-    result = {
+    values = {
         "name": folder.name,
         "limits": [str(limit) for limit in feasible.limits],
         "winner": rows.archs[best].tolist(),
@@ -77,41 +82,50 @@ def search_files(folder, feasible, rng):
         "evaluated": len(rows),
         "random_best_error": random.column("error").min(),
         "feasible": feasible.count(),
-        "space_size": SPACE.size,
-        "stopped": "budget",
     }
+    assert set(values) <= set(as_written)
+    result = as_written | values
     write(folder / "history.csv", rows.to_csv())
     write(folder / "random.csv", random.to_csv())
     write(folder / "result.json", result)
     return result
 
 
-def write_run(run):
-    """Write a whole run's folder with made-up values; return the search's result."""
-    rng = np.random.default_rng(7)
-    config = {
-        "method": "spos", "space": SPACE.name, "data": "digits", "seed": 0, "device": "cpu",
-        "limits": ["macs<=1042368"], "train": {"steps": 1500, "lr": 0.05},
-        "search": {"population": 50, "generations": 8}, "retrain": {"random": 5, "steps": 600},
-    }  # fmt: skip
-    write(run / "config.toml", tomli_w.dumps(config))
-    write(run / "space.json", to_json(SPACE))
+def write_events(path, rng):
+    """Put made-up curves in place of what trainings logged; stages stay as they were written."""
+    written = [json.loads(line) for line in path.read_text().splitlines()]
+    step = next(event for event in written if event["event"] == "step")
+    stages = [event for event in written if event["event"] != "step"]
+    seconds = {"train": 41.2, "retrain/main/winner": 83.0}
+    for event in stages:
+        if event.get("status") == "finished" and event["stage"] in seconds:
+            event["seconds"] = seconds[event["stage"]]
     events = list(step_events("train", 1500, rng))
-    events += [{"event": "stage", "stage": "train", "status": "finished", "seconds": 41.2}]
     for name in ["winner", *(f"random-{i}" for i in range(1, 6))]:
         events += step_events(f"retrain/main/{name}", 600, rng, floor=0.45 + 0.05 * rng.random())
-    events += [{"event": "stage", "stage": "retrain", "status": "finished", "seconds": 83.0}]
-    write(run / "events.jsonl", "".join(json.dumps(event) + "\n" for event in events))
+    assert all(set(event) <= set(step) for event in events)
+    events = [*(step | event for event in events), *stages]
+    write(path, "".join(json.dumps(event) + "\n" for event in events))
+
+
+def write_run(run, finished):
+    """Copy a finished run, with made-up values where plots and verdicts need more than it has."""
+    shutil.copytree(finished, run)
+    (run / "report.html").unlink()
+    rng = np.random.default_rng(7)
+    write_events(run / "events.jsonl", rng)
     counts = [rng.multinomial(1500, np.ones(k) / k).tolist() for k in SPACE.num_options]
-    write(
-        run / "train" / "summary.json",
-        {"steps": 1500, "path_counts": counts, "seconds": 41.2, "device": "cpu"},
-    )
+    summary = run / "train" / "summary.json"
+    write(summary, read(summary) | {"steps": 1500, "path_counts": counts, "seconds": 41.2})
+    assert History.from_csv((run / "searches/main/history.csv").read_text()).names == COLUMNS
     feasible = FeasibleSet(SPACE, [LIMIT])
-    result = search_files(run / "searches" / "main", feasible, rng)
+    as_written = read(run / "searches/main/result.json")
+    result = search_files(run / "searches" / "main", feasible, rng, as_written)
     archs = [result["winner"], *feasible.sample(5, rng=rng).tolist()]
+    retrained = read(run / RETRAINED)
     candidates = [
-        {
+        retrained["candidates"][min(i, 1)]
+        | {
             "name": f"random-{i}" if i else "winner",
             "architecture": arch,
             "top1": 100 * correct / 360,
@@ -122,18 +136,16 @@ def write_run(run):
         }
         for i, (arch, correct) in enumerate(zip(archs, (353, 350, 351, 348, 352, 349), strict=True))
     ]
-    comparison = {
+    comparison = retrained["comparison"] | {
         "difference": 0.83, "low": -0.12, "high": 1.78, "confidence": 0.95,
         "verdict": "No measurable difference: the interval contains zero.",
     }  # fmt: skip
-    retrained = {"candidates": candidates, "comparison": comparison}
-    write(run / RETRAINED, retrained)
-    return result
+    write(run / RETRAINED, {"candidates": candidates, "comparison": comparison})
 
 
 @pytest.fixture
-def run(tmp_path):
-    write_run(tmp_path / "first")
+def run(finished, tmp_path):
+    write_run(tmp_path / "first", finished)
     return tmp_path / "first"
 
 
@@ -216,7 +228,8 @@ def test_headline_shows_the_numbers_of_the_files(run):
     assert "macs <= 1,042,368 multiply-adds" in page.text
     assert ",".join(map(str, result["winner"])) in page.text
     assert "spos" in page.text
-    assert "train 41 s, retrain 1 min 23 s" in page.text
+    assert "train 41 s, search/main " in page.text
+    assert "retrain/main/winner 1 min 23 s" in page.text
 
 
 def test_candidates_plot_holds_every_candidate_the_front_and_the_limit(run):
@@ -316,7 +329,7 @@ def test_picture_says_what_a_block_is(option, title, details, kernel):
 def test_several_searches_have_a_section_each_the_run_s_own_first(run):
     rng = np.random.default_rng(3)
     small = FeasibleSet(SPACE, [Limit(MACS, upper=600_000)])
-    search_files(run / "searches" / "half", small, rng)
+    search_files(run / "searches" / "half", small, rng, read(run / "searches/main/result.json"))
     page = page_of(run)
     assert {"search-0", "search-1"} <= ids(page)
     assert page.text.index("Search main") < page.text.index("Search half")
