@@ -40,7 +40,7 @@ class PolicyConfig:
     """PPO's: how far the ratio of a probability to that of when it was drawn counts, as 1 +- clip.
     Of Schulman et al., 2017, by default."""
     decay: float = field(default=0.95, validator=and_(ge(0), lt(1)))
-    """Of the moving mean of rewards that they are compared with."""
+    """Decay of the moving mean of rewards that they are compared with, a batch."""
     epochs: int = field(default=4, validator=ge(1))
     """Adam steps of an update, on all its rows."""
     standardise: bool = True
@@ -99,7 +99,7 @@ class BufferConfig:
     capacity: int = field(default=10, validator=ge(1))
     """Architectures that are kept. FNAS's by default."""
     share: float = field(default=0.5, validator=and_(ge(0), lt(1)))
-    """Of a batch, that is learned from again at most. FNAS's by default."""
+    """Share of a batch that is taken from the buffer at most. FNAS's by default."""
     temperature: float = field(default=1.0, validator=gt(0))
     """Divides the rewards, in their unit, in the softmax by which a kept architecture is taken;
     the paper prints none, which is 1."""

@@ -60,9 +60,9 @@ class ImagesConfig:
     subset: int | None = field(default=None, validator=optional(gt(0)))
     """Use so many training images only, drawn by class; none for all."""
     held_out: float = field(default=0.2, validator=and_(gt(0), lt(1)))
-    """Share of the training images that only the search sees, and what is learned of
-    architectures. Without effect where a folder has its own held-out images, in ``val/`` beside
-    ``test/``, which is said first."""
+    """Share of the training images that no supernet's weights are trained on: the search judges on
+    them, and architecture parameters or a distribution are learned on them. Without effect where a
+    folder has its own held-out images, in ``val/`` beside ``test/``, which is said first."""
     upscale: bool = False
     """Enlarge images that are smaller than the space's resolution, which are refused otherwise."""
     workers: int = field(default=2, validator=ge(0))
@@ -108,7 +108,7 @@ class SupernetConfig:
     affine: bool = True
     """Whether norms have a scale and a shift."""
     scheme: Literal["kaiming", "zero-residual", "spos"] = "zero-residual"
-    """Of the initial weights, of stand-alone networks too. ``kaiming``: He et al., 2015.
+    """How weights begin, of stand-alone networks too. ``kaiming``: He et al., 2015.
     ``zero-residual``: the same, but residual branches begin as nothing (Goyal et al., 2017).
     ``spos``: as the authors' code of SPOS. See `nas_spaces.torch.initialise`."""
 
@@ -129,12 +129,13 @@ class TrainConfig:
     lr: float = field(validator=gt(0))
     """Peak learning rate."""
     momentum: float = field(default=0.9, validator=and_(ge(0), lt(1)))
-    """Of optimiser ``sgd``."""
+    """Momentum of optimiser ``sgd``."""
     weight_decay: float = field(default=4e-5, validator=ge(0))
-    """On weights with more than one dimension; norms and biases have none. SPOS's by default."""
+    """Decay of weights with more than one dimension; norms and biases have none. SPOS's by
+    default."""
     level_decay: float = field(default=0.0, validator=ge(0))
-    """On the clipping levels of quantised layers, which mostly grow without (PACT, Choi et al.,
-    2018). It acts by rate x steps, so that longer trainings need less."""
+    """Decay of the clipping levels of quantised layers, which mostly grow without (PACT, Choi et
+    al., 2018). It acts by rate x steps, so that longer trainings need less."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the rate falls from its peak to 0 behind the warm-up; ``constant`` does not."""
     warmup: float = field(default=0.0, validator=and_(ge(0), lt(1)))
@@ -177,7 +178,7 @@ class AlphasConfig:
     beta2: float = field(default=0.999, validator=and_(ge(0), lt(1)))
     """Of Adam: decay of the mean of their squares."""
     weight_decay: float = field(default=0.0, validator=ge(0))
-    """Of Adam."""
+    """Weight decay of Adam."""
     cost: str = USUAL_COST
     """The metric whose expected value E enters the loss: one of ``--limit`` that is a sum over
     choices, so not peak_memory. It counts in units of a reference R: the largest value that a
@@ -296,19 +297,19 @@ class SearchConfig:
     default."""
     crossover: int = field(default=25, validator=ge(0))
     """Of ``evolution``: children of two parents in a generation; what ``crossover`` and
-    ``mutation`` leave of the population is drawn at random. Of ``nsga2``: their share, by
-    crossover : mutation. SPOS's by default."""
+    ``mutation`` leave of the population is drawn at random. Of ``nsga2``: crossover /
+    (crossover + mutation) of all children. SPOS's by default."""
     mutation: int = field(default=25, validator=ge(0))
-    """Of ``evolution``: children of one parent in a generation. Of ``nsga2``: their share, by
-    crossover : mutation. SPOS's by default."""
+    """Of ``evolution``: children of one parent in a generation. Of ``nsga2``: mutation /
+    (crossover + mutation) of all children. SPOS's by default."""
     mutation_probability: float = field(default=0.1, validator=and_(gt(0), le(1)))
-    """Of ``evolution`` and ``nsga2``: with which each choice of a mutant is drawn again. SPOS's by
-    default."""
+    """Of ``evolution`` and ``nsga2``: probability with which each choice of a mutant is drawn
+    again. SPOS's by default."""
     mutator: Literal["random", "learned"] = "random"
     """Of ``nsga2``: what makes mutants: ``random`` draws, or, for four fifths of them, a policy
     that learns from what is told (``learned``, MoreMNAS), by ``policy.*``."""
     generations: int = field(default=20, validator=ge(1))
-    """Of the budget, see ``search.population``. SPOS's by default."""
+    """Generations, see ``search.population``. SPOS's by default."""
     suffixes: int = field(default=0, validator=ge(0))
     """Of ``progressive``: random architectures behind the swept choice, over which errors are
     averaged; 0 for the largest architecture, which candidates inherit their weights from."""
@@ -365,7 +366,8 @@ class CandidatesConfig:
     pool: bool = True
     """Whether a candidate begins with blocks of those trained before it (FNAS)."""
     least_similarity: float = field(default=0.75, validator=and_(gt(0), le(1)))
-    """Of a block to one in the pool that it begins with, from 0 to 1, the same."""
+    """Least similarity of a block to one in the pool for which it begins with that one's weights;
+    1 is the same block."""
     pairs: int = field(default=5, validator=_not_one)
     """So many candidates are trained both from the pool and from scratch, the first of each batch
     until there are as many, to find out whether the pool helps; 0 asks nothing and uses it."""
@@ -385,7 +387,7 @@ class CandidatesConfig:
 
 @frozen(kw_only=True)
 class Config:
-    """All settings of a run; those of its tables stand there."""
+    """All settings of a run."""
 
     method: str = field(default="spos", validator=in_(tuple(RECIPES)))
     """Which recipe the other settings are from: ``--method``."""
@@ -410,7 +412,7 @@ class Config:
     """Random architectures within the limits that are trained from scratch as the winner is, so
     that the worth of the search can be seen."""
     seed: int = field(default=0, validator=ge(0))
-    """Of all randomness."""
+    """Seed of all randomness."""
     device: str = "auto"
     """``cpu``, ``cuda`` or ``cuda:N``; ``auto`` is a GPU where there is one."""
     threads: int | None = field(default=None, validator=optional(and_(gt(0), le(1024))))

@@ -141,7 +141,7 @@ def settings_page() -> str:
         # A table that is none by default has no column.
         shown = [t for t in group if t.name == "" or scales[0].get(t.name, "") is not None]
         heads = [f"`{t.name}.*`" if len(shown) > 1 else "default" for t in shown]
-        title = ", ".join(f"`{t.name}.*`" for t in group) if group[0].name else "Of the run"
+        title = ", ".join(f"`{t.name}.*`" for t in group) if group[0].name else "The run"
         lines += ["", f"## {title}", ""]
         if len(group) > 1:
             lines += [*_wrapped(_joined(group[0].cls.__doc__ or "")), ""]
@@ -181,7 +181,7 @@ def _tables() -> list[SettingTable]:
         words = [_joined(cls.__doc__ or "")] if only else []
         words += [about[key]] if key in about else []
         tables.append(SettingTable(key, cls, " ".join(words), settings))
-    return [SettingTable("", Config, _joined(Config.__doc__ or ""), tuple(own)), *tables]
+    return [SettingTable("", Config, "Settings that are in no table.", tuple(own)), *tables]
 
 
 def _docstrings(cls: type) -> dict[str, str]:
