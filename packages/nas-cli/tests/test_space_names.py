@@ -62,6 +62,8 @@ def test_a_file_can_be_varied(tmp_path):
         ("digits-mobile+chanels", "+chanels: 'chanels' is unknown: did you mean 'channels'?"),
         ("digits-mobile@0,1", "@0,1: architecture '0,1' has 2 columns"),
         ("digits-mobile+channels=a", "scales 'a' cannot be read; write them like +channels=0.5,1"),
+        ("digits-mobile+channels=", "nothing stands behind the =; leave it out for the usual chan"),
+        ("digits-resnet+bits=", "nothing stands behind the =; leave it out for the usual bits"),
         ("digits-mobile+channels=0", "scale=0.0 must be a finite number above 0"),
         ("digits-mobile+bits", "no layer that can be quantised"),
         ("digits-resnet+bits=2", "bits '2' cannot be read; write bits of weights and of activ"),

@@ -115,9 +115,11 @@ def apply_changes(space: SearchSpace, changes: tuple[str, ...]) -> SearchSpace:
 def _once(space: SearchSpace, change: str) -> SearchSpace:
     if change.startswith("@"):
         return space.fix(space.parse(change[1:]))
-    kind, _, values = change[1:].partition("=")
+    kind, sign, values = change[1:].partition("=")
     if kind not in VARIATIONS:
         raise InputError(f"{kind!r} is unknown: {nearest(kind, VARIATIONS)}")
+    if sign and not values:
+        raise InputError(f"nothing stands behind the =; leave it out for the usual {kind}")
     return VARIATIONS[kind](space, values, f"{space.name}+{kind}")
 
 
