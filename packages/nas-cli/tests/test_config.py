@@ -141,6 +141,15 @@ def test_every_setting_is_written():
         ("device=3", "device must be a text; received 3"),
         ("limits=macs<=3M", 'limits must be a list of texts like ["macs<=50%"]'),
         ("limits=[3]", 'limits must be a list of texts like ["macs<=50%"]'),
+        ("references=2w2a", 'references must be a list of texts like ["2w2a"]; received'),
+        (
+            "search.objectives=bitops",
+            'search.objectives must be a list of texts like ["error", "bitops"]; received',
+        ),
+        (
+            'references=["2w2a", "2w2a"]',
+            "setting references must name each once; received '2w2a'",
+        ),
         ("resolution=big", "resolution must be a whole number; received 'big'"),
         ("method=spoz", "method 'spoz' is unknown: did you mean 'spos'?"),
         ("method=3", "method 3 is unknown"),

@@ -4,7 +4,7 @@ What a method sets is in `nas_cli.recipes` and `nas_cli.scales`; a default below
 says anything. `nas settings` and the page of all settings show the same words.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from attrs import field, frozen
 from attrs.validators import and_, ge, gt, in_, le, lt, optional
@@ -283,7 +283,7 @@ class SearchConfig:
     answers any limit (PONAS). ``most-probable`` takes what the architecture parameters or the
     distribution of the training say (BetaNAS, ProxylessNAS, FBNet, DARTS, FP-NAS). ``ppo`` learns
     a policy, by ``reward.*``, ``policy.*``, ``critic.*`` and ``buffer.*`` (FNAS)."""
-    objectives: tuple[str, ...] = ("error",)
+    objectives: Annotated[tuple[str, ...], "error", "bitops"] = ("error",)
     """Of ``evolution`` and ``nsga2``: what is minimised, ``error`` and costs; evolution orders by
     the first and breaks ties by the next."""
     population: int = field(default=50, validator=ge(2))
@@ -403,9 +403,9 @@ class Config:
     its blocks, is searched first, in the run's folder ``blocks``, and then fixed as its winner has
     it: ``blocks.method`` and any other setting of that search; images, seed and device are the
     run's. None searches all of it at once."""
-    limits: tuple[str, ...] = ()
+    limits: Annotated[tuple[str, ...], "macs<=50%"] = ()
     """``--limit``: all of them hold for the winner; ``%`` is of the largest architecture."""
-    references: tuple[str, ...] = field(default=(), validator=_known_references)
+    references: Annotated[tuple[str, ...], "2w2a"] = field(default=(), validator=_known_references)
     """Networks that are trained from scratch beside the winner, whatever the limits: its blocks
     with the usual ``channels``, or with these and the same bits everywhere, like ``3w3a``."""
     baselines: int = field(default=5, validator=ge(0))

@@ -1,14 +1,25 @@
 """Plain values -> frozen attrs records of settings, with errors that name the setting.
 
-Nothing here knows which settings there are: a record's annotations say that.
+Nothing here knows which settings there are: a record's annotations say that. A list of texts is
+``Annotated[tuple[str, ...], "macs<=50%"]``, with the texts of an example.
 """
 
 import difflib
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
 from types import UnionType
-from typing import Any, Literal, NewType, TypeVar, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NewType,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import attrs
 import cattrs
@@ -150,9 +161,11 @@ def _place_first(reason: str) -> str:
     'train.epochs must be a number'
     >>> _place_first("'epochs' must be > 0: -1 @ $.train")
     'train.epochs must be > 0; received -1'
+    >>> _place_first("'references' must name each once: '2w2a' @ $")
+    "references must name each once; received '2w2a'"
     """
     text, _, place = reason.rpartition(" @ $")
-    of_validator = re.fullmatch(r"'(\w+)' (must be .*): (.*)", text)
+    of_validator = re.fullmatch(r"'(\w+)' (must .*): (.*)", text)
     if of_validator is not None:
         key, rule, value = of_validator.groups()
         place, text = f"{place}.{key}", f"{rule}; received {value}"
@@ -176,10 +189,14 @@ def _converter() -> cattrs.Converter:
             raise ValueError(f"must be a number, or a text like 300M or 60%; received {value!r}")
         return str(value)
 
-    def texts(value: Any, _: Any) -> tuple[str, ...]:
+    def texts(value: Any, kind: Any) -> tuple[str, ...]:
         if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
-            raise ValueError(f'must be a list of texts like ["macs<=50%"]; received {value!r}')
+            like = json.dumps(list(get_args(kind)[1:]))
+            raise ValueError(f"must be a list of texts like {like}; received {value!r}")
         return tuple(value)
+
+    def is_texts(kind: Any) -> bool:
+        return get_origin(kind) is Annotated and get_args(kind)[0] == tuple[str, ...]
 
     def literal(value: Any, kind: Any) -> Any:
         valid = get_args(kind)
@@ -196,7 +213,7 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook(bool, only("true or false", bool))
     converter.register_structure_hook(str, only("a text", str))
     converter.register_structure_hook_func(lambda kind: kind is Quantity, quantity)
-    converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], texts)
+    converter.register_structure_hook_func(is_texts, texts)
     converter.register_structure_hook_func(is_literal, literal)
     return converter
 
