@@ -71,7 +71,18 @@ def test_json_of_the_stages_is_alone_on_standard_output(nas, finished, command, 
 def test_the_end_names_result_folder_and_next_command(nas, finished):
     result = nas("pipeline", "--resume", "--out", finished)
     lines = result.stdout.splitlines()
-    assert lines[-4].startswith("winner: ")
+    end = lines[next(i for i, line in enumerate(lines) if line.startswith("winner: ")) :]
+    assert [line.split(":")[0].strip() for line in (end[0], *end[-3:])] == [
+        "winner",
+        "report",
+        "run",
+        "next",
+    ]
+    # Below the winner's row, what it stands for.
+    row = end[0].removeprefix("winner: ").split(", weights in ")[0]
+    decoded = nas("cost", "digits-mobile", row).stdout.splitlines()[1 : len(end) - 3]
+    assert [line.strip() for line in end[1:-3]] == [line.strip() for line in decoded]
+    assert end[1].startswith("        stage1: ")
     assert lines[-3:-1] == [f"report: {finished}/report.html", f"run:    {finished}"]
     command = f"next:   nas search {finished} --name smaller --limit 'macs<="
     assert lines[-1].startswith(command)

@@ -141,12 +141,27 @@ def test_cost(nas):
     said = json.loads(nas("cost", "spos-shufflenet", SPOS, "--json").stdout)
     assert (said["macs"], said["params"]) == (322_918_720, 3_558_464)
     assert said["architecture"] == [int(option) for option in SPOS.split(",")]
+    assert (said["options"]["stage1_0"], len(said["options"])) == ("choice_7", 20)
     assert json.loads(nas("cost", "spos-readme", "--json").stdout) == said
     lines = nas("cost", "spos-readme").stdout.splitlines()
-    assert lines[:3] == [
+    assert lines[:7] == [
         f"spos-shufflenet {SPOS}",
+        "  stage1: choice_7, choice_5, choice_3, choice_5",
+        "  stage2: choice_7, choice_3, choice_7, choice_3",
+        "  stage3: choice_7, choice_3, choice_7, choice_x, choice_3, choice_3, choice_3, choice_3",
+        "  stage4: choice_x, choice_7, choice_x, choice_x",
         "macs: 322,918,720 multiply-adds",
         "params: 3,558,464 parameters",
+    ]
+
+
+def test_bits_are_written_as_they_are_given(nas):
+    name = "digits-resnet@0,0,0,0,0,0+bits=1w2a,4w4a+channels=0.5,1"
+    assert " 0 stage1_0_bits: 0: 1w2a, 1: 4w4a" in nas("spaces", name).stdout
+    shown = nas("cost", name, "0,1,1,0,0,0,0,0,0,0,0,0").stdout.splitlines()
+    assert shown[1:3] == [
+        "  stage1: 1w2a scale 1, 4w4a scale 0.5; stage2: 1w2a scale 0.5, 1w2a scale 0.5",
+        "  stage3: 1w2a scale 0.5, 1w2a scale 0.5",
     ]
 
 

@@ -7,6 +7,7 @@ import attrs
 import numpy as np
 import pytest
 
+from nas_cli.architecture_text import option_lines, options_of
 from nas_cli.config import read_config
 from nas_cli.limits import METRICS, build_limits
 from nas_search import CandidateTable, largest, specialise
@@ -125,6 +126,9 @@ def test_what_an_answer_says(nas, swept):
     [limit] = build_limits(space_of(swept), ("macs<=30%",)).limits
     assert said[0] == f"limits: {limit}"
     assert said[1] == f"row:    {','.join(map(str, found['winner']))}"
+    options = option_lines(options_of(space_of(swept), found["winner"]))
+    assert said[2 : 2 + len(options)] == [f"        {line}" for line in options]
+    del said[2 : 2 + len(options)]
     assert said[2] == (
         f"cost:   {found['values']['macs']:,.0f} macs, {found['values']['params']:,.0f} params"
     )
@@ -156,11 +160,13 @@ def test_a_long_path_is_cut_in_the_middle(nas, swept, tmp_path):
     table = CandidateTable(space, losses, start, 0.1)
     (folder(run, "main") / "table.json").write_text(table.to_json())
     args = ("specialize", run, "--limit", "macs<=15%", "--score", "loss")
-    path = json.loads(nas(*args, "--json").stdout)["path"]
+    found = json.loads(nas(*args, "--json").stdout)
+    path = found["path"]
     said = nas(*args).stdout.splitlines()
     assert len(path) > 17
-    assert said[14].strip() == f"... {len(path) - 16} more, see --json"
-    assert len(said) == 6 + 17 + 2
+    many = len(option_lines(options_of(space, found["winner"])))
+    assert said[14 + many].strip() == f"... {len(path) - 16} more, see --json"
+    assert len(said) == 6 + many + 17 + 2
 
 
 def test_an_answer_under_a_name_is_a_search_that_can_be_retrained(nas, run):

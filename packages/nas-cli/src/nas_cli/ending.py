@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from nas_cli.architecture_text import option_lines, options_of
 from nas_cli.folder import MAIN_SEARCH, RESULT
 from nas_cli.group import command_of
 from nas_cli.limits import METRICS, RECORDED, parse_limit
@@ -24,6 +25,7 @@ def show_search(run: Run, name: str, found: dict[str, Any]) -> None:
     values = found["values"]
     click.echo(f"limits: {' and '.join(found['limits']) or 'none'}")
     click.echo(f"winner: {','.join(map(str, found['winner']))}")
+    _show_options(run, found)
     costs = (f"{value:,.0f} {key}" for key, value in values.items() if key != "error")
     click.echo(f"cost:   {', '.join(costs)}")
     if "predicted_error" in found:
@@ -107,6 +109,7 @@ def finish(run: Run, name: str, as_json: bool) -> None:
             )
         console.print(f"{comparison['verdict']} ({size})", highlight=False, markup=False)
     click.echo(f"winner: {','.join(map(str, found['winner']))}, weights in {run.best(name)}")
+    _show_options(run, found)
     click.echo(f"report: {page}")
     click.echo(f"run:    {run.path}")
     limit = _smaller(run, name, found)
@@ -114,6 +117,13 @@ def finish(run: Run, name: str, as_json: bool) -> None:
     free = next(name for name in names if not run.search(name).exists())
     again = _specialize(run, name, found) or command_of("search", run.path)
     click.echo(f"next:   {again} --name {free} --limit '{limit}'")
+
+
+def _show_options(run: Run, found: dict[str, Any]) -> None:
+    """Show what the row of a search's winner stands for."""
+    space = stored_space(run.path, run.config.space)
+    for line in option_lines(options_of(space, found["winner"])):
+        click.echo(f"        {line}")
 
 
 def _specialize(run: Run, name: str, found: dict[str, Any]) -> str | None:

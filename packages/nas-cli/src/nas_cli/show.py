@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 
 import nas_hw
+from nas_cli.architecture_text import option_lines, option_name, options_of
 from nas_cli.limits import METRICS, build_limits
 from nas_cli.module_spaces import is_file, is_module
 from nas_cli.space_names import split_changes
 from nas_cli.spaces import describe, load_space
-from nas_spaces import FeasibleSet, InputError, SearchSpace, Table, nearest, published
+from nas_spaces import Choice, FeasibleSet, InputError, SearchSpace, Table, nearest, published
 
 __all__ = [
     "count",
@@ -97,7 +98,8 @@ def show_space(record: dict[str, Any]) -> str:
     for known, row in record["architectures"].items():
         lines.append(f"published: {known} {','.join(map(str, row))}")
     for index, choice in enumerate(choices):
-        options = ", ".join(f"{i}: {option}" for i, option in enumerate(choice["options"]))
+        named = Choice(choice["name"], choice["options"])
+        options = ", ".join(f"{i}: {option_name(named, i)}" for i in range(len(named.options)))
         lines.append(f"  {index:2} {choice['name']}: {options}")
     return "\n".join(lines)
 
@@ -178,6 +180,7 @@ def describe_cost(space: str, arch: str | None, convention: str = STANDARD) -> d
     return {
         "space": loaded.name,
         "architecture": row.tolist(),
+        "options": options_of(loaded, row),
         **({} if loaded.notation is None else {"notation": loaded.notate(row)}),
         "convention": convention,
         **costs,
@@ -190,6 +193,7 @@ def show_cost(record: dict[str, Any]) -> str:
     notation = f" = {record['notation']}" if "notation" in record else ""
     row = ",".join(map(str, record["architecture"]))
     lines = [f"{record['space']} {row}{notation}".rstrip()]
+    lines += [f"  {line}" for line in option_lines(record["options"])]
     if record["convention"] != STANDARD:
         convention = nas_hw.CONVENTIONS[record["convention"]]
         lines.append(f"convention: {convention.name}, of {convention.used_by}")

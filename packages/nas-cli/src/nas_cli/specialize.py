@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from nas_cli.architecture_text import option_lines, option_name, options_of
 from nas_cli.folder import CONFIG, RESULT, check_name, check_run, search_folder
 from nas_cli.limits import cost_tables, merge_limits, parse_limit
 from nas_cli.run_spaces import live_space, stored_space
@@ -159,6 +160,7 @@ def show_answer(path: Path, record: dict[str, Any]) -> str:
     lines = [
         f"limits: {' and '.join(record['limits']) or 'none'}",
         f"row:    {','.join(map(str, record['winner']))}",
+        *(f"        {line}" for line in option_lines(options_of(space, record["winner"]))),
         f"cost:   {costs}",
         f"top-1:  {_top1(record['predicted_error'])} predicted from the table, nothing was "
         f"evaluated; {_top1(record['start_error'])} measured where the table starts",
@@ -170,8 +172,8 @@ def show_answer(path: Path, record: dict[str, Any]) -> str:
         table.append(
             (
                 choice.name,
-                str(choice.options[step["before"]]),
-                str(choice.options[step["after"]]),
+                option_name(choice, step["before"]),
+                option_name(choice, step["after"]),
                 f"{0.0 - 100 * step['loss']:+.2f}",  # not -0.00
                 *(f"{value:,.0f}" for value in step["costs"].values()),
             )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
+from nas_cli.architecture_text import option_name
 from nas_cli.limits import METRICS
 from nas_cli.report.network import DrawnLayer, draw
 from nas_cli.report.plots import option_looks
@@ -16,7 +17,7 @@ from nas_cli.report.records import RunData
 from nas_cli.report.records_rank import Agreement, Rank, RankResult
 from nas_cli.report.records_search import CandidateRecord, Comparison, Search
 from nas_cli.report.records_training import AlphasRecord
-from nas_cli.report.words import axis_of, bounds, main_cost, option_name, shared_options, within
+from nas_cli.report.words import axis_of, bounds, main_cost, shared_options, within
 from nas_search import CandidateTable
 from nas_spaces import InputError, SearchSpace
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from nas_cli.architecture_text import option_name
 from nas_spaces import Choice, History
 
 __all__ = [
@@ -19,7 +20,6 @@ __all__ = [
     "cost_word",
     "duration",
     "main_cost",
-    "option_name",
     "points",
     "sentence",
     "shared_options",
@@ -199,12 +199,6 @@ def within(history: History, limits: Sequence[str]) -> NDArray[np.bool_]:
             if high is not None:
                 inside &= values <= high * (1 + 1e-9)
     return inside
-
-
-def option_name(choice: Choice, option: int) -> str:
-    """Return an option's name as the space has it."""
-    value = choice.options[option]
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def shared_options(choices: Sequence[Choice]) -> tuple[str, ...] | None:

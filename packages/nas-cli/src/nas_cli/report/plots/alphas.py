@@ -9,6 +9,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
+from nas_cli.architecture_text import option_name
 from nas_cli.report.plots.style import (
     BLUE,
     GREEN,
@@ -23,7 +24,6 @@ from nas_cli.report.plots.style import (
     styled,
 )
 from nas_cli.report.records_training import AlphasRecord
-from nas_cli.report.words import option_name
 from nas_spaces import Choice
 
 __all__ = ["Look", "live_candidates", "option_looks", "probabilities"]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from nas_cli.architecture_text import option_name
 from nas_cli.report.plots.style import (
     INK,
     MOST_NUMBERED_OPTIONS,
@@ -12,7 +13,7 @@ from nas_cli.report.plots.style import (
     new_figure,
     safe,
 )
-from nas_cli.report.words import option_name, shared_options
+from nas_cli.report.words import shared_options
 from nas_spaces import Choice
 
 __all__ = ["candidate_losses", "marginals", "path_counts"]

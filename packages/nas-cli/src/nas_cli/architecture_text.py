@@ -1,0 +1,65 @@
+"""An architecture as a person reads it: the options that its row stands for, by name."""
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from nas_cli.space_names import bits_text
+from nas_spaces import Choice, SearchSpace
+
+__all__ = ["option_lines", "option_name", "options_of"]
+
+WIDTH = 88
+BITS = "bits"
+
+
+def option_name(choice: Choice, option: int) -> str:
+    """Return an option's name as the space has it, bits of a block as people write them.
+
+    >>> option_name(Choice("first_bits", ((1, 2), (4, 4))), 0), option_name(Choice("k", (3.0,)), 0)
+    ('1w2a', '3')
+    """
+    match choice.options[option]:
+        case (int(weights), int(activations)) if choice.name.endswith(f"_{BITS}"):
+            return bits_text(weights, activations)
+        case float(value):
+            return f"{value:g}"
+        case value:
+            return str(value)
+
+
+def options_of(space: SearchSpace, arch: ArrayLike) -> dict[str, str]:
+    """Return the names of an architecture's options by that of their choice; ``arch``: ``[d]``."""
+    row = space.check(np.asarray(arch)[None])[0]
+    return {
+        choice.name: option_name(choice, int(option))
+        for choice, option in zip(space.choices, row, strict=True)
+    }
+
+
+def option_lines(options: Mapping[str, str]) -> list[str]:
+    """Return the options of `options_of` as lines, those of a stage beside each other.
+
+    >>> option_lines({"stage1_0": "k3", "stage1_1": "k5", "stage2_0": "k3"})
+    ['stage1: k3, k5; stage2: k3']
+    >>> option_lines({"stage1_0_bits": "1w2a", "stage1_0_scale": "0.5", "kernel": "3"})
+    ['stage1: 1w2a scale 0.5; kernel: 3']
+    """
+    blocks: dict[str, list[str]] = {}
+    for choice, option in options.items():
+        of_block = re.fullmatch(r"(.+)_([a-z]+)", choice)
+        block, what = of_block.groups() if of_block else (choice, "")
+        blocks.setdefault(block, []).append(option if what in ("", BITS) else f"{what} {option}")
+    stages: dict[str, list[str]] = {}
+    for block, own in blocks.items():
+        stages.setdefault(re.sub(r"_\d+$", "", block), []).append(" ".join(own))
+    lines: list[str] = []
+    for stage, parts in stages.items():
+        part = f"{stage}: {', '.join(parts)}"
+        if lines and len(lines[-1]) + len("; ") + len(part) <= WIDTH:
+            lines[-1] += f"; {part}"
+        else:
+            lines.append(part)
+    return lines
