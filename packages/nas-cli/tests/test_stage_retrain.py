@@ -248,6 +248,33 @@ def test_random_ones_that_score_alike_give_no_interval(nas, finished, tmp_path):
     assert found["low"] is found["high"] is None
 
 
+def test_networks_outside_of_the_limits_are_marked(nas, finished, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    path = run / "searches/main/retrain/result.json"
+    lines = nas("retrain", run).stdout.splitlines()
+    assert "limits: macs <= 606,144 multiply-adds" in lines
+    assert not [line for line in lines if "*" in line]
+    record = json.loads(path.read_text())
+    record["candidates"][2]["macs"] = 606_145
+    path.write_text(json.dumps(record))
+    lines = nas("retrain", run).stdout.splitlines()
+    assert "limits: macs <= 606,144 multiply-adds (* is outside)" in lines
+    [marked] = [line for line in lines if "606,145" in line]
+    assert "random-2 *" in marked
+    assert sum("*" in line for line in lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("baselines", "says"),
+    [(1, "only 1 random architecture was trained, too few"), (0, "no random architectures were")],
+)
+def test_a_verdict_that_there_cannot_be_is_said(nas, searched, baselines, says):
+    few = ("--set", f"baselines={baselines}", "--set", "retrain.epochs=0.05")
+    said = nas("retrain", searched, *few).stdout
+    [line] = [line for line in said.splitlines() if line.endswith("what the search was worth")]
+    assert line.startswith(says)
+
+
 def test_a_pipeline_goes_on_by_the_settings_that_a_retraining_was_begun_with(nas, searched):
     assert nas("retrain", searched, "--set", "retrain.epochs=2").exit_code == 0
     wanted = (searched / "searches/main/retrain/result.json").read_bytes()

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -12,10 +13,10 @@ from rich.table import Table
 from nas_cli.architecture_text import option_lines, options_of
 from nas_cli.folder import MAIN_SEARCH, RESULT
 from nas_cli.group import command_of
-from nas_cli.limits import METRICS, RECORDED, parse_limit
+from nas_cli.limits import METRICS, RECORDED, merge_limits, parse_limit
 from nas_cli.run import Run, read_json
 from nas_cli.run_spaces import stored_space
-from nas_spaces import FeasibleSet
+from nas_spaces import FeasibleSet, Limit
 
 __all__ = ["finish", "show_search"]
 
@@ -93,12 +94,22 @@ def finish(run: Run, name: str, as_json: bool) -> None:
     asked = any(error is not None for error in errors)
     for heading in ("network", "top-1 %", *(["supernet %"] if asked else []), *RECORDED, *more):
         table.add_column(heading, justify="left" if heading == "network" else "right")
+    space = stored_space(run.path, run.config.space)
+    texts = read_json(run.search(name) / "search.json", "limits")["limits"]
+    limits = merge_limits(space, texts)
+    marked = False
     for one, error in zip(done["candidates"], errors, strict=True):
         judged = ["-" if error is None else f"{100 * (1 - error):.2f}"] if asked else []
-        costs = [*(one[key] for key in RECORDED), *(one["costs"][key] for key in more)]
-        table.add_row(one["name"], f"{one['top1']:.2f}", *judged, *(f"{cost:,}" for cost in costs))
+        values = {key: one[key] for key in RECORDED} | {key: one["costs"][key] for key in more}
+        outside = not all(_holds(limit, values) for limit in limits)
+        marked |= outside
+        label = f"{one['name']} *" if outside else one["name"]
+        costs = (f"{cost:,}" for cost in values.values())
+        table.add_row(label, f"{one['top1']:.2f}", *judged, *costs)
     console = Console()
     console.print(table)
+    bounds = " and ".join(map(str, limits)) or "none"
+    click.echo(f"limits: {bounds}{' (* is outside)' if marked else ''}")
     comparison = done["comparison"]
     if comparison is not None:
         size = f"{comparison['difference']:+.2f} points"
@@ -108,6 +119,14 @@ def finish(run: Run, name: str, as_json: bool) -> None:
                 f"{comparison['high']:+.2f}"
             )
         console.print(f"{comparison['verdict']} ({size})", highlight=False, markup=False)
+    elif any(one["name"] == "random-1" for one in done["candidates"]):
+        click.echo(
+            "only 1 random architecture was trained, too few to say what the search was worth"
+        )
+    else:
+        click.echo(
+            "no random architectures were trained, so nothing says what the search was worth"
+        )
     click.echo(f"winner: {','.join(map(str, found['winner']))}, weights in {run.best(name)}")
     _show_options(run, found)
     click.echo(f"report: {page}")
@@ -117,6 +136,16 @@ def finish(run: Run, name: str, as_json: bool) -> None:
     free = next(name for name in names if not run.search(name).exists())
     again = _specialize(run, name, found) or command_of("search", run.path)
     click.echo(f"next:   {again} --name {free} --limit '{limit}'")
+
+
+def _holds(limit: Limit, values: Mapping[str, float]) -> bool:
+    """Whether a network's costs are within a limit, which an older run may not say of it."""
+    value = values.get(limit.metric.name)
+    if value is None:
+        return True
+    return (limit.lower is None or limit.lower <= value) and (
+        limit.upper is None or value <= limit.upper
+    )
 
 
 def _show_options(run: Run, found: dict[str, Any]) -> None:
