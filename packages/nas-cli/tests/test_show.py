@@ -13,11 +13,16 @@ SPOS = "2,1,0,1,2,0,2,0,2,0,2,3,0,0,0,0,3,2,3,3"
 
 def test_the_list_has_every_space_in_a_line(nas):
     listed = json.loads(nas("spaces", "--json").stdout)
+    names = [*sorted(published.SPACES), *sorted(published.NETWORKS)]
     assert {name: one["size"] for name, one in listed.items()} == {
-        name: published.load(name).size for name in published.SPACES
+        name: published.load(name).size for name in names
     }
-    lines = nas("spaces").stdout.splitlines()
-    assert [line.split()[0] for line in lines] == sorted(published.SPACES)
+    lines, behind = nas("spaces").stdout.split("\n\n")
+    lines = lines.splitlines()
+    assert [line.split()[0] for line in lines] == names
+    without = [line.split()[0] for line in lines if line.split()[1:3] == ["no", "choices"]]
+    assert without == sorted(published.NETWORKS)
+    assert all(text in behind for text in ("@ROW", "+channels=0.5,1,1.5", "+bits=2w2a,4w4a"))
     assert [line for line in lines if line.split()[:2] == ["nas-bench-macro", "6,561"]]
     assert all(len(line.split()) > 4 for line in lines)
 

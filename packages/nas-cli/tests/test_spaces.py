@@ -88,7 +88,7 @@ def test_damaged_file_is_named(tmp_path, content):
 
 
 def test_every_published_space_is_described_in_a_line():
-    for name in published.SPACES:
+    for name in (*published.SPACES, *published.NETWORKS):
         text = describe(name)
         assert text
         assert "\n" not in text

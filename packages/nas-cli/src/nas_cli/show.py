@@ -28,25 +28,32 @@ __all__ = [
 # Rows drawn to estimate how many there are, where that is not counted.
 ACCEPTANCE_ROWS = 10_000
 STANDARD = "standard"
+BEHIND = """
+Behind a name: @ROW fixes its choices at the options of a row; +channels and +bits add choices to
+the blocks that can have them, of your own values by +channels=0.5,1,1.5 and +bits=2w2a,4w4a."""
 # SPOS's tables count bit operations in G of 2^30.
 GIBI = 2**30
 
 
 def list_spaces() -> dict[str, Any]:
-    """Return the size of every published space and what it is, by name."""
+    """Return the size of every published space and what it is, by name.
+
+    Behind the spaces come networks without choices, whose size is 1.
+    """
     return {
         name: {"size": load_space(name).size, "description": describe(name)}
-        for name in sorted(published.SPACES)
+        for name in (*sorted(published.SPACES), *sorted(published.NETWORKS))
     }
 
 
 def show_list(record: dict[str, Any]) -> str:
     """Return the record of `list_spaces` as lines."""
     width = max(map(len, record))
-    return "\n".join(
-        f"{name:{width}}  {count(one['size']):>9}  {one['description']}"
-        for name, one in record.items()
-    )
+    lines = []
+    for name, one in record.items():
+        size = "no choices" if one["size"] == 1 else count(one["size"])
+        lines.append(f"{name:{width}}  {size:>10}  {one['description']}")
+    return "\n".join([*lines, BEHIND])
 
 
 def describe_space(name: str) -> dict[str, Any]:

@@ -55,12 +55,13 @@ def _load_base(name: str, options: dict[str, int]) -> SearchSpace:
 
 
 def describe(name: str) -> str:
-    """Return what a published space is, in the first sentence of its function's docstring.
+    """Return what a published space or network is: the first sentence of its function's docstring.
 
     >>> describe("nas-bench-macro")
     "the benchmark's space: 8 choice blocks of 3 candidates, 3^8 rows"
     """
-    builder: Callable[..., SearchSpace] = published.SPACES[name]
+    known = {**published.SPACES, **published.NETWORKS}
+    builder: Callable[..., SearchSpace] = known[name]
     while isinstance(builder, functools.partial):
         builder = builder.func
     paragraph = (inspect.getdoc(builder) or "").split("\n\n")[0].replace("\n", " ")

@@ -27,7 +27,7 @@ DROPOUT = {"2.0": 0.2}
 def shufflenet_v2(
     width: str, *, classes: int = 1000, resolution: int = 224, in_channels: int = 3
 ) -> SearchSpace:
-    """Return ShuffleNetV2 of one ``width`` of `WIDTHS`: a space with no choice."""
+    """Return ShuffleNetV2 1.0, 1.5 or 2.0 (a ``width`` of `WIDTHS`): a space with no choice."""
     *stages, last = WIDTHS[width]
     blocks = [Block("stem", [Conv(24, 3, stride=2)]), Block("pool", [Pool("max", 3, 2)])]
     for stage, (channels, repeats) in enumerate(zip(stages, REPEATS, strict=True), start=2):
