@@ -32,6 +32,16 @@ def test_names_that_others_are_made_of():
     assert fix_first("a.json", [3]) == "a.json@3"
 
 
+def test_values_of_choices_stay_in_what_is_shown(nas):
+    name = "digits-resnet@0,0,0,0,0,0+bits=2w2a,9w9a"
+    shown = "digits-resnet@...+bits=2w2a,9w9a"
+    for args in ((), ("--limit", "bitops<=60%")):
+        assert nas("spaces", name, *args).stdout.startswith(f"{shown}: 64 architectures")
+    assert nas("cost", name, "0,1,1,0,0,0").stdout.startswith(f"{shown} 0,1,1,0,0,0\n")
+    for plain in ("digits-resnet+bits", "digits-mobile", "resnet20"):
+        assert nas("spaces", plain).stdout.startswith(f"{plain}: ")
+
+
 def test_spaces_are_varied_from_left_to_right():
     plain = published.load("digits-mobile")
     fixed = plain.fix(plain.parse(ROW))

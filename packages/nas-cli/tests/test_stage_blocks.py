@@ -237,6 +237,7 @@ def test_bits_start_from_a_network_of_other_bits(nas, small, tmp_path):
         f"supernet: starts from {weights}, 24 tensors are new, 12 clipping levels of bits "
         "that it does not have are left out"
     ) in result.stderr
+    assert "space:    digits-resnet@...+bits=2w2a,3w3a: 64 architectures" in result.stderr
 
 
 def test_bits_start_from_weights_in_full_precision(nas, small, tmp_path):

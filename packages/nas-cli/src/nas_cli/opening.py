@@ -21,6 +21,7 @@ from nas_cli.run import Run, open_run, read_json, start_run
 from nas_cli.run_spaces import blocks_of
 from nas_cli.settings import Config
 from nas_cli.show import count
+from nas_cli.space_names import shown_name
 from nas_cli.stage_blocks import (
     blocks_left,
     check_blocks,
@@ -218,7 +219,8 @@ def _introduce(shop: "Workshop") -> None:
         shop.say(f"          {note}")
     space = shop.space
     images = " x ".join(map(str, space.input_shape))
-    shop.say(f"space:    {space.name}: {count(space.size)} architectures, images {images}")
+    name = shown_name(space.name, config.space)
+    shop.say(f"space:    {name}: {count(space.size)} architectures, images {images}")
     for note in check_warm_start(shop):
         shop.say(note)
     for limit in check_search(shop).limits:

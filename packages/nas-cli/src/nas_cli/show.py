@@ -9,7 +9,7 @@ import nas_hw
 from nas_cli.architecture_text import option_lines, option_name, options_of
 from nas_cli.limits import METRICS, build_limits
 from nas_cli.module_spaces import is_file, is_module
-from nas_cli.space_names import split_changes
+from nas_cli.space_names import shown_name, split_changes
 from nas_cli.spaces import describe, load_space
 from nas_spaces import Choice, FeasibleSet, InputError, SearchSpace, Table, nearest, published
 
@@ -69,7 +69,7 @@ def describe_space(name: str) -> dict[str, Any]:
     tables, not_tabulated = _tables(space)
     costs = {key: everything.attainable(table) for key, table in tables.items()}
     return {
-        "name": space.name,
+        "name": shown_name(space.name, name),
         "size": space.size,
         "input_shape": space.input_shape,
         "classes": space.num_classes,
@@ -126,7 +126,7 @@ def describe_limits(name: str, limits: Sequence[str]) -> dict[str, Any]:
     feasible = build_limits(space, limits)
     low, high = feasible.count_range()
     record: dict[str, Any] = {
-        "name": space.name,
+        "name": shown_name(space.name, name),
         "size": space.size,
         "choices": space.num_choices,
         "limits": [str(limit) for limit in feasible.limits],
@@ -185,7 +185,7 @@ def describe_cost(space: str, arch: str | None, convention: str = STANDARD) -> d
     }
     costs = {key: table([[]])[0].item() for key, table in tables.items()}
     return {
-        "space": loaded.name,
+        "space": shown_name(loaded.name, space),
         "architecture": row.tolist(),
         "options": options_of(loaded, row),
         **({} if loaded.notation is None else {"notation": loaded.notate(row)}),

@@ -21,6 +21,7 @@ __all__ = [
     "fix_first",
     "parse_bits",
     "short_name",
+    "shown_name",
     "split_changes",
 ]
 
@@ -80,6 +81,25 @@ def short_name(name: str) -> str:
     'digits-mobile+channels'
     """
     return split_changes(name)[0] + "".join(f"+{kind}" for kind in additions(name))
+
+
+def shown_name(own: str, name: str) -> str:
+    """Return a space's own name with what is done to it: values in full, rows as ``@...``.
+
+    Args:
+        own: the name that the space has, without values.
+        name: what it was made of, as `split_changes` reads it.
+
+    >>> shown_name("digits-mobile+channels", "digits-mobile@0,1+channels=0.5,1")
+    'digits-mobile@...+channels=0.5,1'
+    >>> shown_name("of-the-file+bits", "file.json+bits"), shown_name("other", "a+bits")
+    ('of-the-file+bits', 'other')
+    """
+    added = "".join(f"+{kind}" for kind in additions(name))
+    if not own.endswith(added):
+        return own
+    changes = ("@..." if one.startswith("@") else one for one in split_changes(name)[1])
+    return own.removesuffix(added) + "".join(changes)
 
 
 def parse_bits(text: str) -> tuple[int, int] | None:

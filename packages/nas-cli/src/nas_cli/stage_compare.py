@@ -31,7 +31,7 @@ from nas_cli.compare_result import Setting, describe, write_curves
 from nas_cli.config import cores
 from nas_cli.progress import stage
 from nas_cli.run import lock_folder, new_folder, read_json, write_json
-from nas_cli.space_names import short_name
+from nas_cli.space_names import short_name, shown_name
 from nas_spaces import History, InputError, Metric, replace_file
 
 __all__ = ["RESULT", "Bench", "compare", "open_bench", "run_search"]
@@ -131,7 +131,8 @@ def _introduce(console: Console, question: CompareQuestion, bench: Bench) -> Non
     if truth.unknown.count:
         examples = ", ".join(truth.unknown.examples)
         _say(console, f"          {truth.unknown.count:,} entries are no architectures: {examples}")
-    _say(console, f"space:    {bench.space.name}: {bench.networks:,} different networks")
+    space = shown_name(bench.space.name, question.space)
+    _say(console, f"space:    {space}: {bench.networks:,} different networks")
     for limit in bench.feasible.limits:
         _say(console, f"limit:    {limit}")
     if bench.error.by == "network":
