@@ -196,7 +196,7 @@ def test_unattainable_limits_are_errors_at_once_with_the_range(plain, cost):
     low, high = values.min(), values.max()
     for ends, text in (
         ({"upper": low - 1}, f"cost <= {low - 1} 1"),
-        ({"lower": high + 1}, f"{high + 1} <= cost 1"),
+        ({"lower": high + 1}, f"cost >= {high + 1} 1"),
     ):
         with pytest.raises(InputError) as error:
             FeasibleSet(plain, [Limit(cost, **ends)])
@@ -254,6 +254,9 @@ def test_what_a_limit_refuses(cost, ends, message):
 
 def test_a_limit_says_what_it_is(cost):
     assert str(Limit(cost, lower=1e6, upper=2e6)) == "1,000,000 <= cost <= 2,000,000 1"
+    assert str(Limit(cost, lower=1e6)) == "cost >= 1,000,000 1"
+    assert str(Limit(cost, upper=14 * 2**30)) == "cost <= 15,032,385,536 1"
+    assert str(Limit(cost, lower=0.5)) == "cost >= 0.5 1"
 
 
 def test_the_same_generator_gives_the_same_rows(plain, cost):

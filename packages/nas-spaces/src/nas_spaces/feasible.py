@@ -59,9 +59,12 @@ class Limit:
             )
 
     def __str__(self) -> str:
-        lower = "" if self.lower is None else f"{self.lower:,.10g} <= "
-        upper = "" if self.upper is None else f" <= {self.upper:,.10g}"
-        return f"{lower}{self.metric.name}{upper} {self.metric.unit}"
+        name, unit = self.metric.name, self.metric.unit
+        if self.upper is None:
+            assert self.lower is not None
+            return f"{name} >= {_number(self.lower)} {unit}"
+        lower = "" if self.lower is None else f"{_number(self.lower)} <= "
+        return f"{lower}{name} <= {_number(self.upper)} {unit}"
 
     def holds(self, archs: ArrayLike) -> NDArray[np.bool_]:
         """Return bool ``[n]``: which architectures ``[n, d]`` are within the limit."""
@@ -74,6 +77,15 @@ class Limit:
         if self.upper is not None:
             inside &= values <= (math.floor(self.upper) if whole else self.upper)
         return inside
+
+
+def _number(value: float) -> str:
+    """Return a number with commas, also where ten digits are not enough for it.
+
+    >>> _number(0.25), _number(14 * 2**30), _number(1e30)
+    ('0.25', '15,032,385,536', '1e+30')
+    """
+    return f"{value:,.0f}" if 1e10 <= abs(value) < 1e18 else f"{value:,.10g}"
 
 
 def _limits(limits: Iterable[Limit]) -> tuple[Limit, ...]:

@@ -120,8 +120,11 @@ def duration(seconds: float) -> str:
 
 
 NUMBER = r"[\d.,]+(?:e\+?\d+)?"
-LIMITED = re.compile(rf"(?:(?P<low>{NUMBER}) <= )?(?P<name>[A-Za-z_]+)(?: <= (?P<high>{NUMBER}))?")
-"""A limit as `nas_spaces.Limit` prints it."""
+LIMITED = re.compile(
+    rf"(?:(?P<low>{NUMBER}) <= )?(?P<name>[A-Za-z_]+)"
+    rf"(?: <= (?P<high>{NUMBER})| >= (?P<least>{NUMBER}))?"
+)
+"""A limit as `nas_spaces.Limit` prints it; before 0.4.7, one from below began with its number."""
 
 
 def bounds(limits: Sequence[str]) -> dict[str, tuple[float | None, float | None]]:
@@ -129,13 +132,16 @@ def bounds(limits: Sequence[str]) -> dict[str, tuple[float | None, float | None]
 
     >>> bounds(["macs <= 1,042,368 multiply-adds", "10 <= params <= 20 parameters"])
     {'macs': (None, 1042368.0), 'params': (10.0, 20.0)}
+    >>> bounds(["macs >= 15,032,385,536 multiply-adds", "10 <= params parameters"])
+    {'macs': (15032385536.0, None), 'params': (10.0, None)}
     """
     ends: dict[str, tuple[list[float], list[float]]] = {}
     for limit in limits:
         match = LIMITED.match(limit)
         if match is not None:
             own = ends.setdefault(match["name"], ([], []))
-            for side, group in zip(own, ("low", "high"), strict=True):
+            low, high = own
+            for side, group in ((low, "low"), (low, "least"), (high, "high")):
                 if match[group]:
                     side.append(float(match[group].replace(",", "")))
     return {
