@@ -36,7 +36,9 @@ def test_values(text, value):
     [
         ("macs", "cannot be read; write it like 'macs<=300M'"),
         ("macs=<300M", "cannot be read"),
-        ("macs<=-3", "cannot be read"),
+        ("macs<=-3", "must be a number above 0, like 300M, 6.3Gi or 50%; received '-3'"),
+        ("macs<=nan", "must be a number above 0, like 300M, 6.3Gi or 50%; received 'nan'"),
+        ("macs >=", "must be a number above 0, like 300M, 6.3Gi or 50%; received ''"),
         ("macs<=3.3.3M", "cannot be read"),
         ("macs<=3M params<=1M", "cannot be read"),
         ("macs<300M", "sign '<' is unknown; use <= or >="),

@@ -52,6 +52,8 @@ PATTERN = re.compile(
     r"\s*(?P<metric>[A-Za-z_]+)\s*(?P<sign><=|>=|<|>|==|=)\s*"
     r"(?P<value>[0-9][0-9_,]*\.?[0-9]*(?:e[0-9]+)?)\s*(?P<unit>[A-Za-z%]*)\s*"
 )
+NO_NUMBER = re.compile(r"\s*[A-Za-z_]+\s*[<>]=\s*(?P<value>-.*|[A-Za-z]*)")
+"""A limit in whose number's place stands a negative one, a word or nothing."""
 
 
 @frozen
@@ -75,6 +77,12 @@ def parse_limit(text: str) -> LimitText:
     """
     match = PATTERN.fullmatch(text)
     if match is None:
+        no_number = NO_NUMBER.fullmatch(text)
+        if no_number is not None:
+            raise InputError(
+                f"limit {text!r}: must be a number above 0, like 300M, 6.3Gi or 50%; received "
+                f"{no_number['value']!r}"
+            )
         raise InputError(f"limit {text!r} cannot be read; write it like 'macs<=300M'")
     metric, sign, unit = match["metric"], match["sign"], match["unit"]
     if metric == "flops":
