@@ -95,6 +95,26 @@ def test_steps_that_are_fair_in_the_mean_only_are_named(nas, tiny, tmp_path):
     assert read(tmp_path / "even/train/summary.json")["uneven"] == []
 
 
+def test_bits_are_compared_whatever_is_limited(nas, tiny, tmp_path):
+    options = tiny(train__epochs=1, baselines=0, search__population=4, search__parents=2,
+                   search__crossover=2, search__mutation=2, search__generations=1)  # fmt: skip
+    options += ["--limit", "macs<=70%", "--set", 'references=["2w2a"]']
+    out = tmp_path / "run"
+    result = nas("pipeline", "--method", "spos-bits", "--out", out, *options)
+    assert result.exit_code == 0, result.output
+    winner, reference = read(out / "searches/main/retrain/result.json")["candidates"]
+    for one in (winner, reference):
+        assert set(one["costs"]) == {"bitops"}
+        [row] = [line for line in result.stdout.splitlines() if f"│ {one['name']} " in line]
+        assert f"{one['costs']['bitops']:,}" in row
+    # What an older version has finished lacks it, and gets it.
+    (out / "searches/main/retrain/result.json").unlink()
+    path = out / "searches/main/retrain/winner/result.json"
+    path.write_text(json.dumps(read(path) | {"costs": {}}))
+    assert nas("retrain", out).exit_code == 0
+    assert read(out / "searches/main/retrain/result.json")["candidates"] == [winner, reference]
+
+
 def check_bits(out, found, references):
     """Check that errors stand against what is limited, and networks of equal bits beside."""
     page = (out / "report.html").read_text()

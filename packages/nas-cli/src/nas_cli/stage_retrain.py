@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import nas_search
 from nas_cli.config import differences, override
 from nas_cli.folder import MAIN_SEARCH, RESULT
-from nas_cli.limits import RECORDED, build_limits, cost_tables
+from nas_cli.limits import METRICS, RECORDED, build_limits, parse_limit
 from nas_cli.references import NetworkAlone, check_reference, reference
 from nas_cli.run import Run, read_json, write_json
 from nas_cli.searchers import ERROR
@@ -25,7 +25,7 @@ from nas_cli.stage_train import inherited_text
 from nas_cli.training import DIVERGED, fit, training_of
 from nas_cli.workshop import ALONE, BASELINES, Workshop
 from nas_samplers import Phase, Uniform, load_weights, wrong_answers
-from nas_spaces import InputError, SearchSpace
+from nas_spaces import FeasibleSet, InputError, SearchSpace
 from nas_spaces.torch import Network, save_network
 
 __all__ = ["check_retrain", "retrain", "retrain_settings"]
@@ -154,12 +154,20 @@ def retrain(shop: Workshop, name: str, weights: Path | None = None) -> None:
         }
         write_json(_settings_file(run, name), record)
     networks = _judged(shop, name, networks, found)
+    limits = read_json(run.search(name) / "search.json", "limits")["limits"]
+    # Bits are compared, whatever is limited.
+    more = ["bitops"] if _has_bits(shop.space) else []
+    names = dict.fromkeys((*RECORDED, *(parse_limit(text).metric for text in limits), *more))
     candidates = [
-        _retrain_one(shop, name, one, index, len(networks), weights if index == 0 else None)
+        _retrain_one(shop, name, one, index, len(networks), weights if index == 0 else None, names)
         for index, one in enumerate(networks)
     ]
     top1 = [record["top1"] for record in candidates[: len(drawn) + 1]]
     write_json(result, {"candidates": candidates, "comparison": _compare(*top1)})
+
+
+def _has_bits(space: SearchSpace) -> bool:
+    return FeasibleSet(space).attainable(METRICS["bitops"](space))[1] > 0
 
 
 def _judged(
@@ -215,15 +223,23 @@ def _network(shop: Workshop, space: SearchSpace, index: int) -> Network:
 
 
 def _retrain_one(
-    shop: Workshop, name: str, alone: NetworkAlone, index: int, total: int, weights: Path | None
+    shop: Workshop,
+    name: str,
+    alone: NetworkAlone,
+    index: int,
+    total: int,
+    weights: Path | None,
+    metrics: Iterable[str],
 ) -> dict[str, Any]:
     """Train and test one network, the winner where ``index`` is 0; return its record."""
     run = shop.run
     folder = run.retrain(name) / alone.name
     result = folder / RESULT
+    values = {key: int(METRICS[key](alone.network)([[]])[0]) for key in metrics}
+    recorded = {key: values.pop(key) for key in RECORDED}
     if result.exists():
-        finished: dict[str, Any] = read_json(result)
-        return finished
+        # What an older version has finished may lack some.
+        return {**read_json(result), "costs": values}
     network = _network(shop, alone.network, index)
     checkpoint = folder / "checkpoint.safetensors"
     if weights is not None and not checkpoint.exists():
@@ -243,15 +259,13 @@ def _retrain_one(
     wrong = wrong_answers(network.eval(), shop.data.test, device=shop.device)
     if index == 0:
         save_network(network, run.best(name))
-    limits = read_json(run.search(name) / "search.json", "limits")["limits"]
-    costs = {key: int(table([[]])[0]) for key, table in cost_tables(alone.network, limits).items()}
     record = {
         "name": alone.name,
         "architecture": None if alone.arch is None else alone.arch.tolist(),
         "top1": round(100 * (1 - float(wrong.mean())), 4),
         "test_images": len(wrong),
-        **{key: costs.pop(key) for key in RECORDED},
-        "costs": costs,
+        **recorded,
+        "costs": values,
         "supernet_error": alone.supernet_error,
     }
     write_json(result, record)
