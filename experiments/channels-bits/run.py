@@ -9,6 +9,8 @@ trained from scratch beside what it is compared with:
   and random ones.
 - ``bits``: bits and channels of ResNet-20, at the BitOPs of 2, 3 and 4 bits everywhere, against
   those and random ones.
+- ``bits-float``: the same by a supernet that starts from that of ``channels``, which is in full
+  precision, against what ``bits`` is compared with.
 - ``two-stage``: blocks first, within 1.25 times ResNet-20's multiply-adds, then bits and channels
   of what was found, each supernet with half of the passes; at the same BitOPs.
 - ``joint``: blocks, bits and channels in one supernet, at the same BitOPs and as many passes.
@@ -41,6 +43,7 @@ SPACES = {
     "channels": "resnet20+channels=0.25,0.5,0.75,1,1.25,1.5,1.75,2",
     "blocks": "resnet20-blocks",
     "bits": f"resnet20{BITS}",
+    "bits-float": f"resnet20{BITS}",
     "joint": f"resnet20-blocks{BITS}",
     "two-stage": BITS,  # of what was found
 }
@@ -52,7 +55,7 @@ RANDOMS = {"channels": 2, "bits": 1}
 LONGER = 2
 # Where hypervolumes end: the error of chance [%], and BitOPs of so many bits everywhere.
 CHANCE, END_BITS = 90.0, 5
-VARIANTS = ("channels", "bits", "two-stage", "joint")
+VARIANTS = ("channels", "bits", "bits-float", "two-stage", "joint")
 
 
 def run(given: Any, variant: str, seed: int) -> None:
@@ -60,10 +63,8 @@ def run(given: Any, variant: str, seed: int) -> None:
     out = given.work / f"{variant}-{seed}"
     resolution = common.resolution(given)
     if variant == "channels":
-        space = load_space(SPACES[variant], resolution=resolution)
-        macs = nas_hw.macs(space)([usual_channels(space, [0] * space.num_choices)])[0]
-        train(given, out, seed, SPACES[variant], 1.0, *paths(f"macs<={int(macs)}"))
-        records = [found(out, "usual", "macs", int(macs), variant, ["channels"])]
+        macs = train_channels(given, out, seed)
+        records = [found(out, "usual", "macs", macs, variant, ["channels"])]
     else:
         least, most = (budget(resolution, bits) for bits in (min(BUDGET_BITS), max(BUDGET_BITS)))
         within = paths(f"bitops>={int(EQUAL * least)}", f"bitops<={most}")
@@ -73,6 +74,11 @@ def run(given: Any, variant: str, seed: int) -> None:
             plain = nas_hw.macs(load_space("resnet20", resolution=resolution))([[]])[0]
             search(blocks, "main", "macs", int(BLOCKS_SHARE * plain), least=0)
             train(given, out, seed, SPACES[variant], 0.5, "--blocks", blocks, *within)
+        elif variant == "bits-float":
+            channels = given.work / f"channels-{seed}"
+            train_channels(given, channels, seed)
+            start = channels / "train" / "checkpoint.safetensors"
+            train(given, out, seed, SPACES[variant], 1.0, "--weights", start, *within)
         else:
             train(given, out, seed, SPACES[variant], 1.0, *within)
         records = [
@@ -111,6 +117,14 @@ def train(given: Any, out: Path, seed: int, space: str, share: float, *more: str
     begin = ("--config", HERE / "config.toml", "--seed", str(seed), "--space", space)
     images = ("--data", f"imagefolder:{given.data}", "--out", out, "--resume")
     common.nas("train", *begin, *more, *common.settings(own), *images, log=common.log_of(out))
+
+
+def train_channels(given: Any, out: Path, seed: int) -> int:
+    """Train the supernet of channels, unless that is done; return ResNet-20's multiply-adds."""
+    space = load_space(SPACES["channels"], resolution=common.resolution(given))
+    macs = int(nas_hw.macs(space)([usual_channels(space, [0] * space.num_choices)])[0])
+    train(given, out, seed, SPACES["channels"], 1.0, *paths(f"macs<={macs}"))
+    return macs
 
 
 def search(out: Path, name: str, cost: str, most: int, *, least: float = EQUAL) -> common.Record:
@@ -153,6 +167,7 @@ KINDS: dict[str, tuple[str, Callable[[common.Record], float]]] = {
     "the same bits everywhere": ("bits", lambda one: one["reference"][0]),
     "random bits and channels": ("bits", lambda one: float(np.mean(one["random"]))),
     "bits and channels searched": ("bits", lambda one: one["winner"]),
+    "the same from full precision": ("bits-float", lambda one: one["winner"]),
     "blocks first, then bits and channels": ("two-stage", lambda one: one["winner"]),
     "blocks, bits and channels at once": ("joint", lambda one: one["winner"]),
 }
@@ -161,6 +176,9 @@ KINDS: dict[str, tuple[str, Callable[[common.Record], float]]] = {
 PAIRS = (
     ("bits and channels searched", "the same bits everywhere"),
     ("bits and channels searched", "random bits and channels"),
+    ("the same from full precision", "the same bits everywhere"),
+    ("the same from full precision", "random bits and channels"),
+    ("the same from full precision", "bits and channels searched"),
     ("blocks, bits and channels at once", "blocks first, then bits and channels"),
     ("blocks, bits and channels at once", "bits and channels searched"),
 )
