@@ -31,7 +31,10 @@ import common
 from common import pyplot
 
 import nas_hw
+from nas_cli.opening import opened
+from nas_cli.space_names import bits_text
 from nas_cli.spaces import load_space
+from nas_cli.stage_search import judge_again
 from nas_search import hypervolume
 from nas_spaces import SearchSpace
 from nas_spaces.vary import uniform_bits, usual_channels
@@ -55,6 +58,8 @@ RANDOMS = {"channels": 2, "bits": 1}
 LONGER = 2
 # Where hypervolumes end: the error of chance [%], and BitOPs of so many bits everywhere.
 CHANCE, END_BITS = 90.0, 5
+# Whose supernets are asked of the same bits everywhere.
+EQUAL_BITS = ("bits", "bits-float")
 VARIANTS = ("channels", "bits", "bits-float", "two-stage", "joint")
 
 
@@ -92,6 +97,8 @@ def run(given: Any, variant: str, seed: int) -> None:
             )
             for bits in BUDGET_BITS
         ]
+        if variant in EQUAL_BITS:
+            records[0]["equal_bits"] = equal_bits(out, records[0]["budget"])
     size = "full" if given.full else "reduced"
     ones = [{"variant": variant, "seed": seed, "size": size, **one} for one in records]
     common.keep(HERE, ones, ("size", "variant", "budget", "seed"))
@@ -125,6 +132,27 @@ def train_channels(given: Any, out: Path, seed: int) -> int:
     macs = int(nas_hw.macs(space)([usual_channels(space, [0] * space.num_choices)])[0])
     train(given, out, seed, SPACES["channels"], 1.0, *paths(f"macs<={macs}"))
     return macs
+
+
+def equal_bits(out: Path, name: str) -> dict[str, float]:
+    """Return the supernet's top-1 [%] of the usual channels with each bits everywhere.
+
+    ``name``: a search of it, as which they are judged.
+    """
+    path = out / "equal-bits.json"
+    if not path.exists():
+        with opened(out, name, None) as shop:
+            usual = usual_channels(shop.space, [0] * shop.space.num_choices)
+            choices = list(shop.space.choices)
+            bits = [choice.name.endswith("_bits") for choice in choices]
+            rows = {
+                bits_text(*pair): np.where(bits, option, usual)
+                for option, pair in enumerate(choices[bits.index(True)].options)
+            }
+            errors = judge_again(shop, name, list(rows.values()))
+        top1 = {one: 100 * (1 - error) for one, error in zip(rows, errors, strict=True) if error}
+        common.write(path, top1)
+    return common.read(path)
 
 
 def search(out: Path, name: str, cost: str, most: int, *, least: float = EQUAL) -> common.Record:
@@ -250,6 +278,30 @@ def of_budgets(runs: list[common.Record]) -> list[str]:
     return [*tables, common.table(pairs_head, pairs)] if pairs else tables
 
 
+def of_equal_bits(runs: list[common.Record]) -> str:
+    """Return what the same bits everywhere have by supernets and from scratch, as a table."""
+    ones = [one for one in runs if "equal_bits" in one]
+    names = list(ones[0]["equal_bits"]) if ones else []
+    rows = [
+        [f"by the supernet of `{variant}`", str(len(own))]
+        + [common.spread([one["equal_bits"][name] for one in own]) for name in names]
+        for variant in EQUAL_BITS
+        if (own := [one for one in ones if one["variant"] == variant])
+    ]
+    alone = {
+        f"{bits}w{bits}a": [
+            one["reference"][0]
+            for one in runs
+            if (one["variant"], one["budget"]) == ("bits", f"{bits}-bits")
+        ]
+        for bits in BUDGET_BITS
+    }
+    trained = [common.spread(alone[name]) if alone.get(name) else "-" for name in names]
+    rows.append(["from scratch", str(max(map(len, alone.values()))), *trained])
+    head = ("the usual channels with the same bits everywhere: top-1 [%]", "seeds", *names)
+    return common.table(head, rows) if ones else ""
+
+
 def of_orders(runs: list[common.Record]) -> str:
     """Return how often a supernet orders a winner and a random one as trainings do, as a table."""
     rows = []
@@ -305,7 +357,8 @@ def volume_of(tops: Mapping[str, float]) -> float | None:
 def collect() -> None:
     """Rewrite the tables and the plot from results.json."""
     runs = common.largest(HERE)
-    text = [one for one in (of_channels(runs), *of_budgets(runs), of_orders(runs)) if one]
+    tables = (of_channels(runs), *of_budgets(runs), of_equal_bits(runs), of_orders(runs))
+    text = [one for one in tables if one]
     lines: dict[str, list[tuple[float, float]]] = {}
     for kind, (variant, top1) in KINDS.items():
         for name in (f"{bits}-bits" for bits in BUDGET_BITS):
