@@ -171,7 +171,10 @@ def test_a_finished_run_is_left_as_it_is(forked, finished):
 
 def test_stage_by_stage_gives_the_same_files(nas, tiny, finished, tmp_path):
     run = tmp_path / "run"
-    assert nas("train", "--out", run, "--resume", *tiny()).exit_code == 0
+    begun = nas("train", "--out", run, "--resume", *tiny())
+    assert begun.exit_code == 0
+    assert f"{run} holds no run yet: begins one" in begun.stderr.splitlines()
+    assert "holds no run" not in nas("train", "--out", run, "--resume").stderr
     assert nas("search", run).exit_code == 0
     assert nas("retrain", run).exit_code == 0
     assert contents(run) == contents(finished)

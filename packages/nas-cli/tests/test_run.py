@@ -89,6 +89,14 @@ def test_resume_needs_a_folder(begin):
         begin(None, resume=True)
 
 
+@pytest.mark.parametrize("given", [(), ({}, {"device": "cpu", "images": {"workers": 2}})])
+def test_resume_begins_nothing_that_nobody_described(begin, tmp_path, given):
+    with pytest.raises(InputError, match="new holds no run, and no setting is given to begin one"):
+        begin(tmp_path / "new", given, resume=True)
+    assert not (tmp_path / "new").exists()
+    assert begin(tmp_path / "new", [{"seed": 0}], resume=True).made
+
+
 def test_foreign_folders_are_refused(begin, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="is a file; name a folder"):

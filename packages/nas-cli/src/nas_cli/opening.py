@@ -56,6 +56,8 @@ def started(command: str, options: dict[str, Any]) -> Iterator["Workshop"]:
         given = on_blocks(options["blocks"], given)
     run = start_run(options["out"], given, resume=options["resume"])
     try:
+        if options["resume"] and not run.begun:
+            click.echo(f"{run.path} holds no run yet: begins one", err=True)
         for text in run.config.limits:
             parse_limit(text)  # what needs no torch is said at once
         if command == "train" and run.config.search.evaluation == "standalone":

@@ -73,7 +73,9 @@ OPTIONS: dict[str, Callable[[Callable[..., None]], Callable[..., None]]] = {
         help="An earlier run by --method fnas, whose critic and pool this one begins with.",
     ),
     "resume": click.option(
-        "--resume", is_flag=True, help="Go on with the run in --out; begin it if there is none."
+        "--resume",
+        is_flag=True,
+        help="Go on with the run in --out; where there is none, begin one with what is given.",
     ),
     "json": click.option(
         "--json", "as_json", is_flag=True, help="Print the result as JSON on standard output."

@@ -12,8 +12,9 @@ from attrs import define, field
 
 from nas_cli.config import differences, override, read_config, resolve, to_toml
 from nas_cli.folder import BLOCKS, CONFIG, MAIN_SEARCH, check_run, search_folder
-from nas_cli.settings import Config
+from nas_cli.settings import WHERE, Config
 from nas_cli.space_names import short_name
+from nas_cli.typed import flatten
 from nas_spaces import InputError, replace_file
 
 __all__ = [
@@ -128,11 +129,12 @@ def start_run(out: Path | None, overrides: Iterable[Mapping[str, Any]], *, resum
     Args:
         out: the folder; None takes the first free ``runs/METHOD-SPACE-N``.
         overrides: settings that were given, the later ones count.
-        resume: go on with the run in ``out``; where there is none, begin it.
+        resume: go on with the run in ``out``; where there is none, begin it, if any setting of it
+            is given.
 
     Raises:
-        InputError: a folder that holds something else, a run without ``resume``, or settings
-            that differ from those of the run.
+        InputError: a folder that holds something else, a run without ``resume``, no run and
+            nothing to begin it with, or settings that differ from those of the run.
         OSError: the folder cannot be written.
     """
     given = list(overrides)
@@ -162,6 +164,12 @@ def start_run(out: Path | None, overrides: Iterable[Mapping[str, Any]], *, resum
         raise InputError(f"--out {out} is a file; name a folder")
     if out.exists() and not _is_empty(out):
         raise InputError(f"--out {out} is not empty and holds no run; choose another folder")
+    if resume and all(key in WHERE for one in given for key in flatten(one)):
+        # A run of the defaults is hardly what was stopped, or what a mistyped folder has.
+        raise InputError(
+            f"--resume: {out} holds no run, and no setting is given to begin one with; check the "
+            "name of the folder, or give the options of the run, such as --method"
+        )
     config = resolve(given)
     made = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
