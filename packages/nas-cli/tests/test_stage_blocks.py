@@ -1,6 +1,7 @@
 """Channels and bits on top of blocks: searched first in the same run, or by an earlier one."""
 
 import json
+import shlex
 import shutil
 
 import attrs
@@ -137,6 +138,17 @@ def test_killed_in_the_first_search_or_before_its_settings(
     assert status == 0, said
     for name in ("space.json", "history.csv", "best/model.safetensors"):
         assert (copy / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_the_end_proposes_a_run_on_the_same_blocks(channels, nas, tmp_path):
+    out, _ = channels
+    last = nas("pipeline", "--resume", "--out", out).stdout.splitlines()[-1]
+    command = last.removeprefix("next:   nas pipeline ")
+    assert command.startswith(f"--config {out}/config.toml --blocks {out}/blocks --limit 'macs<=")
+    result = nas("train", *shlex.split(command), "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    row = ",".join(map(str, winner(out / "blocks")))
+    assert read_config(tmp_path / "run/config.toml").space == f"digits-mobile@{row}+channels=0.5,1"
 
 
 def test_blocks_of_an_earlier_run(channels, nas, small, tmp_path):

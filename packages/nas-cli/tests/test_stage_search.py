@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import tomli_w
 
-from nas_cli.limits import build_limits
+from nas_cli.limits import build_limits, merge_limits
 from nas_cli.report.words import si
-from nas_spaces import History, from_json
+from nas_cli.run import open_run
+from nas_cli.trained_paths import beyond_paths
+from nas_spaces import FeasibleSet, History, from_json
 
 
 @pytest.fixture
@@ -169,6 +171,43 @@ def test_what_a_search_says(nas, run):
     [top1] = [line for line in said if line.startswith("top-1:")]
     assert "of 60 held-out images with the supernet's weights, of 16 architectures" in top1
     assert said[-1] == f"next:   nas retrain {run} --name small"
+
+
+BEYOND = "the supernet was trained on paths of 532,672 to 661,248 (supernet.sampler=constrained)"
+
+
+@pytest.mark.parametrize(
+    ("limits", "beyond"),
+    [
+        (["macs<=20%"], "limits lead to 242,457 multiply-adds (macs), "),
+        (["macs<=80%", "params<=90k"], "limits lead to 969,830 multiply-adds (macs), "),
+        (["macs>=20%"], "limits lead to 1,212,288 multiply-adds (macs), "),
+        (["macs<=45%"], None),
+        (["macs<=54%", "macs>=10%"], None),
+        (["params<=40k"], None),
+    ],
+)
+def test_limits_beyond_the_paths_of_the_supernet_are_said(trained, limits, beyond):
+    space = from_json((trained / "space.json").read_text())
+    run = open_run(trained)
+    try:
+        said = beyond_paths(run, FeasibleSet(space, merge_limits(space, limits)))
+    finally:
+        run.close()
+    assert said is None if beyond is None else (said or "").startswith(beyond + BEYOND), said
+
+
+def test_a_search_beyond_the_paths_of_the_supernet_says_so(nas, run, tiny, tmp_path):
+    said = nas("search", run, "--name", "small", "--limit", "macs<=30%").stderr
+    assert "search small: limits lead to 363,686 multiply-adds (macs), " + BEYOND in said
+    assert "lead to" not in nas("search", run).stderr
+    # Any paths lead anywhere; then the next limit is one for a search.
+    uniform = tmp_path / "uniform"
+    options = tiny(supernet__sampler="uniform", baselines=0)
+    assert nas("train", "--out", uniform, *options).exit_code == 0
+    assert "lead to" not in nas("search", uniform, "--limit", "macs<=30%").stderr
+    last = nas("retrain", uniform).stdout.splitlines()[-1]
+    assert last.startswith(f"next:   nas search {uniform} --name smaller --limit 'macs<=")
 
 
 def test_a_search_says_and_a_report_shows_what_was_limited(nas, run):

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,11 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from nas_cli.architecture_text import option_lines, options_of
-from nas_cli.folder import MAIN_SEARCH, RESULT
+from nas_cli.folder import BLOCKS, CONFIG, MAIN_SEARCH, RESULT
 from nas_cli.group import command_of
-from nas_cli.limits import METRICS, RECORDED, merge_limits, parse_limit
+from nas_cli.limits import METRICS, RECORDED, build_limits, merge_limits, parse_limit
 from nas_cli.run import Run, read_json
-from nas_cli.run_spaces import stored_space
+from nas_cli.run_spaces import blocks_of, stored_space
+from nas_cli.trained_paths import beyond_paths
 from nas_spaces import FeasibleSet, Limit
 
 __all__ = ["finish", "show_search"]
@@ -132,9 +134,13 @@ def finish(run: Run, name: str, as_json: bool) -> None:
     click.echo(f"report: {page}")
     click.echo(f"run:    {run.path}")
     limit = _smaller(run, name, found)
+    again = _specialize(run, name, found)
+    if again is None and not _is_trained(run, limit):
+        click.echo(f"next:   {_another_run(run)} --limit '{limit}'")
+        return
     names = itertools.chain(["smaller"], (f"smaller-{n}" for n in itertools.count(2)))
     free = next(name for name in names if not run.search(name).exists())
-    again = _specialize(run, name, found) or command_of("search", run.path)
+    again = again or command_of("search", run.path)
     click.echo(f"next:   {again} --name {free} --limit '{limit}'")
 
 
@@ -172,3 +178,17 @@ def _smaller(run: Run, name: str, found: dict[str, Any]) -> str:
     space = stored_space(run.path, run.config.space)
     low, high = FeasibleSet(space).attainable(METRICS[metric](space))
     return f"{metric}<={math.ceil(50 * (low + found['values'][metric]) / high)}%"
+
+
+def _is_trained(run: Run, limit: str) -> bool:
+    """Whether a supernet, where there is one, was trained on what a search within a limit finds."""
+    space = stored_space(run.path, run.config.space)
+    return beyond_paths(run, build_limits(space, [limit])) is None
+
+
+def _another_run(run: Run) -> str:
+    """Return the command that begins a run of the same settings, on the same blocks."""
+    blocks = ""
+    if blocks_of(run.path) is not None:
+        blocks = f" --blocks {shlex.quote(str(run.path / BLOCKS))}"
+    return f"nas pipeline --config {shlex.quote(str(run.path / CONFIG))}{blocks}"

@@ -30,6 +30,7 @@ from nas_cli.run_spaces import live_space
 from nas_cli.searchers import ERROR, SearchPlan, can_plan, plan_search, random_search
 from nas_cli.settings import OF_SEARCH, WHERE, Config
 from nas_cli.stage_train import trained_supernet
+from nas_cli.trained_paths import beyond_paths
 from nas_cli.workshop import Workshop
 from nas_spaces import (
     FeasibleSet,
@@ -189,6 +190,9 @@ def search(shop: Workshop, name: str) -> None:
         shutil.rmtree(candidates_folder(folder), ignore_errors=True)
         return
     feasible = check_search(shop, name)
+    beyond = beyond_paths(run, feasible)
+    if beyond is not None and config.search.evaluation == "supernet":
+        shop.say(f"search {name}: {beyond}")
     costs = _costs(shop)
     event = {"event": "stage", "stage": f"search/{name}"}
     # Candidates that are trained alone are kept before a batch of them is.

@@ -10,15 +10,11 @@ import torch
 from attrs import frozen
 from rich.console import Console
 
-from nas_cli.limits import merge_limits
 from nas_cli.run import Run, read_json, write_json
 from nas_cli.run_spaces import settled_name, stored_space
 from nas_cli.spaces import load_space
-from nas_samplers import (
-    ImageData,
-    cost_ranges,
-    load_data,
-)
+from nas_cli.trained_paths import path_ranges
+from nas_samplers import ImageData, load_data
 from nas_spaces import (
     FeasibleSet,
     InputError,
@@ -163,19 +159,8 @@ class Workshop:
 
     @cached_property
     def ranges(self) -> list[FeasibleSet]:
-        """The ranges of cost that a constrained training draws its paths in.
-
-        They are of the first limit on macs, or else of the first limit; further limits restrict
-        the search only.
-        """
-        limits = merge_limits(self.space, self.run.config.limits)
-        if not limits:
-            raise InputError(
-                "supernet.sampler=constrained needs a limit; give one, like --limit 'macs<=50%', "
-                "or --set supernet.sampler=uniform"
-            )
-        limit = next((one for one in limits if one.metric.name == "macs"), limits[0])
-        return cost_ranges(self.space, limit)
+        """The ranges of cost that a constrained training draws its paths in."""
+        return path_ranges(self.space, self.run.config.limits)
 
     def begin(self) -> None:
         """Write what the run is made of, unless that is done; nothing is written before."""
