@@ -90,6 +90,16 @@ def test_commands_that_need_no_run(nas, args, says):
         (["--limit", "macs<=300k", "--limit", "macs>=500k"], "contradict each other"),
         (["--limit", "macs<=200k", "--limit", "params>=120k"], "widen a limit"),
         (["--set", "search.population=4"], "make 8 children; population=4 holds fewer"),
+        (["--space", "digits-resnet@0,1,0,1,0,1"], "leaves nothing to search: 1 architecture"),
+        (
+            ["--method", "spos-bits", "--space", "digits-mobile"],
+            "no limit was given: bitops<=38% is the default of method spos-bits, for its own "
+            "space digits-resnet@0,0,0,0,0,0+bits+channels=0.5,1,1.5; give --limit",
+        ),
+        (
+            ["--method", "spos-bits", "--space", "digits-resnet@0,0,0,0,0,0+bits=8w8a,9w9a"],
+            "no limit was given: bitops<=38% is the default of method spos-bits",
+        ),
         (["--data", "imagefolder:nowhere"], "data folder nowhere does not exist"),
         (["--space", "nas-bench-macro"], "are 8x8 and the network takes 32x32"),
         (["--space", "nas-bench-macro"], "allow enlarging with --set images.upscale=true"),
@@ -103,6 +113,11 @@ def test_nothing_is_begun(nas, tiny, tmp_path, args, says):
     # The faulty setting comes last, so that it counts.
     refused(nas("pipeline", "--out", out, *tiny(), *args), says)
     assert not out.exists()
+
+
+def test_a_limit_that_was_given_is_no_default(nas, tiny, tmp_path):
+    result = nas("pipeline", "--out", tmp_path / "run", *tiny(), "--limit", "macs<=1")
+    assert "no limit was given" not in result.stderr
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the machine has a GPU")

@@ -12,6 +12,7 @@ __all__ = [
     "METRICS",
     "RECORDED",
     "USUAL_COST",
+    "LimitError",
     "LimitText",
     "build_limits",
     "check_cost",
@@ -54,6 +55,10 @@ PATTERN = re.compile(
 )
 NO_NUMBER = re.compile(r"\s*[A-Za-z_]+\s*[<>]=\s*(?P<value>-.*|[A-Za-z]*)")
 """A limit in whose number's place stands a negative one, a word or nothing."""
+
+
+class LimitError(InputError):
+    """Limits that cannot be read, or that nothing in a space satisfies."""
 
 
 @frozen
@@ -205,6 +210,9 @@ def build_limits(space: SearchSpace, texts: Iterable[str]) -> FeasibleSet:
     """Return the architectures of ``space`` within all limits.
 
     Raises:
-        InputError: a limit that cannot be read, or that nothing satisfies.
+        LimitError: a limit that cannot be read, or that nothing satisfies.
     """
-    return FeasibleSet(space, merge_limits(space, texts))
+    try:
+        return FeasibleSet(space, merge_limits(space, texts))
+    except InputError as error:
+        raise LimitError(str(error)) from error

@@ -16,12 +16,14 @@ from rich.console import Console
 from nas_cli.config import from_toml, override, parse_setting
 from nas_cli.folder import BLOCKS, MAIN_SEARCH, RESULT, check_name
 from nas_cli.group import remember
-from nas_cli.limits import parse_limit
+from nas_cli.limits import LimitError, parse_limit
 from nas_cli.run import Run, open_run, read_json, start_run
 from nas_cli.run_spaces import blocks_of
+from nas_cli.scales import default_space, scale_of
 from nas_cli.settings import Config
 from nas_cli.show import count
 from nas_cli.space_names import shown_name
+from nas_cli.spaces import load_space
 from nas_cli.stage_blocks import (
     blocks_left,
     check_blocks,
@@ -55,6 +57,7 @@ def started(command: str, options: dict[str, Any]) -> Iterator["Workshop"]:
     if options["blocks"] is not None:
         given = on_blocks(options["blocks"], given)
     run = start_run(options["out"], given, resume=options["resume"])
+    by_default = not run.begun and not any("limits" in one for one in given)
     try:
         if options["resume"] and not run.begun:
             click.echo(f"{run.path} holds no run yet: begins one", err=True)
@@ -65,11 +68,12 @@ def started(command: str, options: dict[str, Any]) -> Iterator["Workshop"]:
                 f"method {run.config.method} has no supernet to train: each architecture is "
                 "trained alone; run `nas pipeline`"
             )
-        blocks = _start_blocks(command, run)
-        click.echo("loading torch", err=True)
-        with _keeping_blocks(run):
-            shop = _shop(run, None if blocks is None else _search_blocks(run, blocks))
-            _introduce(shop)
+        with _naming_default_limits(run.config) if by_default else contextlib.nullcontext():
+            blocks = _start_blocks(command, run)
+            click.echo("loading torch", err=True)
+            with _keeping_blocks(run):
+                shop = _shop(run, None if blocks is None else _search_blocks(run, blocks))
+                _introduce(shop)
         _begin(shop)
         _remember(command, run)
         shop.say(f"run:      {run.path}")
@@ -80,6 +84,20 @@ def started(command: str, options: dict[str, Any]) -> Iterator["Workshop"]:
 
 def _remember(command: str, run: Run) -> None:
     remember(f"nas {command} --resume --out {shlex.quote(str(run.path))}")
+
+
+@contextlib.contextmanager
+def _naming_default_limits(config: Config) -> Iterator[None]:
+    """Say where limits come from that nobody gave, when a space has nothing within them."""
+    try:
+        yield
+    except LimitError as error:
+        resolution = config.resolution or load_space(config.space).input_shape[1]
+        own = default_space(config.method, scale_of(config.data, resolution))
+        raise InputError(
+            f"{error}; no limit was given: {' and '.join(config.limits)} is the default of method "
+            f"{config.method}, for its own space {own}; give --limit"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -223,6 +241,11 @@ def _introduce(shop: "Workshop") -> None:
     images = " x ".join(map(str, space.input_shape))
     name = shown_name(space.name, config.space)
     shop.say(f"space:    {name}: {count(space.size)} architectures, images {images}")
+    if space.size == 1 and not shop.run.begun:
+        raise InputError(
+            f"space {config.space} leaves nothing to search: 1 architecture; give it choices, such "
+            "as +channels or several +bits"
+        )
     for note in check_warm_start(shop):
         shop.say(note)
     for limit in check_search(shop).limits:
