@@ -14,6 +14,7 @@ from PIL import Image
 
 from nas_cli.config import resolve, to_toml
 from nas_cli.main import main
+from nas_cli.seal import sealed
 from nas_spaces import History, published, to_json
 
 # A whole pipeline in a few seconds; nothing that it finds is worth anything.
@@ -70,6 +71,19 @@ def trained(tmp_path_factory):
     result = run_nas("train", "--out", path, *settings())
     assert result.exit_code == 0, result.output
     return path
+
+
+@pytest.fixture(scope="session")
+def edit_config():
+    """Make a run one that was begun with other settings: ``edit_config(run, old, new)``."""
+
+    def edit(run, old, new):
+        path = run / "config.toml"
+        text = path.read_text().partition("\n")[2]
+        assert old in text
+        path.write_text(sealed(text.replace(old, new, 1)))
+
+    return edit
 
 
 @attrs.define

@@ -216,9 +216,27 @@ def test_resume_with_other_settings(nas, run):
 
 
 def test_damaged_settings(nas, run):
-    (run / "config.toml").write_text((run / "config.toml").read_text()[:60])
+    (run / "config.toml").write_text((run / "config.toml").read_text()[:300])
     refused(nas("train", "--out", run, "--resume"), f"{run}/config.toml is no TOML")
     refused(nas("search", run), f"{run}/config.toml is no TOML")
+
+
+def test_edited_settings(nas, run, tmp_path):
+    config = run / "config.toml"
+    text = config.read_text()
+    config.write_text(text.replace("epochs = 4", "epochs = 9", 1))
+    assert config.read_text() != text
+    says = f"{config} was changed since the run was begun with it; undo that, or begin another run"
+    for command in (["train", "--resume", "--out", run], ["search", run], ["report", run]):
+        refused(nas(*command), says)
+    # Other settings are what another run takes; where it is computed, and remarks, are free.
+    other = nas("train", "--config", config, "--out", tmp_path / "other", "--set", "train.epochs=1")
+    assert other.exit_code == 0
+    config.write_text(text.replace('device = "auto"', '# here:\ndevice = "cpu"'))
+    assert nas("train", "--resume", "--out", run).exit_code == 0
+    # Earlier versions wrote no digest.
+    config.write_text(text.partition("\n")[2].replace("epochs = 4", "epochs = 9", 1))
+    assert nas("train", "--resume", "--out", run).exit_code == 0
 
 
 def test_other_images_than_at_the_beginning(nas, run):

@@ -213,15 +213,13 @@ def test_groups_are_joined_behind_the_first_update(phases, tiny):
     assert (phase.learn_from, phase.learner.joint_from, phase.steps) == (1, 3, 9)
 
 
-def test_what_has_begun_is_not_refused(nas, tiny, tmp_path):
+def test_what_has_begun_is_not_refused(nas, tiny, tmp_path, edit_config):
     """As a run that an earlier version began, which did not refuse it."""
     run = tmp_path / "run"
     chosen = sets("supernet.sampler=distribution", "limits=[]")
     assert nas("train", "--out", run, *tiny(train__epochs=1), *chosen).exit_code == 0
-    config = (run / "config.toml").read_text()
-    before, _, distribution = config.partition("[distribution]")
-    distribution = distribution.replace('cost = "macs"', 'cost = "params"', 1)
-    (run / "config.toml").write_text(before + "[distribution]" + distribution)
+    *_, distribution = (run / "config.toml").read_text().partition("[distribution]")
+    edit_config(run, distribution, distribution.replace('cost = "macs"', 'cost = "params"', 1))
     (run / "train/summary.json").unlink()
     result = nas("train", "--out", run, "--resume")
     assert result.exit_code == 0, result.output

@@ -503,15 +503,14 @@ def test_malformed_run_leaves_the_old_report(run):
     assert (run / "report.html").read_bytes() == before
 
 
-def test_names_with_markup_are_escaped(run):
+def test_names_with_markup_are_escaped(run, edit_config):
     bad = "</script><b onmouseover=alert(1)>&"
     path = run / RETRAINED
     record = json.loads(path.read_text())
     record["candidates"][1]["name"] = bad
     record["comparison"]["verdict"] = bad
     write(path, record)
-    config = (run / "config.toml").read_text().replace('"digits"', f"'imagefolder:{bad}'")
-    (run / "config.toml").write_text(config)
+    edit_config(run, '"digits"', f"'imagefolder:{bad}'")
     event = next(step_events(f"retrain/main/{bad}", 5, np.random.default_rng(0)))
     with (run / "events.jsonl").open("a") as file:
         file.write(json.dumps(event) + "\n")

@@ -174,11 +174,10 @@ def test_blocks_of_an_earlier_run(channels, nas, small, tmp_path):
     assert config.space == f"digits-mobile@{row}+channels@{channels_row}+channels=0.5,1"
 
 
-def test_images_are_those_of_the_earlier_run(channels, tmp_path):
+def test_images_are_those_of_the_earlier_run(channels, tmp_path, edit_config):
     out, _ = channels
     shutil.copytree(out / "blocks", tmp_path / "blocks")
-    path = tmp_path / "blocks/config.toml"
-    path.write_text(path.read_text().replace("seed = 0", "seed = 7"))
+    edit_config(tmp_path / "blocks", "seed = 0", "seed = 7")
     given = on_blocks(tmp_path / "blocks", [{"method": "spos-channels"}])
     config = resolve(given)
     assert (config.images.subset, config.seed) == (300, 7)
@@ -189,13 +188,12 @@ def test_images_are_those_of_the_earlier_run(channels, tmp_path):
     assert (config.images.subset, config.seed) == (None, 0)
 
 
-def test_a_space_that_has_changed_since_is_refused(channels, tmp_path):
+def test_a_space_that_has_changed_since_is_refused(channels, tmp_path, edit_config):
     out, _ = channels
     shutil.copytree(out / "blocks", tmp_path / "blocks")
-    path = tmp_path / "blocks/config.toml"
     space = tmp_path / "space.json"
     space.write_text(to_json(published.load("digits-mobile", classes=4)))
-    path.write_text(path.read_text().replace('"digits-mobile"', f'"{space}"'))
+    edit_config(tmp_path / "blocks", '"digits-mobile"', f'"{space}"')
     with pytest.raises(InputError, match="is not the one that it was begun with"):
         on_blocks(tmp_path / "blocks", [{"method": "spos-channels"}])
 

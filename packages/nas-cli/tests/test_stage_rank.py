@@ -110,15 +110,12 @@ def test_what_a_ranking_reports(nas, run, write_truth):
     assert page.exists()
 
 
-def test_a_supernet_that_is_right(nas, run, write_truth):
+def test_a_supernet_that_is_right(nas, run, write_truth, edit_config):
     assert nas("rank", run, "--truth", write_truth(), "--name", "first").exit_code == 0
     rows = values(run, "first")
     own = write_truth(100 * (1 - rows.column("error_own_norms")), rows.archs, "own.csv")
     # It is searched without recalibration, and is then judged by that.
-    config = run / "config.toml"
-    text = config.read_text()
-    assert "recalibration_images = 512" in text
-    config.write_text(text.replace("recalibration_images = 512", "recalibration_images = 0"))
+    edit_config(run, "recalibration_images = 512", "recalibration_images = 0")
     said = nas("rank", run, "--truth", own, "--name", "own", "--json")
     found = json.loads(said.stdout)
     assert "also judged with norms recalibrated on 512 training images" in said.stderr
@@ -404,12 +401,10 @@ def test_a_supernet_agrees_with_itself(nas, run, tmp_path):
     assert "the two supernets agree to tau 1.00" in found["verdict"]
 
 
-def test_counting_is_held_against_the_norms_that_are_judged(nas, run, tmp_path):
+def test_counting_is_held_against_the_norms_that_are_judged(nas, run, tmp_path, edit_config):
     """Where searches use the supernet's own norms, the second supernet is judged by its own."""
     for one in (run, other := shutil.copytree(run, tmp_path / "other")):
-        text = (one / "config.toml").read_text()
-        recalibrated = text.replace("recalibration_images = 512", "recalibration_images = 0")
-        (one / "config.toml").write_text(recalibrated)
+        edit_config(one, "recalibration_images = 512", "recalibration_images = 0")
     said = nas("rank", run, "--against", other, "--architectures", 12)
     assert said.exit_code == 0, said.output
     found, rows = result(run), values(run)

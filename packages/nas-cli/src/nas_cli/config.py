@@ -11,6 +11,7 @@ import tomli_w
 
 from nas_cli.recipes import RECIPES
 from nas_cli.scales import OF_SPACE, default_space, defaults, scale_of
+from nas_cli.seal import check_seal
 from nas_cli.settings import WHERE, Config
 from nas_cli.spaces import load_space
 from nas_cli.typed import check_keys, flatten, merge, structure
@@ -140,12 +141,13 @@ def to_toml(config: Config) -> str:
 
 
 def read_config(path: Path) -> Config:
-    """Return the settings that `to_toml` wrote.
+    """Return the settings of a run, which `to_toml` wrote.
 
     Raises:
-        InputError: a file that is missing or damaged.
+        InputError: a file that is missing, damaged or edited.
     """
     values = from_toml(path)
+    check_seal(path, path.read_text())
     try:
         check_keys(values, Config)
         return structure(values, Config)

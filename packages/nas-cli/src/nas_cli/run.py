@@ -12,6 +12,7 @@ from attrs import define, field
 
 from nas_cli.config import differences, override, read_config, resolve, to_toml
 from nas_cli.folder import BLOCKS, CONFIG, MAIN_SEARCH, check_run, search_folder
+from nas_cli.seal import sealed
 from nas_cli.settings import WHERE, Config
 from nas_cli.space_names import short_name
 from nas_cli.typed import flatten
@@ -54,7 +55,7 @@ class Run:
     def begin(self) -> None:
         """Write the settings, unless that is done."""
         if not self.begun:
-            replace_file(self.path / CONFIG, to_toml(self.config))
+            replace_file(self.path / CONFIG, sealed(to_toml(self.config)))
 
     def close(self) -> None:
         """Let other processes write here; a run that never began leaves nothing behind."""

@@ -30,6 +30,7 @@ from nas_cli.report.records_rank import Rank, RankResult, Similarity
 from nas_cli.report.records_search import CriticRule, Retraining, Search, SearchResult
 from nas_cli.report.records_training import Curve, Training
 from nas_cli.run_spaces import blocks_of, live_space, stored_space
+from nas_cli.seal import check_seal
 from nas_search import CandidateTable
 from nas_spaces import History, InputError, SearchSpace
 
@@ -49,6 +50,7 @@ def load_run(run: Path) -> RunData:
     check_run(run)
     config_text = text_of(run / CONFIG)
     config = parse(run / CONFIG, lambda: structure(tomllib.loads(config_text), ConfigRecord))
+    check_seal(run / CONFIG, config_text)
     if (run / BLOCKS).is_dir() and not (run / "space.json").exists():
         raise InputError(
             f"{run} is searching its blocks, or was stopped there: `nas report {run / BLOCKS}` "
