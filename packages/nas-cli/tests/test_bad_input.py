@@ -234,6 +234,9 @@ def test_edited_settings(nas, run, tmp_path):
     assert other.exit_code == 0
     config.write_text(text.replace('device = "auto"', '# here:\ndevice = "cpu"'))
     assert nas("train", "--resume", "--out", run).exit_code == 0
+    # Images may have moved; whether they are the same is known.
+    config.write_text(text.replace('data = "digits"', 'data = "synthetic"'))
+    refused(nas("train", "--resume", "--out", run), "are not those that", "restore them")
     # Earlier versions wrote no digest.
     config.write_text(text.partition("\n")[2].replace("epochs = 4", "epochs = 9", 1))
     assert nas("train", "--resume", "--out", run).exit_code == 0

@@ -15,6 +15,10 @@ from nas_spaces import InputError
 
 __all__ = ["check_seal", "sealed"]
 
+# What may be edited: where a run is computed, and where its images lie, which have a digest of their
+# own (``data.json``).
+FREE = (*WHERE, "data")
+
 MARK = "# sha256 of the settings that the run was begun with: "
 
 
@@ -42,7 +46,7 @@ def check_seal(path: Path, text: str) -> None:
 
 
 def _digest(text: str) -> str:
-    """Return the digest of the values, apart from where a run is computed; comments are free."""
+    """Return the digest of the values, apart from what is free; so are comments."""
     values = flatten(tomllib.loads(text))
-    fixed = {key: value for key, value in values.items() if key not in WHERE}
+    fixed = {key: value for key, value in values.items() if key not in FREE}
     return hashlib.sha256(json.dumps(fixed, sort_keys=True, default=str).encode()).hexdigest()
