@@ -277,6 +277,28 @@ def test_damaged_state_of_a_search(nas, finished, tmp_path, name):
     refused(nas("search", run, "--resume"), f"{folder / name} is damaged", "remove it")
 
 
+def test_what_an_error_proposes_makes_the_file_again(nas, finished, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "copy")
+    (run / "space.json").unlink()
+    again = f"`nas train --resume --out {run}`"
+    refused(nas("report", run), f"{run}/space.json is missing; ", again)
+    assert nas("train", "--resume", "--out", run).exit_code == 0
+    assert (run / "space.json").read_bytes() == (finished / "space.json").read_bytes()
+    result = run / "searches/main/result.json"
+    whole = result.read_text()
+    again = f"remove {result} and go on by `nas search {run} --name main --resume`"
+    result.write_text("{\n")
+    refused(nas("report", run), f"{result} is malformed: ", again)
+    result.write_text(whole.replace('"winner": [', '"winner": [0,'))
+    refused(nas("report", run), str(result), "9 columns", again)
+    shutil.rmtree(run / "searches/main/retrain")
+    refused(nas("retrain", run), str(result), "9 columns", again)
+    result.unlink()
+    (run / "searches/main/history.csv").unlink()
+    assert nas("search", run, "--name", "main", "--resume").exit_code == 0
+    assert result.read_text() == whole
+
+
 def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(nas, tiny, tmp_path):
     run = tmp_path / "run"
     checkpoint = run / "train" / "checkpoint.safetensors"

@@ -440,7 +440,7 @@ def test_loss_that_is_no_number_is_not_drawn(run):
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("config.toml", "method = ", "malformed"),
+        ("config.toml", "method = ", "is no TOML"),
         ("config.toml", 'method = "spos"\n', "space"),
         ("space.json", "{}", "search space"),
         ("space.json", "[", "JSON"),
@@ -480,14 +480,17 @@ def test_missing_file_is_named(run, name):
     (run / name).unlink()
     with pytest.raises(InputError) as caught:
         load_run(run)
-    assert f"{run / name} is missing" in str(caught.value)
+    assert f"{run / name} is missing; " in str(caught.value)
+    assert "`nas " in str(caught.value)
 
 
 def test_architecture_of_another_space_is_an_error(run):
     path = run / "searches" / "main" / "result.json"
     write(path, json.loads(path.read_text()) | {"winner": [0, 1]})
-    with pytest.raises(InputError, match="2 columns"):
+    with pytest.raises(InputError, match="2 columns") as caught:
         load_run(run)
+    cure = f"remove {path} and go on by `nas search {run} --name main --resume`"
+    assert cure in str(caught.value)
 
 
 def test_run_that_is_no_folder_is_an_error(tmp_path):

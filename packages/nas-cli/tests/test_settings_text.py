@@ -57,12 +57,20 @@ def test_a_number_of_cores_is_nobodys_default():
     assert describe_settings("threads", data="cifar10")["threads"]["default"] == "the cores"
 
 
+def test_a_table_that_there_is_none_of_is_said_to_be_none():
+    absent = "a number; there is no table meta by default"
+    assert describe_settings("meta.lr")["meta.lr"]["values"] == absent
+    assert describe_settings("meta.lr", "ponas")["meta.lr"]["values"] == "a number"
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
         (["trian.lr"], "did you mean 'train.lr'? `nas settings` lists all of them"),
         (["zzz"], "setting 'zzz' is unknown: `nas settings` lists all of them"),
         (["--method", "spoz"], "did you mean 'spos'?"),
+        (["blocks.method"], "is one of the search before: see `nas settings method`"),
+        (["--data", "digit"], "data 'digit' is unknown: did you mean 'digits'?"),
     ],
 )
 def test_what_is_unknown(nas, args, says):

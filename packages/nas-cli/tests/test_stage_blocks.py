@@ -380,6 +380,11 @@ def test_blocks_that_cannot_be_taken(nas, trained, channels, small, tmp_path):
             f"--blocks {out / 'blocks'} for its blocks alone, or --space "
             "+channels to vary what it found once more",
         ),
+        (
+            out,
+            "spos-joint",
+            "for its blocks alone, or --space +bits for what is not, or --space +bits+channels",
+        ),
     ):
         options = ["--method", *method.split(), "--blocks", path, *small]
         result = nas("pipeline", "--out", tmp_path / "run", *options)

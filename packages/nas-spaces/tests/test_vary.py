@@ -163,6 +163,11 @@ def test_the_same_bits_everywhere():
             lambda s: with_scales(s, (0.5, 1.001, 1)),
             "scales: 1 and 1.001 are the same channels in every block; leave one out",
         ),
+        # Of blocks whose shapes depend on choices before them, too.
+        (
+            lambda s: with_scales(published.load("mnasnet", resolution=32), (1, 1.0001)),
+            "scales: 1 and 1.0001 are the same channels in every block; leave one out",
+        ),
         (lambda s: with_scales(s, "a"), "scale='a' must be a finite number above 0"),
         (
             lambda s: with_bits(s, [2]),

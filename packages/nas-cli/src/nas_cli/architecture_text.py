@@ -1,6 +1,7 @@
 """An architecture as a person reads it: the options that its row stands for, by name."""
 
 import re
+import textwrap
 from collections.abc import Mapping
 
 import numpy as np
@@ -61,5 +62,5 @@ def option_lines(options: Mapping[str, str]) -> list[str]:
         if lines and len(lines[-1]) + len("; ") + len(part) <= WIDTH:
             lines[-1] += f"; {part}"
         else:
-            lines.append(part)
+            lines += textwrap.wrap(part, WIDTH, subsequent_indent="  ")
     return lines

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import attrs
 import tomli_w
 
+from nas_cli.folder import cure
 from nas_cli.recipes import RECIPES
 from nas_cli.scales import OF_SPACE, default_space, defaults, scale_of
 from nas_cli.seal import check_seal
@@ -25,6 +26,7 @@ __all__ = [
     "override",
     "parse_setting",
     "read_config",
+    "read_values",
     "resolve",
     "to_toml",
 ]
@@ -140,14 +142,27 @@ def to_toml(config: Config) -> str:
     return tomli_w.dumps(plain(attrs.asdict(config)))
 
 
+def read_values(path: Path) -> dict[str, Any]:
+    """Return the settings of a run as its file has them.
+
+    Raises:
+        InputError: a file that is missing, damaged or edited.
+    """
+    try:
+        values = from_toml(path)
+    except InputError as error:
+        raise InputError(f"{error}; {cure(path)}") from error
+    check_seal(path, path.read_text())
+    return values
+
+
 def read_config(path: Path) -> Config:
     """Return the settings of a run, which `to_toml` wrote.
 
     Raises:
         InputError: a file that is missing, damaged or edited.
     """
-    values = from_toml(path)
-    check_seal(path, path.read_text())
+    values = read_values(path)
     try:
         check_keys(values, Config)
         return structure(values, Config)

@@ -16,6 +16,7 @@ __all__ = [
     "SEARCHES",
     "check_name",
     "check_run",
+    "cure",
     "search_folder",
 ]
 
@@ -41,6 +42,35 @@ ALPHAS_FILE, DISTRIBUTION_FILE = "alphas.json", "distribution.json"
 def search_folder(run: Path, name: str) -> Path:
     """Return the folder of one search of the run in folder ``run``."""
     return run / SEARCHES / name
+
+
+def cure(path: Path) -> str:
+    """Return what makes a file of a run again that is missing or damaged.
+
+    >>> cure(Path("a/searches/small/result.json"))
+    'remove a/searches/small/result.json and go on by `nas search a --name small --resume`'
+    >>> cure(Path("a/space.json"))
+    'without it `nas train --resume --out a` writes it again'
+    """
+    *_, kind, name, _ = ("", "", *path.parts)
+    if path.parent.name == "train":
+        run = path.parent.parent
+        return f"remove {path.parent} and train again by `nas train --resume --out {run}`"
+    if path.parent.name == "retrain":
+        folder = path.parent.parent
+        return (
+            f"remove {path} and go on by `nas retrain {folder.parent.parent} --name {folder.name}`"
+        )
+    if kind in (SEARCHES, "ranks"):
+        command = "search" if kind == SEARCHES else "rank"
+        # All other files are written again from the state, once the result is gone.
+        return (
+            f"remove {path.parent / RESULT} and go on by `nas {command} {path.parents[2]} "
+            f"--name {name} --resume`"
+        )
+    if path.name == "space.json":
+        return f"without it `nas train --resume --out {path.parent}` writes it again"
+    return "restore it, or begin another run with another --out"
 
 
 def check_run(path: Path) -> None:

@@ -53,7 +53,7 @@ PATTERN = re.compile(
     r"\s*(?P<metric>[A-Za-z_]+)\s*(?P<sign><=|>=|<|>|==|=)\s*"
     r"(?P<value>[0-9][0-9_,]*\.?[0-9]*(?:e[0-9]+)?)\s*(?P<unit>[A-Za-z%]*)\s*"
 )
-NO_NUMBER = re.compile(r"\s*[A-Za-z_]+\s*[<>]=\s*(?P<value>-.*|[A-Za-z]*)")
+NO_NUMBER = re.compile(r"\s*[A-Za-z_]+\s*(?:[<>]=?|==?)\s*(?P<value>-.*|[A-Za-z]*)")
 """A limit in whose number's place stands a negative one, a word or nothing."""
 
 

@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 from nas_cli.alphas_file import read_last_alphas
-from nas_cli.folder import ALPHAS_FILE, BLOCKS, CONFIG, MAIN_SEARCH, RESULT, search_folder
+from nas_cli.folder import ALPHAS_FILE, BLOCKS, CONFIG, MAIN_SEARCH, RESULT, cure, search_folder
 from nas_cli.module_spaces import is_module
 from nas_cli.space_names import fix_first, split_changes
 from nas_cli.spaces import load_space
@@ -79,14 +79,12 @@ def stored_space(run: Path, name: str) -> SearchSpace:
         text = path.read_text()
         return from_json(text)
     except FileNotFoundError as error:
-        raise InputError(
-            f"{path} is missing; a run's folder has it from its first stage"
-        ) from error
+        raise InputError(f"{path} is missing; {cure(path)}") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is damaged: {error}") from error
+        raise InputError(f"{path} is damaged: {error}; {cure(path)}") from error
     except InputError as error:
         if not is_module(split_changes(name)[0]):
-            raise InputError(f"{path}: {error}") from error
+            raise InputError(f"{path}: {error}; {cure(path)}") from error
     try:
         channels, resolution, _ = json.loads(text)["input_shape"]
         classes = len(json.loads((run / "data.json").read_text())["classes"])

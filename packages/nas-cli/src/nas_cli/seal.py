@@ -15,8 +15,8 @@ from nas_spaces import InputError
 
 __all__ = ["check_seal", "sealed"]
 
-# What may be edited: where a run is computed, and where its images lie, which have a digest of their
-# own (``data.json``).
+# What may be edited: where a run is computed, and where its images lie; these have a digest of
+# their own, in ``data.json``.
 FREE = (*WHERE, "data")
 
 MARK = "# sha256 of the settings that the run was begun with: "

@@ -22,7 +22,7 @@ from nas_cli.scales import defaults, scale_of
 from nas_cli.settings import Config
 from nas_cli.spaces import load_space
 from nas_cli.typed import Overrides, Quantity, flatten
-from nas_spaces import InputError
+from nas_spaces import InputError, nearest
 
 __all__ = ["describe_settings", "settings_page", "show_settings"]
 
@@ -36,6 +36,7 @@ KINDS: dict[Any, str] = {
     tuple[str, ...]: "a list of texts",
     Overrides: "a table of settings, or none",
 }
+SOURCE_KINDS = ("cifar10", "cifar100", "digits", "imagefolder", "synthetic")
 # Of the page: data of each scale, and what a person calls it.
 SCALES = {"digits": "digits", "cifar10": "images of up to 64 px", "imagefolder:DIR": "larger ones"}
 
@@ -79,15 +80,21 @@ def describe_settings(
     Raises:
         InputError: an unknown name, method or data.
     """
+    if name is not None and name.startswith("blocks."):
+        raise InputError(
+            f"setting {name!r} is one of the search before: see "
+            f"`nas settings {name.removeprefix('blocks.')}`"
+        )
     own = _defaults(method, data)
     found: dict[str, dict[str, Any]] = {}
     for table in _tables():
+        # A table that there is none of stands there itself.
+        absent = f"; there is no table {table.name} by default" if table.name in own else ""
         for setting in table.settings:
             if name in (None, table.name, setting.key):
-                default = own.get(setting.key)
                 found[setting.key] = {
-                    "default": default,
-                    "values": setting.kind,
+                    "default": own.get(setting.key),
+                    "values": setting.kind + absent,
                     "about": _plain(setting.about),
                 }
     if not found:
@@ -114,7 +121,8 @@ def show_settings(record: Mapping[str, Mapping[str, Any]]) -> str:
         for key in shown:
             one = record[key]
             lines += _wrapped(
-                f"{key} = {_value(one['default'])}   ({one['values']})", second="    "
+                f"{key} = {_value(one['default'])}   ({one['values']})",
+                second="    ",
             )
             # Of two tables of one kind the second says only where the words are.
             before = told.setdefault((table.cls, key.removeprefix(f"{table.name}.")), key)
@@ -228,6 +236,8 @@ def _defaults(method: str | None, data: str | None) -> dict[str, Any]:
     Raises:
         InputError: an unknown method or data.
     """
+    if data is not None and data.partition(":")[0] not in SOURCE_KINDS:
+        raise InputError(f"data {data!r} is unknown: {nearest(data, SOURCE_KINDS)}")
     given = {key: value for key, value in (("method", method), ("data", data)) if value is not None}
     config = resolve([given])
     values = attrs.asdict(config)

@@ -148,12 +148,15 @@ def _added_by_method(path: Path, before: Config, settings: list[dict[str, Any]])
         )
     again = [kind for kind in additions(added) if kind in additions(before.space)]
     if again:
-        cure = f"give --space {added} to vary what it found once more"
+        cures = [f"--space {added} to vary what it found once more"]
+        left = [f"+{kind}" for kind in additions(added) if kind not in again]
+        if left:
+            cures.insert(0, f"--space {''.join(left)} for what is not")
         if blocks_of(path) is not None:
-            cure = f"give --blocks {path / BLOCKS} for its blocks alone, or {cure[5:]}"
+            cures.insert(0, f"--blocks {path / BLOCKS} for its blocks alone")
         raise InputError(
             f"--blocks {path}: {' and '.join(again)} are searched there already (space "
-            f"{before.space}); {cure}"
+            f"{before.space}); give {', or '.join(cures)}"
         )
     return added
 

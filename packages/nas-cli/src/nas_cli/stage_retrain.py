@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import nas_search
 from nas_cli.config import differences, override
-from nas_cli.folder import MAIN_SEARCH, RESULT
+from nas_cli.folder import MAIN_SEARCH, RESULT, cure
 from nas_cli.limits import METRICS, RECORDED, build_limits, parse_limit
 from nas_cli.references import NetworkAlone, check_reference, reference
 from nas_cli.run import Run, read_json, write_json
@@ -130,7 +130,11 @@ def retrain(shop: Workshop, name: str, weights: Path | None = None) -> None:
         run.config, weights = retrain_settings(run, name, (), weights)
     config = run.config
     found = read_json(run.search(name) / RESULT, "winner", "values")
-    winner = np.array(found["winner"], dtype=np.int64)
+    try:
+        [winner] = shop.space.check([found["winner"]])
+    except InputError as error:
+        path = run.search(name) / RESULT
+        raise InputError(f"{path} is damaged (winner: {error}); {cure(path)}") from error
     drawn = _baselines(shop, name, winner)
     if len(drawn) < config.baselines:
         shop.say(f"retrain {name}: only {len(drawn)} other networks are within the limits")

@@ -105,6 +105,11 @@ class PoolGuard:
         return max(self.pairs - len(self._errors), 0)
 
     @property
+    def wants_pair(self) -> bool:
+        """Whether the next candidate with hits should be trained both ways."""
+        return self.missing > 0
+
+    @property
     def uses_pool(self) -> bool:
         """Whether candidates should start from the pool: unless it was found to harm."""
         return self.verdict.conclusion != "harms"

@@ -165,6 +165,11 @@ class Progressive:
         return self._settled == self.space.num_choices
 
     @property
+    def settled(self) -> int:
+        """How many choices are settled."""
+        return self._settled
+
+    @property
     def budget(self) -> int:
         """How many networks a sweep from the start measures at most, without ``then``."""
         live = [int(self.space.mask[column].sum()) for column in self._order]

@@ -7,7 +7,7 @@ sections 3.4 and 4.3), for any space whose layers can be scaled or quantised: on
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import attrs
@@ -269,16 +269,24 @@ def _check_graphs(varied: SearchSpace, space: SearchSpace) -> None:
 
 def _check_distinct(varied: SearchSpace, space: SearchSpace, scales: Sequence[float]) -> None:
     """Refuse two scales of which every block makes the same: channels are rounded down."""
-    graphs: dict[float, list[Graph]] = {scale: [] for scale in scales}
-    for index, (block, before) in enumerate(zip(varied.blocks, space.blocks, strict=True)):
-        if block != before:
-            # The last choice that a block reads is that of its scale.
-            for combination in range(varied.plan[index].combinations):
-                scale = scales[combination % len(scales)]
-                graphs[scale].append(varied.graph(index, combination))
-    ordered = sorted(graphs)
-    for one, other in itertools.pairwise(ordered):
-        if graphs[one] == graphs[other]:
+    changed = [
+        index
+        for index, (block, before) in enumerate(zip(varied.blocks, space.blocks, strict=True))
+        if block != before
+    ]
+
+    def graphs(scale: float) -> Iterator[Graph]:
+        option = scales.index(scale)
+        for index in changed:
+            plan = varied.plan[index]
+            # The scale is the last choice that a block reads; behind it only shapes vary.
+            for combination in range(plan.combinations):
+                if combination // plan.extra % len(scales) == option:
+                    yield varied.graph(index, combination)
+
+    for one, other in itertools.pairwise(sorted(scales)):
+        # Most differ in the first graph, and no other one is made.
+        if all(a == b for a, b in zip(graphs(one), graphs(other), strict=True)):
             raise InputError(
                 f"scales: {one:g} and {other:g} are the same channels in every block; leave one out"
             )

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import cattrs
 from cattrs import transform_error
 
+from nas_cli.folder import cure
 from nas_spaces import InputError
 
 __all__ = ["optional", "parse", "required", "structure", "text_of"]
@@ -20,9 +21,7 @@ def text_of(path: Path) -> str:
     try:
         return path.read_bytes().decode()
     except FileNotFoundError as error:
-        raise InputError(
-            f"{path} is missing; a run's folder has it from its first stage"
-        ) from error
+        raise InputError(f"{path} is missing; {cure(path)}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
 
@@ -33,9 +32,11 @@ def parse(path: Path, read: Callable[[], Record]) -> Record:
         return read()
     except InputError as error:
         message = str(error)
-        raise InputError(message if str(path) in message else f"{path}: {message}") from error
+        if str(path) in message:  # it says what to do
+            raise
+        raise InputError(f"{path}: {message}; {cure(path)}") from error
     except ValueError as error:
-        raise InputError(f"{path} is malformed: {error}") from error
+        raise InputError(f"{path} is malformed: {error}; {cure(path)}") from error
 
 
 def structure(value: Any, kind: type[Record]) -> Record:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nas_cli.config import read_values
 from nas_cli.events import read_events
 from nas_cli.folder import (
     ALPHAS_FILE,
@@ -30,7 +31,6 @@ from nas_cli.report.records_rank import Rank, RankResult, Similarity
 from nas_cli.report.records_search import CriticRule, Retraining, Search, SearchResult
 from nas_cli.report.records_training import Curve, Training
 from nas_cli.run_spaces import blocks_of, live_space, stored_space
-from nas_cli.seal import check_seal
 from nas_search import CandidateTable
 from nas_spaces import History, InputError, SearchSpace
 
@@ -48,9 +48,9 @@ def load_run(run: Path) -> RunData:
     """
     run = Path(run)
     check_run(run)
+    read_values(run / CONFIG)  # its errors
     config_text = text_of(run / CONFIG)
     config = parse(run / CONFIG, lambda: structure(tomllib.loads(config_text), ConfigRecord))
-    check_seal(run / CONFIG, config_text)
     if (run / BLOCKS).is_dir() and not (run / "space.json").exists():
         raise InputError(
             f"{run} is searching its blocks, or was stopped there: `nas report {run / BLOCKS}` "
