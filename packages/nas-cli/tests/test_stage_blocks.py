@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nas_cli import workshop
-from nas_cli.config import override, parse_setting, read_config, resolve
+from nas_cli.config import override, parse_setting, read_config, resolve, to_toml
 from nas_cli.opening import _check_behind_blocks
 from nas_cli.run import Run, read_json, start_run
 from nas_cli.run_spaces import blocks_of
@@ -363,6 +363,18 @@ def test_what_is_refused(nas, small, tmp_path, command, options, reason):
     assert result.exit_code == 2
     assert reason in result.output
     assert not (tmp_path / "run").exists()
+
+
+def test_a_published_space_of_channels_has_them_already(tmp_path):
+    name = "spos-shufflenet-channels"
+    config = resolve([{"method": "spos", "space": name, "data": "synthetic"}])
+    (tmp_path / "config.toml").write_text(to_toml(config))
+    (tmp_path / "space.json").write_text(to_json(published.load(name)))
+    (tmp_path / "searches/main").mkdir(parents=True)
+    (tmp_path / "searches/main/result.json").write_text(json.dumps({"winner": [0] * 20}))
+    already = rf"channels are searched there already \(space {name}\); give --space \+channels to"
+    with pytest.raises(InputError, match=already):
+        on_blocks(tmp_path, [{"method": "spos-channels"}])
 
 
 def test_blocks_that_cannot_be_taken(nas, trained, channels, small, tmp_path):

@@ -24,6 +24,8 @@ from nas_spaces import InputError
 
 __all__ = ["blocks_left", "check_blocks", "on_blocks", "same_images", "some_blocks", "start_blocks"]
 
+# How the choices are called that are added (`nas_spaces.vary`).
+ENDS = {"channels": "_scale", "bits": "_bits"}
 # What both stages have in common.
 SHARED = ("data", "resolution", "images", "seed", "device", "threads")
 
@@ -114,9 +116,9 @@ def on_blocks(path: Path, given: Iterable[Mapping[str, Any]]) -> list[dict[str, 
     if not any("data" in one for one in settings):
         values = attrs.asdict(before)
         settings.insert(0, {key: values[key] for key in ("data", "resolution", "images", "seed")})
+    row = ",".join(map(str, read_json(result, "winner")["winner"]))
     named = [str(one["space"]) for one in settings if "space" in one]
     added = _added(path, before, named[-1]) if named else _added_by_method(path, before, settings)
-    row = ",".join(map(str, read_json(result, "winner")["winner"]))
     name = settled_name(path, before.space)
     _check_unchanged(path, before, name)
     return [*settings, {"space": f"{name}@{row}{added}", "blocks": None}]
@@ -146,7 +148,11 @@ def _added_by_method(path: Path, before: Config, settings: list[dict[str, Any]])
             f"--blocks {path}: method {config.method} adds nothing to blocks; take one that does, "
             "like spos-channels, or add --space +channels or +bits"
         )
-    again = [kind for kind in additions(added) if kind in additions(before.space)]
+    known = set(additions(before.space))
+    # Published spaces have such choices without saying so in their names.
+    choices = [choice.name for choice in stored_space(path, before.space).choices]
+    known |= {kind for kind, end in ENDS.items() if any(name.endswith(end) for name in choices)}
+    again = [kind for kind in additions(added) if kind in known]
     if again:
         cures = [f"--space {added} to vary what it found once more"]
         left = [f"+{kind}" for kind in additions(added) if kind not in again]
