@@ -12,7 +12,8 @@ def test_there_are_examples_with_and_without_torch():
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_the_examples_run(block):
+def test_the_examples_run(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # some write files
     if "import torch" in block:
         pytest.importorskip("torch", reason="this example needs nas-spaces[torch]")
     exec(compile(block, str(README), "exec"), {"__name__": "readme"})

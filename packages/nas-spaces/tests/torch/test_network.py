@@ -1,12 +1,13 @@
 import json
 
 import numpy as np
+import onnxruntime
 import pytest
 import safetensors.torch
 import torch
 
 from nas_spaces import Block, InputError, SearchSpace, published
-from nas_spaces.layers import Classifier, Conv, MBConv
+from nas_spaces.layers import Classifier, Conv, MBConv, SplitMBConv
 from nas_spaces.torch import Network, load_network, save_network
 from nas_spaces.vary import uniform_bits, with_bits, with_scales
 
@@ -91,17 +92,38 @@ def test_weights_need_nothing_of_ours_to_be_read(small, tmp_path):
 
 
 def float_blocks():
-    return published.load("digits-mobile")
+    return sampled(published.load("digits-mobile"))
 
 
 def bits_and_channels():
-    return with_scales(with_bits(published.load("digits-resnet"), [(1, 2), (2, 4)]), [0.5, 1.0])
+    space = with_scales(with_bits(published.load("digits-resnet"), [(1, 2), (2, 4)]), [0.5, 1.0])
+    return sampled(space)
 
 
-@pytest.mark.parametrize("kind", [float_blocks, bits_and_channels])
+def sampled(space):
+    return space.fix(space.sample(1, rng=np.random.default_rng(1))[0])
+
+
+def edges_of_zeros():
+    space = published.load("nas-bench-201", resolution=8)
+    return space.fix([3, 0, 2, 1, 0, 4])
+
+
+def split_attention():
+    blocks = [
+        Block("stem", [Conv(8, 3)]),
+        Block("body", [SplitMBConv(8, 3, expand=2, splits=2)]),
+        Block("head", [Classifier(10)]),
+    ]
+    return SearchSpace("splits", (1, 8, 8), (), blocks)
+
+
+KINDS = (float_blocks, bits_and_channels, edges_of_zeros, split_attention)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_it_goes_on_as_an_exported_program(kind, tmp_path):
-    space = kind()
-    built = network(space, space.sample(1, rng=np.random.default_rng(1))[0])
+    built = network(kind(), [])
     images = torch.randn(3, *built.space.input_shape, generator=torch.Generator().manual_seed(1))
     batch = {0: torch.export.Dim("batch")}
     program = torch.export.export(built, (images,), dynamic_shapes=(batch,))
@@ -124,21 +146,38 @@ def test_it_goes_on_as_an_exported_program(kind, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
 @pytest.mark.parametrize("gradients", [False, True])
-@pytest.mark.parametrize("kind", [float_blocks, bits_and_channels])
+@pytest.mark.parametrize("kind", KINDS)
 def test_it_goes_on_as_a_traced_program(kind, gradients, tmp_path):
-    space = kind()
-    built = network(space, space.sample(1, rng=np.random.default_rng(1))[0])
+    built = network(kind(), [])
     images = torch.randn(3, *built.space.input_shape, generator=torch.Generator().manual_seed(1))
     with torch.set_grad_enabled(gradients):
         torch.jit.save(torch.jit.trace(built, images), tmp_path / "network.pt")
-        assert torch.equal(torch.jit.load(tmp_path / "network.pt")(images), built(images))
+    loaded = torch.jit.load(tmp_path / "network.pt")
+    more = torch.cat([images, -images])
+    assert torch.equal(loaded(images), built(images))
+    assert torch.equal(loaded(more), built(more))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_goes_on_in_onnx(kind, tmp_path):
+    built = network(kind(), [])
+    images = torch.randn(3, *built.space.input_shape, generator=torch.Generator().manual_seed(1))
+    batch = {0: torch.export.Dim("batch")}
+    path = tmp_path / "network.onnx"
+    torch.onnx.export(
+        built, (images,), path, dynamo=True, dynamic_shapes=(batch,), external_data=False
+    )
+    session = onnxruntime.InferenceSession(path)
+    (entry,) = session.get_inputs()
+    for x in (images, torch.cat([images, -images])):
+        (logits,) = session.run(None, {entry.name: x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(logits), built(x).detach())
 
 
 @pytest.mark.parametrize("kind", [float_blocks, bits_and_channels])
 def test_its_parameters_can_be_replaced_by_tensors_of_another(kind):
     space = kind()
-    row = space.sample(1, rng=np.random.default_rng(1))[0]
-    ours, other = network(space, row, seed=0), network(space, row, seed=1)
+    ours, other = network(space, [], seed=0), network(space, [], seed=1)
     images = torch.randn(3, *ours.space.input_shape, generator=torch.Generator().manual_seed(1))
     call = torch.func.functional_call(ours, other.state_dict(), (images,))
     assert torch.equal(call, other(images))

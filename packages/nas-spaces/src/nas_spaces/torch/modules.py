@@ -317,7 +317,7 @@ def _split_softmax(layer: LayerModule, step: Step, values: Values, norms: Norms 
 
 def _split(x: Tensor, splits: int) -> Tensor:
     """Return ``[n, channels / splits, splits, h, w]``."""
-    return x.reshape(len(x), -1, splits, *x.shape[2:])
+    return x.reshape(x.shape[0], -1, splits, *x.shape[2:])
 
 
 def _dropout(layer: LayerModule, step: Step, values: Values, norms: Norms | None) -> Tensor:
@@ -329,7 +329,7 @@ def _dropout(layer: LayerModule, step: Step, values: Values, norms: Norms | None
 
 def _zeros(layer: LayerModule, step: Step, values: Values, norms: Norms | None) -> Tensor:
     x = values[step.primitive.inputs[0]]
-    return x.new_zeros((len(x), *step.primitive.shape))
+    return x.new_zeros((x.shape[0], *step.primitive.shape))
 
 
 _RUN: dict[type, Callable[[LayerModule, Step, Values, Norms | None], Tensor]] = {
