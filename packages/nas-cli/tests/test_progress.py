@@ -28,6 +28,20 @@ def test_without_a_terminal_there_are_few_lines(monkeypatch):
     ]
 
 
+def test_without_a_word_a_line_ends_with_the_time(monkeypatch):
+    clock = iter(range(0, 1000, 100))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    out = console(force_terminal=False)
+    with progress.stage(out, "search", 4, "architectures") as update:
+        update(1, "")
+        update(2, "")
+    assert out.file.getvalue().splitlines() == [
+        "search: 4 architectures",
+        "  2 of 4 architectures, about 200 s left",
+        "  done in 300.0 s",
+    ]
+
+
 @pytest.mark.parametrize("title", ["supernet", "retrain random-5 (6 of 6)"])
 def test_a_bar_fits_80_columns(title):
     out = console(force_terminal=True)

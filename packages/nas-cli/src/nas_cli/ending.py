@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -90,12 +91,13 @@ def finish(run: Run, name: str, as_json: bool) -> None:
         click.echo(json.dumps(value))
         return
     images = done["candidates"][0]["test_images"]
-    table = Table(title=f"trained from scratch, {images:,} test images", title_justify="left")
+    title = f"trained from scratch, {images:,} test images"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, show_edge=False, pad_edge=False)
     more = done["candidates"][0].get("costs", {})
     errors = [one.get("supernet_error") for one in done["candidates"]]
     asked = any(error is not None for error in errors)
     for heading in ("network", "top-1 %", *(["supernet %"] if asked else []), *RECORDED, *more):
-        table.add_column(heading, justify="left" if heading == "network" else "right")
+        table.add_column(heading, justify="left" if heading == "network" else "right", no_wrap=True)
     space = stored_space(run.path, run.config.space)
     texts = read_json(run.search(name) / "search.json", "limits")["limits"]
     limits = merge_limits(space, texts)
@@ -109,7 +111,9 @@ def finish(run: Run, name: str, as_json: bool) -> None:
         costs = (f"{cost:,}" for cost in values.values())
         table.add_row(label, f"{one['top1']:.2f}", *judged, *costs)
     console = Console()
-    console.print(table)
+    # Numbers stay whole where the terminal is narrower.
+    table.width = console.measure(table, options=console.options.update(max_width=1000)).maximum
+    console.print(table, crop=False)
     bounds = " and ".join(map(str, limits)) or "none"
     click.echo(f"limits: {bounds}{' (* is outside)' if marked else ''}")
     comparison = done["comparison"]

@@ -260,7 +260,8 @@ def _retrain_one(
         title=f"retrain {alone.name} ({index + 1} of {total})",
         checkpoint=checkpoint,
     )
-    wrong = wrong_answers(network.eval(), shop.data.test, device=shop.device)
+    with shop.console.status(f"testing {alone.name} on {len(shop.data.test):,} images"):
+        wrong = wrong_answers(network.eval(), shop.data.test, device=shop.device)
     if index == 0:
         save_network(network, run.best(name))
     record = {
