@@ -1,6 +1,7 @@
 """Every method end to end on digits, with a budget that finds nothing worth having."""
 
 import json
+import re
 
 import pytest
 
@@ -8,6 +9,7 @@ import nas_hw
 from nas_cli.config import read_config
 from nas_cli.limits import build_limits
 from nas_cli.recipes import RECIPES
+from nas_cli.report.words import bounds
 from nas_spaces import from_json, published
 
 LEARNING = {"betanas", "proxyless", "gumbel", "darts"}
@@ -125,6 +127,12 @@ def check_bits(out, found, references):
     assert [round(cost / costs[0], 4) for cost in costs] == [1, 9 / 4, 4]
     for cost in (*costs, found["values"]["bitops"]):
         assert f'data-label="BitOPs">{cost:,.0f}</td>' in page
+    # Which of them the limit would have refused.
+    _, most = bounds(found["limits"])["bitops"]
+    outside = [one["name"] for one in references if one["costs"]["bitops"] > most]
+    assert 0 < len(outside) < len(references)
+    marked = r'"Network">([\w-]+) <span class="where">outside the limit'
+    assert re.findall(marked, page) == outside
 
 
 def check_learned(out, config, summary, found):

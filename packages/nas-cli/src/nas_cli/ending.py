@@ -92,7 +92,9 @@ def finish(run: Run, name: str, as_json: bool) -> None:
         return
     images = done["candidates"][0]["test_images"]
     title = f"trained from scratch, {images:,} test images"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, show_edge=False, pad_edge=False)
+    table = Table(
+        title=title, title_justify="left", box=box.SIMPLE, show_edge=False, pad_edge=False
+    )
     more = done["candidates"][0].get("costs", {})
     errors = [one.get("supernet_error") for one in done["candidates"]]
     asked = any(error is not None for error in errors)

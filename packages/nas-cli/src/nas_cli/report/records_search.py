@@ -162,6 +162,11 @@ class CandidateRecord:
     supernet_error: float | None = None
     costs: dict[str, int] = field(factory=dict)
 
+    @property
+    def all_costs(self) -> dict[str, int]:
+        """All its costs, by name."""
+        return {"macs": self.macs, "params": self.params, **self.costs}
+
 
 @frozen
 class Comparison:

@@ -17,7 +17,7 @@ from nas_cli.report.records import RunData
 from nas_cli.report.records_rank import Agreement, Rank, RankResult
 from nas_cli.report.records_search import CandidateRecord, Comparison, Search
 from nas_cli.report.records_training import AlphasRecord
-from nas_cli.report.words import axis_of, bounds, main_cost, shared_options, within
+from nas_cli.report.words import axis_of, bounds, holds, main_cost, shared_options, within
 from nas_search import CandidateTable
 from nas_spaces import InputError, SearchSpace
 
@@ -114,7 +114,8 @@ class SearchView:
     """One search with what follows from it.
 
     ``error``: the winner's in [0, 1]; ``predicted``: whether a table predicted it. ``outside``:
-    how many evaluated rows are beyond the limits. ``path``: None where no table gave the winner.
+    how many evaluated rows are beyond the limits. ``retrained_outside``: which retrained networks
+    are, by name. ``path``: None where no table gave the winner.
     ``beyond``: whether what the training's distribution holds most probable is another network.
     """
 
@@ -123,6 +124,7 @@ class SearchView:
     error: float
     predicted: bool
     outside: int
+    retrained_outside: frozenset[str]
     beyond: bool
     path: PathView | None
     predictive: Predictive | None
@@ -158,6 +160,11 @@ def view_searches(data: RunData, *, rng: np.random.Generator) -> tuple[SearchVie
                 error,
                 predicted,
                 0 if history is None else int((~within(history, result.limits)).sum()),
+                frozenset(
+                    one.name
+                    for one in (search.retrain.candidates if search.retrain else ())
+                    if not holds(one.all_costs, result.limits)
+                ),
                 _beyond(data, search),
                 None if result.predicted_error is None else _path(search, source, data.space),
                 predictive,

@@ -1,10 +1,10 @@
 """Numbers, limits and settings as a person reads them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from nas_cli.architecture_text import option_name
 from nas_spaces import Choice, History
@@ -19,6 +19,7 @@ __all__ = [
     "capital",
     "cost_word",
     "duration",
+    "holds",
     "main_cost",
     "points",
     "sentence",
@@ -195,15 +196,25 @@ def main_cost(limits: Sequence[str]) -> str:
 
 def within(history: History, limits: Sequence[str]) -> NDArray[np.bool_]:
     """Return bool ``[n]``: which rows are within the limits on costs that the history records."""
-    inside = np.ones(len(history), dtype=bool)
+    costs = {name: history.column(name) for name in history.names}
+    return np.broadcast_to(holds(costs, limits), len(history))
+
+
+def holds(costs: Mapping[str, ArrayLike], limits: Sequence[str]) -> NDArray[np.bool_]:
+    """Return bool, of the shape of the costs: whether they are within limits, where they are known.
+
+    >>> holds({"macs": [10, 20], "params": [1, 1]}, ["macs <= 15 multiply-adds", "bitops <= 3"])
+    array([ True, False])
+    """
+    inside = np.array(True)
     for name, (low, high) in bounds(limits).items():
-        if name in history.names:
-            values = history.column(name)
+        if name in costs:
+            values = np.asarray(costs[name])
             # As printed, an end has ten digits.
             if low is not None:
-                inside &= values >= low * (1 - 1e-9)
+                inside = inside & (values >= low * (1 - 1e-9))
             if high is not None:
-                inside &= values <= high * (1 + 1e-9)
+                inside = inside & (values <= high * (1 + 1e-9))
     return inside
 
 
