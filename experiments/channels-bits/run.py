@@ -208,7 +208,8 @@ PAIRS = (
     ("the same from full precision", "random bits and channels"),
     ("the same from full precision", "bits and channels searched"),
     ("blocks, bits and channels at once", "blocks first, then bits and channels"),
-    ("blocks, bits and channels at once", "bits and channels searched"),
+    ("blocks first, then bits and channels", "the same bits everywhere"),
+    ("blocks, bits and channels at once", "the same bits everywhere"),
 )
 
 

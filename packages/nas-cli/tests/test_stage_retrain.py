@@ -1,3 +1,4 @@
+import io
 import json
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from rich.console import Console
 
 import nas_cli.workshop
 from nas_cli.run import open_run
-from nas_cli.stage_retrain import _compare
+from nas_cli.stage_retrain import _compare, retrain
 from nas_cli.stage_search import judge_again
 from nas_cli.workshop import Workshop
 from nas_samplers import load_data
@@ -100,6 +101,18 @@ def test_random_networks_are_judged_by_the_supernet_as_the_search_judged_its_own
     # Of 20 images: twentieths; the same random networks, judged by the 60 of the main search.
     assert all(20 * error == round(20 * error) for error in errors["few"])
     assert errors["main"][1:] != errors["few"][1:]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_terminal_says_that_a_network_is_tested(searched, terminal):
+    run, said = open_run(searched), io.StringIO()
+    short = attrs.evolve(run.config.retrain, epochs=0.05)
+    run.config = attrs.evolve(run.config, baselines=0, retrain=short)
+    shop = Workshop(run, Console(file=said, force_terminal=terminal))
+    retrain(shop, "main")
+    run.close()
+    [winner] = candidates(searched)
+    assert (f"testing winner on {winner['test_images']}" in said.getvalue()) == terminal
 
 
 def test_nothing_is_said_of_candidates_that_the_training_dropped(nas, searched):

@@ -4,7 +4,6 @@ import itertools
 import json
 import math
 import shlex
-from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -15,11 +14,11 @@ from rich.table import Table
 from nas_cli.architecture_text import option_lines, options_of
 from nas_cli.folder import BLOCKS, CONFIG, MAIN_SEARCH, RESULT
 from nas_cli.group import command_of
-from nas_cli.limits import METRICS, RECORDED, build_limits, merge_limits, parse_limit
+from nas_cli.limits import METRICS, RECORDED, build_limits, parse_limit
 from nas_cli.run import Run, read_json
 from nas_cli.run_spaces import blocks_of, stored_space
 from nas_cli.trained_paths import beyond_paths
-from nas_spaces import FeasibleSet, Limit
+from nas_spaces import FeasibleSet
 
 __all__ = ["finish", "show_search"]
 
@@ -81,10 +80,12 @@ def show_search(run: Run, name: str, found: dict[str, Any]) -> None:
 
 def finish(run: Run, name: str, as_json: bool) -> None:
     """Write the report and show the result."""
-    from nas_cli.report import write_report  # with all of plotly
+    # With all of plotly.
+    from nas_cli.report import write_report
+    from nas_cli.report.words import holds
 
     page = write_report(run.path)
-    found = read_json(run.search(name) / RESULT, "winner", "values")
+    found = read_json(run.search(name) / RESULT, "winner", "values", "limits")
     done = read_json(run.retrain(name) / RESULT)
     if as_json:
         value = {"run": str(run.path), "report": str(page), "search": found, **done}
@@ -99,24 +100,18 @@ def finish(run: Run, name: str, as_json: bool) -> None:
     errors = [one.get("supernet_error") for one in done["candidates"]]
     asked = any(error is not None for error in errors)
     for heading in ("network", "top-1 %", *(["supernet %"] if asked else []), *RECORDED, *more):
-        table.add_column(heading, justify="left" if heading == "network" else "right", no_wrap=True)
-    space = stored_space(run.path, run.config.space)
-    texts = read_json(run.search(name) / "search.json", "limits")["limits"]
-    limits = merge_limits(space, texts)
+        table.add_column(heading, justify="left" if heading == "network" else "right")
     marked = False
     for one, error in zip(done["candidates"], errors, strict=True):
         judged = ["-" if error is None else f"{100 * (1 - error):.2f}"] if asked else []
         values = {key: one[key] for key in RECORDED} | {key: one["costs"][key] for key in more}
-        outside = not all(_holds(limit, values) for limit in limits)
+        outside = not holds(values, found["limits"])
         marked |= outside
         label = f"{one['name']} *" if outside else one["name"]
         costs = (f"{cost:,}" for cost in values.values())
         table.add_row(label, f"{one['top1']:.2f}", *judged, *costs)
-    console = Console()
-    # Numbers stay whole where the terminal is narrower.
-    table.width = console.measure(table, options=console.options.update(max_width=1000)).maximum
-    console.print(table, crop=False)
-    bounds = " and ".join(map(str, limits)) or "none"
+    Console(width=1000).print(table)  # numbers stay whole where the terminal is narrower
+    bounds = " and ".join(found["limits"]) or "none"
     click.echo(f"limits: {bounds}{' (* is outside)' if marked else ''}")
     comparison = done["comparison"]
     if comparison is not None:
@@ -126,7 +121,7 @@ def finish(run: Run, name: str, as_json: bool) -> None:
                 f", {comparison['confidence']:.0%} interval {comparison['low']:+.2f} to "
                 f"{comparison['high']:+.2f}"
             )
-        console.print(f"{comparison['verdict']} ({size})", highlight=False, markup=False)
+        Console().print(f"{comparison['verdict']} ({size})", highlight=False, markup=False)
     elif any(one["name"] == "random-1" for one in done["candidates"]):
         click.echo(
             "only 1 random architecture was trained, too few to say what the search was worth"
@@ -148,16 +143,6 @@ def finish(run: Run, name: str, as_json: bool) -> None:
     free = next(name for name in names if not run.search(name).exists())
     again = again or command_of("search", run.path)
     click.echo(f"next:   {again} --name {free} --limit '{limit}'")
-
-
-def _holds(limit: Limit, values: Mapping[str, float]) -> bool:
-    """Whether a network's costs are within a limit, which an older run may not say of it."""
-    value = values.get(limit.metric.name)
-    if value is None:
-        return True
-    return (limit.lower is None or limit.lower <= value) and (
-        limit.upper is None or value <= limit.upper
-    )
 
 
 def _show_options(run: Run, found: dict[str, Any]) -> None:

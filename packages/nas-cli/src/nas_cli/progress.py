@@ -69,8 +69,10 @@ def _lines(console: Console, title: str, total: int, unit: str) -> Iterator[Upda
         elif now - last >= LINE_EVERY and done > first[1] and done < total:
             last = now
             left = (now - first[0]) / (done - first[1]) * (total - done)
-            words = f"  {done:,} of {total:,} {unit}, about {left:,.0f} s left"
-            say(f"{words}, {note}" if note else words)
+            say(
+                f"  {done:,} of {total:,} {unit}, about {left:,.0f} s left"
+                + (f", {note}" if note else "")
+            )
 
     yield update
     say(f"  done in {time.monotonic() - begun:,.1f} s" + (f", {word}" if word else ""))

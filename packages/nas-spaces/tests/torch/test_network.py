@@ -118,7 +118,12 @@ def split_attention():
     return SearchSpace("splits", (1, 8, 8), (), blocks)
 
 
-KINDS = (float_blocks, bits_and_channels, edges_of_zeros, split_attention)
+def shuffle_units():
+    return sampled(published.load("spos-shufflenet", resolution=32, classes=10))
+
+
+FLOAT_KINDS = (float_blocks, edges_of_zeros, split_attention, shuffle_units)
+KINDS = (*FLOAT_KINDS, bits_and_channels)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -170,8 +175,10 @@ def test_it_goes_on_in_onnx(kind, tmp_path):
     session = onnxruntime.InferenceSession(path)
     (entry,) = session.get_inputs()
     for x in (images, torch.cat([images, -images])):
-        (logits,) = session.run(None, {entry.name: x.numpy()})
-        torch.testing.assert_close(torch.from_numpy(logits), built(x).detach())
+        logits, expected = session.run(None, {entry.name: x.numpy()})[0], built(x).detach().numpy()
+        difference = np.abs(logits - expected) / expected.std()
+        # Beside the middle between two levels, other arithmetic may round to the other one.
+        assert (difference.max() if kind in FLOAT_KINDS else difference.mean()) < 1e-3
 
 
 @pytest.mark.parametrize("kind", [float_blocks, bits_and_channels])

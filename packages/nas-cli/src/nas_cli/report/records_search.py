@@ -164,7 +164,7 @@ class CandidateRecord:
 
     @property
     def all_costs(self) -> dict[str, int]:
-        """All its costs, by name."""
+        """What it costs, by name: macs, params and what else was recorded."""
         return {"macs": self.macs, "params": self.params, **self.costs}
 
 

@@ -196,8 +196,7 @@ def main_cost(limits: Sequence[str]) -> str:
 
 def within(history: History, limits: Sequence[str]) -> NDArray[np.bool_]:
     """Return bool ``[n]``: which rows are within the limits on costs that the history records."""
-    costs = {name: history.column(name) for name in history.names}
-    return np.broadcast_to(holds(costs, limits), len(history))
+    return holds({name: history.column(name) for name in history.names}, limits)
 
 
 def holds(costs: Mapping[str, ArrayLike], limits: Sequence[str]) -> NDArray[np.bool_]:
@@ -205,16 +204,18 @@ def holds(costs: Mapping[str, ArrayLike], limits: Sequence[str]) -> NDArray[np.b
 
     >>> holds({"macs": [10, 20], "params": [1, 1]}, ["macs <= 15 multiply-adds", "bitops <= 3"])
     array([ True, False])
+    >>> holds({"macs": [10, 20]}, [])
+    array([ True,  True])
     """
-    inside = np.array(True)
+    inside = np.ones(np.broadcast_shapes(*map(np.shape, costs.values())), dtype=bool)
     for name, (low, high) in bounds(limits).items():
         if name in costs:
             values = np.asarray(costs[name])
             # As printed, an end has ten digits.
             if low is not None:
-                inside = inside & (values >= low * (1 - 1e-9))
+                inside &= values >= low * (1 - 1e-9)
             if high is not None:
-                inside = inside & (values <= high * (1 + 1e-9))
+                inside &= values <= high * (1 + 1e-9)
     return inside
 
 
