@@ -10,7 +10,7 @@ trained from scratch beside what it is compared with:
 - ``bits``: bits and channels of ResNet-20, at the BitOPs of 2, 3 and 4 bits everywhere, against
   those and random ones.
 - ``bits-float``: the same by a supernet that starts from that of ``channels``, which is in full
-  precision, against what ``bits`` is compared with.
+  precision, against what ``bits`` is compared with; beside it fewer bits of weights only.
 - ``two-stage``: blocks first, within 1.25 times ResNet-20's multiply-adds, then bits and channels
   of what was found, each supernet with half of the passes; at the same BitOPs.
 - ``joint``: blocks, bits and channels in one supernet, at the same BitOPs and as many passes.
@@ -56,6 +56,11 @@ BLOCKS_SHARE = 1.25  # of ResNet-20's multiply-adds, that blocks alone may have:
 RANDOMS = {"channels": 2, "bits": 1}
 # Times the epochs of the other experiments, also with --full: here many choices share each weight.
 LONGER = 2
+# What is trained beside at the BitOPs of so many bits everywhere: networks with these everywhere.
+REFERENCES = {
+    **{("bits", bits): [bits_text(bits, bits)] for bits in BUDGET_BITS},
+    ("bits-float", 4): [bits_text(weights, 4) for weights in (1, 2)],
+}
 # Where hypervolumes end: the error of chance [%], and BitOPs of so many bits everywhere.
 CHANCE, END_BITS = 90.0, 5
 # Whose supernets are asked of the same bits everywhere.
@@ -93,7 +98,7 @@ def run(given: Any, variant: str, seed: int) -> None:
                 "bitops",
                 budget(resolution, bits),
                 variant,
-                [f"{bits}w{bits}a"] if variant == "bits" else [],
+                REFERENCES.get((variant, bits), []),
             )
             for bits in BUDGET_BITS
         ]
@@ -187,12 +192,12 @@ def found(
         "winner_cost": {"macs": networks[0]["macs"], **networks[0]["costs"]}[cost],
         "random": [one["top1"] for one in randoms],
         "random_supernet_error": [one["supernet_error"] for one in randoms],
-        "reference": [one["top1"] for one in networks if one["name"] in references],
+        "reference": {one["name"]: one["top1"] for one in networks if one["name"] in references},
     }
 
 
 KINDS: dict[str, tuple[str, Callable[[common.Record], float]]] = {
-    "the same bits everywhere": ("bits", lambda one: one["reference"][0]),
+    "the same bits everywhere": ("bits", lambda one: next(iter(one["reference"].values()))),
     "random bits and channels": ("bits", lambda one: float(np.mean(one["random"]))),
     "bits and channels searched": ("bits", lambda one: one["winner"]),
     "the same from full precision": ("bits-float", lambda one: one["winner"]),
@@ -218,7 +223,7 @@ def of_channels(runs: list[common.Record]) -> str:
     ones = [one for one in runs if one["variant"] == "channels"]
     values = {
         "searched": [one["winner"] for one in ones],
-        "usual": [one["reference"][0] for one in ones],
+        "usual": [one["reference"]["channels"] for one in ones],
         "random, mean of two": [float(np.mean(one["random"])) for one in ones],
         "random, best of two": [max(one["random"]) for one in ones],
     }
@@ -290,15 +295,12 @@ def of_equal_bits(runs: list[common.Record]) -> str:
         if (own := [one for one in ones if one["variant"] == variant])
     ]
     alone = {
-        f"{bits}w{bits}a": [
-            one["reference"][0]
-            for one in runs
-            if (one["variant"], one["budget"]) == ("bits", f"{bits}-bits")
-        ]
-        for bits in BUDGET_BITS
+        name: [one["reference"][name] for one in runs if name in one["reference"]] for name in names
     }
-    trained = [common.spread(alone[name]) if alone.get(name) else "-" for name in names]
-    rows.append(["from scratch", str(max(map(len, alone.values()))), *trained])
+    trained = [common.spread(tops) if tops else "-" for tops in alone.values()]
+    counts = sorted({len(tops) for tops in alone.values() if tops})
+    seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+    rows.append(["from scratch", seeds, *trained])
     head = ("the usual channels with the same bits everywhere: top-1 [%]", "seeds", *names)
     return common.table(head, rows) if ones else ""
 

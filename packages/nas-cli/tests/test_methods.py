@@ -101,12 +101,15 @@ def test_bits_are_compared_whatever_is_limited(nas, tiny, tmp_path, monkeypatch)
     monkeypatch.setenv("COLUMNS", "40")  # narrower than the table, whose numbers stay whole
     options = tiny(train__epochs=1, baselines=0, search__population=4, search__parents=2,
                    search__crossover=2, search__mutation=2, search__generations=1)  # fmt: skip
-    options += ["--limit", "macs<=70%", "--set", 'references=["2w2a"]']
+    options += ["--limit", "macs<=70%", "--set", 'references=["2w2a", "2w4a"]']
     out = tmp_path / "run"
     result = nas("pipeline", "--method", "spos-bits", "--out", out, *options)
     assert result.exit_code == 0, result.output
-    winner, reference = read(out / "searches/main/retrain/result.json")["candidates"]
-    for one in (winner, reference):
+    networks = read(out / "searches/main/retrain/result.json")["candidates"]
+    _, equal, other = networks
+    assert (equal["name"], other["name"]) == ("2w2a", "2w4a")
+    assert other["costs"]["bitops"] == 2 * equal["costs"]["bitops"]
+    for one in networks:
         assert set(one["costs"]) == {"bitops"}
         [row] = [line for line in result.stdout.splitlines() if line.startswith(f"{one['name']} ")]
         assert f"{one['costs']['bitops']:,}" in row
@@ -115,7 +118,7 @@ def test_bits_are_compared_whatever_is_limited(nas, tiny, tmp_path, monkeypatch)
     path = out / "searches/main/retrain/winner/result.json"
     path.write_text(json.dumps(read(path) | {"costs": {}}))
     assert nas("retrain", out).exit_code == 0
-    assert read(out / "searches/main/retrain/result.json")["candidates"] == [winner, reference]
+    assert read(out / "searches/main/retrain/result.json")["candidates"] == networks
 
 
 def check_bits(out, found, references):

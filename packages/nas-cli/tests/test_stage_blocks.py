@@ -339,7 +339,7 @@ def test_what_needs_no_images_is_said_before_they_are_read(nas, tmp_path, option
             ("--space", "digits-mobile+channels=0.001"),
             "leaves 0; at least 1 is needed",
         ),
-        ("pipeline", ("--set", "references=[\"3w4a\"]"), "references must be 'channels' or like"),
+        ("pipeline", ("--set", "references=[\"3w17a\"]"), "references must be 'channels' or like"),
         ("pipeline", ("--set", "references=[\"3w3a\"]"), "references=3w3a: space"),
         ("pipeline", ("--set", "blocks.method=spoz"), "method 'spoz' is unknown: did you mean"),
         ("pipeline", ("--set", "blocks.train.epoch=1"), "setting 'blocks.train.epoch' is unknown"),

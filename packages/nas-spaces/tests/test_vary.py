@@ -125,16 +125,18 @@ def test_spaces_of_the_paper_are_made_of_these():
     assert quantised.choices[0].options == BITS
 
 
-def test_the_same_bits_everywhere():
+@pytest.mark.parametrize(("bits", "pair"), [(3, (3, 3)), ((2, 4), (2, 4))])
+def test_the_same_bits_everywhere(bits, pair):
     joint = with_scales(with_bits(published.load("digits-resnet")), (0.5, 1.0, 1.5))
     row = np.zeros(18, dtype=np.int64)
     row[::3] = [1, 2, 0, 1, 1, 0]
-    network = uniform_bits(joint, row, 3)
-    assert (network.name, network.num_choices) == ("digits-resnet-bits-channels-3w3a", 0)
+    network = uniform_bits(joint, row, bits)
+    name = f"digits-resnet-bits-channels-{pair[0]}w{pair[1]}a"
+    assert (network.name, network.num_choices) == (name, 0)
     plain = published.load("digits-resnet").layers(row[::3])
     for new, old in zip(network.layers(()), plain, strict=True):
         if isinstance(old.layer, BasicBlock):
-            assert new.layer == old.layer.quantised(3, 3)
+            assert new.layer == old.layer.quantised(*pair)
         else:
             assert new.layer == old.layer
 
@@ -199,6 +201,14 @@ def test_the_same_bits_everywhere():
             "bits=2.5 must be a whole number from 1 to 16",
         ),
         (
+            lambda s: uniform_bits(published.load("digits-resnet"), [0] * 6, (2, 17)),
+            "bits: inputs=17 must be a whole number from 1 to 16",
+        ),
+        (
+            lambda s: uniform_bits(published.load("digits-resnet"), [0] * 6, (2,)),
+            "bits: (2,) must be a pair of whole numbers",
+        ),
+        (
             lambda s: uniform_bits(
                 with_scales(published.load("digits-resnet"), (0.5,)), [0] * 12, 2
             ),
@@ -223,6 +233,6 @@ def test_numbers_of_numpy_are_taken_as_they_are():
     scaled = with_scales(resnet, np.array([0.5, 1.0], dtype=np.float32))
     assert scaled == with_scales(resnet, (0.5, 1))
     network = uniform_bits(resnet, [0] * 6, np.int64(2))
-    assert network == uniform_bits(resnet, [0] * 6, 2)
+    assert network == uniform_bits(resnet, [0] * 6, np.array([2, 2]))
     for space in (with_bits(resnet, pairs), scaled, network):
         assert from_json(to_json(space)) == space

@@ -46,8 +46,8 @@ def reference(space: SearchSpace, arch: ArrayLike, name: str) -> NetworkAlone:
             usual = usual_channels(space, arch)
             return NetworkAlone(name, space.fix(usual), usual)
         bits = parse_bits(name)
-        assert bits is not None  # the setting is checked, and has one number for both
-        return NetworkAlone(name, uniform_bits(space, arch, bits[0]))
+        assert bits is not None  # the setting is checked
+        return NetworkAlone(name, uniform_bits(space, arch, bits))
     except InputError as error:
         raise InputError(f"references={name}: {error}; leave it out of references") from error
 

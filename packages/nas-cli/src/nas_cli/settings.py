@@ -4,6 +4,7 @@ What a method sets is in `nas_cli.recipes` and `nas_cli.scales`; a default below
 says anything. `nas settings` and the page of all settings show the same words.
 """
 
+from itertools import product
 from typing import Annotated, Any, Literal
 
 from attrs import field, frozen
@@ -35,7 +36,7 @@ def _known_references(_: Any, attribute: Any, values: tuple[str, ...]) -> None:
     for value in values:
         if values.count(value) > 1:
             raise ValueError(f"'{attribute.name}' must name each once: {value!r}")
-        same = [bits_text(bits, bits) for bits in range(1, MOST_BITS + 1)]
+        same = {bits_text(*pair) for pair in product(range(1, MOST_BITS + 1), repeat=2)}
         if value not in ("channels", *same):
             raise ValueError(
                 f"'{attribute.name}' must be 'channels' or like '3w3a', of 1 to {MOST_BITS} bits: "
@@ -407,7 +408,8 @@ class Config:
     """``--limit``: all of them hold for the winner; ``%`` is of the largest architecture."""
     references: Annotated[tuple[str, ...], "2w2a"] = field(default=(), validator=_known_references)
     """Networks that are trained from scratch beside the winner, whatever the limits: its blocks
-    with the usual ``channels``, or with these and the same bits everywhere, like ``3w3a``."""
+    with the usual ``channels``, or with these and the same bits of weights and of activations
+    everywhere, like ``3w3a``."""
     baselines: int = field(default=5, validator=ge(0))
     """Random architectures within the limits that are trained from scratch as the winner is, so
     that the worth of the search can be seen."""

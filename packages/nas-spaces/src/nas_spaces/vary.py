@@ -106,13 +106,7 @@ def with_bits(
     """
     if not isinstance(bits, Iterable):
         raise InputError(f"bits={bits!r} must be pairs, such as ((2, 2), (4, 4))")
-    options = []
-    for one in bits:
-        pair = tuple(one) if isinstance(one, Iterable) else (one,)
-        if len(pair) != 2:
-            raise InputError(f"bits: {one!r} must be a pair of whole numbers, weights and inputs")
-        weights, inputs = pair
-        options.append((check_bits("bits: weights", weights), check_bits("bits: inputs", inputs)))
+    options = [_pair(one) for one in bits]
 
     def change(layer: Layer, pair: tuple[int, int]) -> Layer:
         return layer.quantised(*pair) if isinstance(layer, Quantisable) else layer
@@ -123,7 +117,7 @@ def with_bits(
     return varied
 
 
-def uniform_bits(space: SearchSpace, arch: ArrayLike, bits: int) -> SearchSpace:
+def uniform_bits(space: SearchSpace, arch: ArrayLike, bits: int | tuple[int, int]) -> SearchSpace:
     """Return an architecture with ``bits`` everywhere, kWkA in the field: a space with no choice.
 
     Every block that can be quantised has them, and the channels that it has unscaled, as the
@@ -132,7 +126,7 @@ def uniform_bits(space: SearchSpace, arch: ArrayLike, bits: int) -> SearchSpace:
     Args:
         space: the space.
         arch: its blocks are those of this row int ``[d]``.
-        bits: of weights and of activations, 1 to 16.
+        bits: of weights and of activations, 1 to 16; a pair where they differ.
 
     Raises:
         InputError: a row of another space, bits out of range, a space without layers that can be
@@ -143,16 +137,16 @@ def uniform_bits(space: SearchSpace, arch: ArrayLike, bits: int) -> SearchSpace:
     >>> network.name, network.layers(())[2].layer.weight_bits
     ('resnet18-quant-3w3a', 3)
     """
-    bits = check_bits("bits", bits)
+    pair = _pair(bits) if isinstance(bits, Iterable) else (check_bits("bits", bits),) * 2
     network = space.fix(usual_channels(space, arch))
     blocks = []
     for block in network.blocks:
         (layer,) = block.layers
-        quantised = layer.quantised(bits, bits) if isinstance(layer, Quantisable) else layer
+        quantised = layer.quantised(*pair) if isinstance(layer, Quantisable) else layer
         blocks.append(evolve(block, layers=(quantised,)))
     if not any(isinstance(block.layers[0], Quantisable) for block in network.blocks):
         raise _not_quantisable(space)
-    return evolve(network, name=f"{space.name}-{bits}w{bits}a", blocks=blocks)
+    return evolve(network, name="{}-{}w{}a".format(space.name, *pair), blocks=blocks)
 
 
 def usual_channels(space: SearchSpace, arch: ArrayLike) -> NDArray[np.int64]:
@@ -184,6 +178,15 @@ def usual_channels(space: SearchSpace, arch: ArrayLike) -> NDArray[np.int64]:
                 )
             row[column] = choice.options.index(1)
     return row
+
+
+def _pair(bits: object) -> tuple[int, int]:
+    """Return bits of weights and of activations as Python's numbers."""
+    pair = tuple(bits) if isinstance(bits, Iterable) else (bits,)
+    if len(pair) != 2:
+        raise InputError(f"bits: {bits!r} must be a pair of whole numbers, weights and inputs")
+    weights, inputs = pair
+    return check_bits("bits: weights", weights), check_bits("bits: inputs", inputs)
 
 
 def _vary(
