@@ -40,7 +40,7 @@ def test_what_computes_nothing_does_not_import_torch(args):
 
 def test_help_names_the_commands_in_the_order_of_their_use(nas):
     lines = nas("--help").stdout.split("Commands:\n")[1].splitlines()
-    commands = ["pipeline", "train", "search", "specialize", "retrain", "rank", "report"]
+    commands = ["pipeline", "train", "search", "specialize", "retrain", "rank", "report", "export"]
     commands += ["compare", "spaces", "cost", "settings"]
     assert [line.split()[0] for line in lines] == commands
     assert not [line for line in lines if line.endswith("...")]

@@ -14,6 +14,7 @@ __all__ = [
     "MAIN_SEARCH",
     "RESULT",
     "SEARCHES",
+    "best_folder",
     "check_name",
     "check_run",
     "cure",
@@ -42,6 +43,11 @@ ALPHAS_FILE, DISTRIBUTION_FILE = "alphas.json", "distribution.json"
 def search_folder(run: Path, name: str) -> Path:
     """Return the folder of one search of the run in folder ``run``."""
     return run / SEARCHES / name
+
+
+def best_folder(run: Path, name: str) -> Path:
+    """Return the folder of the retrained winner of one search."""
+    return run / "best" if name == MAIN_SEARCH else search_folder(run, name) / "best"
 
 
 def cure(path: Path) -> str:

@@ -271,6 +271,31 @@ def report(run: Path, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["pt2", "onnx"]),
+    default="pt2",
+    show_default=True,
+    help="pt2: a program for torch alone; onnx: for runtimes of ONNX.",
+)
+@click.option("--name", default=MAIN_SEARCH, show_default=True, help="The search's name.")
+@takes("json")
+def export(run: Path, form: str, name: str, as_json: bool) -> None:
+    """Write the retrained winner as a program for other tools.
+
+    Into RUN/best, beside its weights. The program takes images from 0 to 1, any number at a time,
+    normalises them and gives logits; it is read back and compared with the network. ONNX needs
+    `pip install 'nas-cli[onnx]'`.
+    """
+    from nas_cli.export import export_winner, show_export
+
+    record = export_winner(run, form, name)
+    click.echo(json.dumps({"run": str(run), **record}) if as_json else show_export(record))
+
+
+@main.command()
 @click.option("--space", help="Search space: a name that `nas spaces` lists, or as of a run.")
 @click.option(
     "--truth",

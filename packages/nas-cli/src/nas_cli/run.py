@@ -11,7 +11,7 @@ from typing import IO, Any
 from attrs import define, field
 
 from nas_cli.config import differences, override, read_config, resolve, to_toml
-from nas_cli.folder import BLOCKS, CONFIG, MAIN_SEARCH, check_run, search_folder
+from nas_cli.folder import BLOCKS, CONFIG, best_folder, check_run, search_folder
 from nas_cli.seal import sealed
 from nas_cli.settings import WHERE, Config
 from nas_cli.space_names import short_name
@@ -86,7 +86,7 @@ class Run:
 
     def best(self, name: str) -> Path:
         """Return the folder of the retrained winner of one search."""
-        return self.path / "best" if name == MAIN_SEARCH else self.search(name) / "best"
+        return best_folder(self.path, name)
 
     def rank(self, name: str) -> Path:
         """Return the folder of one ranking."""
