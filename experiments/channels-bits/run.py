@@ -56,10 +56,11 @@ BLOCKS_SHARE = 1.25  # of ResNet-20's multiply-adds, that blocks alone may have:
 RANDOMS = {"channels": 2, "bits": 1}
 # Times the epochs of the other experiments, also with --full: here many choices share each weight.
 LONGER = 2
-# What is trained beside at the BitOPs of so many bits everywhere: networks with these everywhere.
+# What is trained beside a variant's winner of a budget: the same bits everywhere, at the budget;
+# and at less, fewer bits of weights alone, of which supernets say that they do as well.
 REFERENCES = {
     **{("bits", bits): [bits_text(bits, bits)] for bits in BUDGET_BITS},
-    ("bits-float", 4): [bits_text(weights, 4) for weights in (1, 2)],
+    ("bits-float", max(BUDGET_BITS)): ["1w4a", "2w4a"],
 }
 # Where hypervolumes end: the error of chance [%], and BitOPs of so many bits everywhere.
 CHANCE, END_BITS = 90.0, 5
@@ -197,7 +198,10 @@ def found(
 
 
 KINDS: dict[str, tuple[str, Callable[[common.Record], float]]] = {
-    "the same bits everywhere": ("bits", lambda one: next(iter(one["reference"].values()))),
+    "the same bits everywhere": (
+        "bits",
+        lambda one: one["reference"][REFERENCES["bits", int(one["budget"][0])][0]],
+    ),
     "random bits and channels": ("bits", lambda one: float(np.mean(one["random"]))),
     "bits and channels searched": ("bits", lambda one: one["winner"]),
     "the same from full precision": ("bits-float", lambda one: one["winner"]),
@@ -287,7 +291,9 @@ def of_budgets(runs: list[common.Record]) -> list[str]:
 def of_equal_bits(runs: list[common.Record]) -> str:
     """Return what the same bits everywhere have by supernets and from scratch, as a table."""
     ones = [one for one in runs if "equal_bits" in one]
-    names = list(ones[0]["equal_bits"]) if ones else []
+    if not ones:
+        return ""
+    names = list(ones[0]["equal_bits"])
     rows = [
         [f"by the supernet of `{variant}`", str(len(own))]
         + [common.spread([one["equal_bits"][name] for one in own]) for name in names]
@@ -298,11 +304,9 @@ def of_equal_bits(runs: list[common.Record]) -> str:
         name: [one["reference"][name] for one in runs if name in one["reference"]] for name in names
     }
     trained = [common.spread(tops) if tops else "-" for tops in alone.values()]
-    counts = sorted({len(tops) for tops in alone.values() if tops})
-    seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
-    rows.append(["from scratch", seeds, *trained])
+    rows.append(["from scratch", str(max(map(len, alone.values()))), *trained])
     head = ("the usual channels with the same bits everywhere: top-1 [%]", "seeds", *names)
-    return common.table(head, rows) if ones else ""
+    return common.table(head, rows)
 
 
 def of_orders(runs: list[common.Record]) -> str:

@@ -72,18 +72,23 @@ def test_the_end_names_result_folder_and_next_command(nas, finished):
     result = nas("pipeline", "--resume", "--out", finished)
     lines = result.stdout.splitlines()
     end = lines[next(i for i, line in enumerate(lines) if line.startswith("winner: ")) :]
-    assert [line.split(":")[0].strip() for line in (end[0], *end[-3:])] == [
+    assert [line.split(":")[0].strip() for line in (end[0], *end[-4:])] == [
         "winner",
         "report",
         "run",
+        "export",
         "next",
     ]
     # Below the winner's row, what it stands for.
     row = end[0].removeprefix("winner: ").split(", weights in ")[0]
-    decoded = nas("cost", "digits-mobile", row).stdout.splitlines()[1 : len(end) - 3]
-    assert [line.strip() for line in end[1:-3]] == [line.strip() for line in decoded]
+    decoded = nas("cost", "digits-mobile", row).stdout.splitlines()[1 : len(end) - 4]
+    assert [line.strip() for line in end[1:-4]] == [line.strip() for line in decoded]
     assert end[1].startswith("        stage1: ")
-    assert lines[-3:-1] == [f"report: {finished}/report.html", f"run:    {finished}"]
+    assert lines[-4:-1] == [
+        f"report: {finished}/report.html",
+        f"run:    {finished}",
+        f"export: nas export {finished}",
+    ]
     # The supernet was trained on paths around the limit: smaller networks need another one.
     command = f"next:   nas pipeline --config {finished}/config.toml --limit 'macs<="
     assert lines[-1].startswith(command)

@@ -5,6 +5,8 @@ import pytest
 
 import nas_cli.training
 import nas_hw
+from nas_cli.phases import largest_network
+from nas_cli.spaces import load_space
 from nas_samplers import (
     AddedCost,
     BelowMean,
@@ -390,3 +392,8 @@ def test_killed_on_both_sides_of_the_switch_to_joint(forked, tiny, tmp_path):
     status, said = forked("train", "--out", run, "--resume", *options)
     assert status == 0, said
     same_bytes(tmp_path, "distribution.json")
+
+
+def test_the_largest_network_has_most_bits_too():
+    space = load_space("digits-resnet@0,0,0,0,0,0+bits=1w2a,4w4a,2w2a")
+    assert largest_network(space).tolist() == [1] * 6

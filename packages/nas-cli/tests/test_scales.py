@@ -23,6 +23,11 @@ def test_a_method_may_differ_from_its_scale():
     assert (spos.train.batch_size, spos.train.epochs) == (64, 60)
     assert (fairnas.train.batch_size, fairnas.train.epochs) == (64, 24)
     assert fairnas.search.recalibration_images == 0
+    for space in ("digits-mobile+channels=0.5,1", "digits-resnet+bits"):
+        given = {"method": "fairnas", "space": space}
+        assert resolve([given]).search.recalibration_images == 512
+        none = {"search": {"recalibration_images": 0}}
+        assert resolve([given, none]).search.recalibration_images == 0
     assert resolve([{"method": "fairnas", "data": "imagefolder:x"}]).space == "fairnas-19"
 
 

@@ -274,6 +274,12 @@ def test_weights_that_no_blocks_could_start_from(nas, small, tmp_path):
     result = nas("pipeline", *options, "--method", "fnas", "--set", "blocks.method=spos")
     assert result.exit_code == 2
     assert "they are for a supernet" in result.output
+    save_network(Network(load_space("digits-mobile@0,0,0,0,0,0,0,0"), generator=torch.Generator()),
+                 tmp_path)  # fmt: skip
+    result = nas("pipeline", *options, "--weights", tmp_path / "model.safetensors",
+                 "--set", "supernet.affine=false", "--method", "spos-channels")  # fmt: skip
+    assert result.exit_code == 2
+    assert "has no place; add --set supernet.affine=true" in " ".join(result.output.split())
     assert not (tmp_path / "run").exists()
 
 
@@ -339,7 +345,7 @@ def test_what_needs_no_images_is_said_before_they_are_read(nas, tmp_path, option
             ("--space", "digits-mobile+channels=0.001"),
             "leaves 0; at least 1 is needed",
         ),
-        ("pipeline", ("--set", "references=[\"3w17a\"]"), "references must be 'channels' or like"),
+        ("pipeline", ("--set", "references=[\"3w17a\"]"), "references must be 'channels' or bits"),
         ("pipeline", ("--set", "references=[\"3w3a\"]"), "references=3w3a: space"),
         ("pipeline", ("--set", "blocks.method=spoz"), "method 'spoz' is unknown: did you mean"),
         ("pipeline", ("--set", "blocks.train.epoch=1"), "setting 'blocks.train.epoch' is unknown"),

@@ -225,6 +225,8 @@ def test_the_winner_can_start_from_weights(nas, searched, finished):
     for name, x in begun.items():
         if name.endswith("weight"):
             torch.testing.assert_close(ended[name], x, atol=1e-6, rtol=0)
+    result = json.loads((searched / "searches/main/retrain/result.json").read_text())
+    assert result["comparison"]["verdict"].endswith("; only the winner began from weights")
     # Going on takes them from the run.
     shutil.rmtree(searched / "searches/main/retrain/winner")
     (searched / "searches/main/retrain/result.json").unlink()

@@ -46,10 +46,18 @@ def test_the_table_of_the_paper(depth, bits, published_g):
 
 
 @pytest.mark.parametrize(
-    ("bits", "expected"), [(2, 6_782_189_568), (3, 15_259_926_528), (4, 27_128_758_272)]
+    ("depth", "bits", "expected"),
+    [
+        (18, 2, 6_782_189_568),
+        (18, 3, 15_259_926_528),
+        (18, 4, 27_128_758_272),
+        (34, 2, 14_180_941_824),
+        (34, 3, 31_907_119_104),
+        (34, 4, 56_723_767_296),
+    ],
 )
-def test_exact_counts_of_resnet18(bits, expected):
-    assert nas_hw.bitops(resnet(18, (bits, bits)))([[]]).tolist() == [expected]
+def test_exact_counts(depth, bits, expected):
+    assert nas_hw.bitops(resnet(depth, (bits, bits)))([[]]).tolist() == [expected]
 
 
 def test_rows_of_the_spaces():

@@ -171,8 +171,8 @@ class Portions:
 
 @pytest.mark.parametrize("name", ["spos-shufflenet", "nas-bench-macro"])
 def test_strictly_fair_step_against_single_path_steps(name):
-    resolution, batch, _ = CASES[name]
-    space = published.load(name, resolution=resolution, classes=10)
+    resolution, batch, _, load = CASES[name]
+    space = load(name, resolution=resolution, classes=10)
     images = load_data("synthetic", resolution=resolution, device="cpu", seed=0).train
     turns, passes, steps, failures = Turns(), {}, {}, []
     samplers = [Portions(player, turns, space, at_once=player == 0) for player in (0, 1)]

@@ -249,6 +249,10 @@ def test_the_largest_architecture(macro, spos, macs, additive_error):
         options = [term.values.argmax() for term in floats.terms]
         assert largest(spos, floats).tolist() == options
     assert largest(spos, _constant_cost(spos)).tolist() == [0] * 20
+    # Another cost decides between equals, and only between these.
+    of_most = largest(spos, _constant_cost(spos), macs(spos)).tolist()
+    assert of_most == largest(spos, macs(spos)).tolist() != [0] * 20
+    assert largest(macro, macs(macro), _constant_cost(macro)).tolist() == [2] * 8
 
 
 def test_bad_input_is_refused(macro, spos, macs):

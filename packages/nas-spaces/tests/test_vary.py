@@ -198,7 +198,7 @@ def test_the_same_bits_everywhere(bits, pair):
         ),
         (
             lambda s: uniform_bits(published.load("digits-resnet"), [0] * 6, 2.5),
-            "bits=2.5 must be a whole number from 1 to 16",
+            "bits: weights=2.5 must be a whole number from 1 to 16",
         ),
         (
             lambda s: uniform_bits(published.load("digits-resnet"), [0] * 6, (2, 17)),
@@ -232,6 +232,9 @@ def test_numbers_of_numpy_are_taken_as_they_are():
     assert with_bits(resnet, pairs) == with_bits(resnet, ((1, 2), (4, 4)))
     scaled = with_scales(resnet, np.array([0.5, 1.0], dtype=np.float32))
     assert scaled == with_scales(resnet, (0.5, 1))
+    # 1.4 in single precision is less than 1.4: a channel of 160 fewer.
+    spos = published.load("spos-shufflenet")
+    assert with_scales(spos, np.float32([1.4, 1])) == with_scales(spos, (1.4, 1))
     network = uniform_bits(resnet, [0] * 6, np.int64(2))
     assert network == uniform_bits(resnet, [0] * 6, np.array([2, 2]))
     for space in (with_bits(resnet, pairs), scaled, network):

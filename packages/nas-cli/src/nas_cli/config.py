@@ -11,7 +11,13 @@ import tomli_w
 
 from nas_cli.folder import cure
 from nas_cli.recipes import RECIPES
-from nas_cli.scales import OF_SPACE, default_space, defaults, scale_of
+from nas_cli.scales import (
+    OF_SPACE,
+    default_recalibration,
+    default_space,
+    defaults,
+    scale_of,
+)
 from nas_cli.seal import check_seal
 from nas_cli.settings import WHERE, Config
 from nas_cli.spaces import load_space
@@ -59,8 +65,12 @@ def resolve(overrides: Iterable[Mapping[str, Any]]) -> Config:
     scale = scale_of(asked.data, resolution)
     own = OF_SPACE.get((method, scale), {}) if space == default_space(method, scale) else {}
     adapted = merge(defaults(method, scale), own)
-    whole = merge(merge(recipe, adapted), {**given, "space": space})
-    return _decide(structure(whole, Config))
+    usual = merge(recipe, adapted)
+    if not usual["search"]["recalibration_images"] and _shares(space):
+        # What norms have seen is then of all candidates at once, and fits none.
+        images = default_recalibration(scale)
+        usual = merge(usual, {"search": {"recalibration_images": images}})
+    return _decide(structure(merge(usual, {**given, "space": space}), Config))
 
 
 def override(config: Config, overrides: Iterable[Mapping[str, Any]]) -> Config:
@@ -175,6 +185,11 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _shares(space: str) -> bool:
+    """Whether candidates of a space share norms, as all channels or bits of a block do."""
+    return any(block.shares for block in load_space(space).blocks)
 
 
 def _decide(config: Config) -> Config:

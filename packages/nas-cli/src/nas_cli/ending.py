@@ -134,6 +134,7 @@ def finish(run: Run, name: str, as_json: bool) -> None:
     _show_options(run, found)
     click.echo(f"report: {page}")
     click.echo(f"run:    {run.path}")
+    click.echo(f"export: {command_of('export', run.path, name)}")
     limit = _smaller(run, name, found)
     again = _specialize(run, name, found)
     if again is None and not _is_trained(run, limit):

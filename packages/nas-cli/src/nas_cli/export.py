@@ -6,24 +6,29 @@ number of the training; what only this program would know, the names of the clas
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nas_cli.folder import MAIN_SEARCH, best_folder, check_name, check_run
+from nas_cli.folder import MAIN_SEARCH, RESULT, best_folder, check_name, check_run, search_folder
 from nas_cli.group import command_of
 from nas_cli.run import read_json
 from nas_spaces import InputError, replace_file
 from nas_spaces.torch import Network, load_network
+from nas_spaces.torch.quantise import is_level
 
 __all__ = ["export_winner", "show_export"]
 
 # The file inside a ``.pt2`` that names the classes; ONNX has them as metadata ``classes``.
 CLASSES = "classes.json"
 
-CHECKED = 16  # images on which a program is compared with the network
+TRACED = 2  # images from which a program is made; one would be taken for the only number
+CHECKED = 16  # images on which it is compared with the network
+# Of the largest logit, what runtimes may differ by; where numbers are rounded to levels, by more.
+TOLERANCE = 1e-3
 
 
 class _Deployed(nn.Module):
@@ -54,55 +59,76 @@ def export_winner(run: Path, form: str, name: str = MAIN_SEARCH) -> dict[str, An
 
     Returns:
         ``file``, its size in ``bytes``, the shape of an ``image``, the names of the ``classes``,
-        and what the program gave when it was read back: the largest ``difference`` from the network
-        in any logit, the ``largest`` logit in size, and of how many random images (``checked``).
+        whether ``bits`` are simulated, and what the program gave when it was read back: the largest
+        ``difference`` from the network in any logit, the ``largest`` logit in size, and on how many
+        (``same_class``) of so many random images (``checked``) the class is the network's.
 
     Raises:
-        InputError: no run, no retrained winner, a file that is damaged, or ONNX without the extra.
+        InputError: no run, no retrained winner, a file that is damaged, ONNX without the extra, or
+            a program that does not give what the network gives.
     """
     check_run(run)
     check_name(name)
     folder = best_folder(run, name)
     if not folder.is_dir():
+        searched = (search_folder(run, name) / RESULT).exists()
+        command = "retrain" if searched else "search"
         raise InputError(
             f"{run} holds no retrained winner of search {name!r}; "
-            f"`{command_of('retrain', run, name)}` trains it"
+            f"`{command_of(command, run, name)}`{'' if searched else ' and then `nas retrain`'} "
+            "makes one"
         )
     data = read_json(run / "data.json", "mean", "std", "classes")
     network = load_network(folder)
-    module = _Deployed(network, data["mean"], data["std"]).eval()
+    image = network.space.input_shape
+    module = _Deployed(network, data["mean"], data["std"]).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(0)
-    images = torch.rand((CHECKED, *network.space.input_shape), generator=generator)
-    write = _onnx if form == "onnx" else _pt2
-    with torch.no_grad():
-        content, given = write(module, images, data["classes"])
-        expected = module(images)
-    path = folder / f"model.{form}"
-    replace_file(path, content)
-    return {
-        "file": str(path),
+    images = torch.rand((CHECKED, *image), generator=generator)
+    content, run_program = FORMATS[form](module, images[:TRACED], data["classes"])
+    given, expected = run_program(images), module(images)
+    record = {
+        "file": str(folder / f"model.{form}"),
         "bytes": len(content),
-        "image": list(network.space.input_shape),
+        "image": list(image),
         "classes": data["classes"],
+        "bits": any(is_level(name.rpartition(".")[2]) for name in network.state_dict()),
         "checked": CHECKED,
+        "same_class": int((given.argmax(1) == expected.argmax(1)).sum()),
         "difference": float((given - expected).abs().max()),
         "largest": float(expected.abs().max()),
     }
+    # Written so that a number that is none is refused as well.
+    near = record["difference"] <= TOLERANCE * record["largest"]
+    if not near and not (record["bits"] and torch.isfinite(given).all()):
+        raise InputError(
+            f"the program that torch made of {folder} differs from the network by "
+            f"{record['difference']:.1e} in a logit (largest: {record['largest']:.2f}); nothing is "
+            "written: use another --format, or another version of torch"
+        )
+    replace_file(folder / f"model.{form}", content)
+    return record
 
 
-def _pt2(module: nn.Module, images: Tensor, classes: list[str]) -> tuple[bytes, Tensor]:
+def _pt2(
+    module: nn.Module, images: Tensor, classes: list[str]
+) -> tuple[bytes, Callable[[Tensor], Tensor]]:
     program = torch.export.export(module, (images,), dynamic_shapes=(_any_number(),))
+    program.example_inputs = None
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # paths of this machine
     file = io.BytesIO()
     torch.export.save(program, file, extra_files={CLASSES: json.dumps(classes)})
     content = file.getvalue()
-    return content, torch.export.load(io.BytesIO(content)).module()(images)
+    return content, torch.export.load(io.BytesIO(content)).module()
 
 
-def _onnx(module: nn.Module, images: Tensor, classes: list[str]) -> tuple[bytes, Tensor]:
+def _onnx(
+    module: nn.Module, images: Tensor, classes: list[str]
+) -> tuple[bytes, Callable[[Tensor], Tensor]]:
     try:
         import onnxruntime
         import onnxscript  # noqa: F401  # torch's exporter is made of it
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise InputError(
             f"ONNX needs {error.name}: pip install 'nas-cli[onnx]'; --format pt2 needs torch alone"
         ) from error
@@ -116,11 +142,20 @@ def _onnx(module: nn.Module, images: Tensor, classes: list[str]) -> tuple[bytes,
         verbose=False,
     )
     assert program is not None  # where no file is named
+    for node in program.model.graph.all_nodes():
+        node.metadata_props.clear()  # paths of this machine
     program.model.metadata_props["classes"] = json.dumps(classes)
     content: bytes = program.model_proto.SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    (logits,) = session.run(None, {"images": images.numpy()})
-    return content, torch.from_numpy(logits)
+
+    def run(images: Tensor) -> Tensor:
+        (logits,) = session.run(None, {"images": images.numpy()})
+        return torch.from_numpy(logits)
+
+    return content, run
+
+
+FORMATS = {"pt2": _pt2, "onnx": _onnx}
 
 
 def _any_number() -> dict[int, Any]:
@@ -131,12 +166,17 @@ def show_export(record: dict[str, Any]) -> str:
     """Return in words what `export_winner` wrote."""
     shape = ", ".join(map(str, record["image"]))
     classes = ", ".join(record["classes"][:4]) + (", ..." if len(record["classes"]) > 4 else "")
-    return "\n".join(
-        [
-            f"program: {record['file']} ({record['bytes'] / 2**20:.2f} MiB)",
-            f"takes:   images float32 [n, {shape}] from 0 to 1, any number n; normalises them",
-            f"gives:   logits float32 [n, {len(record['classes'])}] of {classes}",
-            f"checked: on {record['checked']} random images logits differ from the network's by "
-            f"{record['difference']:.1e} at most (largest: {record['largest']:.2f})",
-        ]
-    )
+    colour = "grey" if record["image"][0] == 1 else "RGB"
+    lines = [
+        f"program: {record['file']} ({record['bytes'] / 2**20:.2f} MiB)",
+        f"takes:   {colour} images float32 [n, {shape}] from 0 to 1, any number n; normalises them",
+        f"gives:   logits float32 [n, {len(record['classes'])}] of {classes}",
+        f"checked: on {record['checked']} random images logits differ from the network's by "
+        f"{record['difference']:.1e} at most (largest: {record['largest']:.2f}), the class is the "
+        f"same on {record['same_class']}",
+    ]
+    if record["bits"]:
+        lines.append(
+            "bits:    simulated; where a number is rounded to another level, logits differ by more"
+        )
+    return "\n".join(lines)

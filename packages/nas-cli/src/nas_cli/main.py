@@ -280,14 +280,13 @@ def report(run: Path, as_json: bool) -> None:
     show_default=True,
     help="pt2: a program for torch alone; onnx: for runtimes of ONNX.",
 )
-@click.option("--name", default=MAIN_SEARCH, show_default=True, help="The search's name.")
-@takes("json")
+@takes("name", "json")
 def export(run: Path, form: str, name: str, as_json: bool) -> None:
     """Write the retrained winner as a program for other tools.
 
-    Into RUN/best, beside its weights. The program takes images from 0 to 1, any number at a time,
-    normalises them and gives logits; it is read back and compared with the network. ONNX needs
-    `pip install 'nas-cli[onnx]'`.
+    Beside its weights, in RUN/best or RUN/searches/NAME/best. The program takes images from 0 to 1,
+    any number at a time, normalises them and gives logits; it is read back and compared with the
+    network. ONNX needs `pip install 'nas-cli[onnx]'`.
     """
     from nas_cli.export import export_winner, show_export
 

@@ -173,7 +173,14 @@ def _check_behind_blocks(run: Run) -> "ImageData":
         from nas_samplers import read_weights
 
         # They are for the blocks that are found, and need not fit all that there may be.
-        read_weights(Path(config.weights))
+        tensors = read_weights(Path(config.weights))
+        statistic = ".running_mean"
+        norms = [name.removesuffix(statistic) for name in tensors if name.endswith(statistic)]
+        if not config.supernet.affine and any(f"{name}.weight" in tensors for name in norms):
+            raise InputError(
+                f"--weights {config.weights}: its norms have weights and biases, for which a "
+                "supernet with supernet.affine=false has no place; add --set supernet.affine=true"
+            )
         config = attrs.evolve(config, weights=None)
 
     def check(config: Config) -> None:

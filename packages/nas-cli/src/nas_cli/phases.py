@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 import attrs
+import numpy as np
 from attrs import frozen
+from numpy.typing import NDArray
 from torch import nn
 
 from nas_cli.draws import Draws, training_steps
@@ -26,7 +28,7 @@ from nas_samplers import (
 )
 from nas_samplers.phase import Weigh
 from nas_search import largest
-from nas_spaces import InputError
+from nas_spaces import InputError, SearchSpace
 from nas_spaces.torch import Inherited, Supernet, inherit_candidates
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "SAMPLERS",
     "SUPERNET",
     "TrainingPlan",
+    "largest_network",
     "plan_training",
 ]
 
@@ -81,7 +84,7 @@ def plan_training(shop: Workshop, inherited: Callable[[Inherited], None]) -> Tra
     )
     if config.meta is None:
         return TrainingPlan((main,), draws)
-    row = largest(shop.space, METRICS["macs"](shop.space))
+    row = largest_network(shop.space)
 
     def inherit(network: nn.Module) -> None:
         assert isinstance(network, Supernet)
@@ -89,6 +92,11 @@ def plan_training(shop: Workshop, inherited: Callable[[Inherited], None]) -> Tra
 
     first = phase(META, config.meta, Fixed(row), images)
     return TrainingPlan((first, attrs.evolve(main, before=inherit)), draws)
+
+
+def largest_network(space: SearchSpace) -> NDArray[np.int64]:
+    """Return the architecture int64 ``[d]`` of most multiply-adds, of equals that of most bits."""
+    return largest(space, METRICS["macs"](space), METRICS["bitops"](space))
 
 
 def _uniform(shop: Workshop) -> Draws:

@@ -8,13 +8,11 @@ import attrs
 from attrs import frozen
 
 from nas_cli.config import differences, override
-from nas_cli.recipes import RECIPES
 from nas_cli.run import Run, read_json
 from nas_cli.run_spaces import stored_space
-from nas_cli.scales import defaults, scale_of
+from nas_cli.scales import default_recalibration, scale_of
 from nas_cli.settings import Config
 from nas_cli.truth import LEAST
-from nas_cli.typed import merge
 from nas_spaces import InputError
 
 __all__ = ["SETTINGS", "RankQuestion", "ask_rank", "question_of"]
@@ -177,8 +175,7 @@ def _settings(run: Run, question: RankQuestion, given: list[Mapping[str, Any]]) 
         )
     # Both ways are wanted, whatever the run's searches do.
     scale = scale_of(asked.data, stored_space(run.path, asked.space).input_shape[1])
-    spos = merge(RECIPES["spos"], defaults("spos", scale))
-    images = spos["search"]["recalibration_images"]
+    images = default_recalibration(scale)
     return attrs.evolve(asked, search=attrs.evolve(asked.search, recalibration_images=images))
 
 

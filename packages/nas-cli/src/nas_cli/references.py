@@ -35,8 +35,8 @@ def reference(space: SearchSpace, arch: ArrayLike, name: str) -> NetworkAlone:
     Args:
         space: the run's.
         arch: a row int ``[d]``.
-        name: ``channels``: with the channels that its blocks have unscaled; ``3w3a`` and such: with
-            these and so many bits of weights and activations everywhere.
+        name: ``channels``: with the channels that its blocks have unscaled; ``3w3a``, ``2w4a``
+            and such: with these and so many bits of weights and of activations in every block.
 
     Raises:
         InputError: a space whose layers cannot be changed so.

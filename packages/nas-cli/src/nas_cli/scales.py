@@ -6,13 +6,15 @@ otherwise, `OF_SPACE` what only holds in the space that it then searches by defa
 
 from typing import Any
 
-from nas_cli.recipes import BITS_LIMIT, CHANNELS_LIMIT, JOINT_LIMIT
+from nas_cli.recipes import BITS_LIMIT, CHANNELS_LIMIT, JOINT_LIMIT, RECIPES
+from nas_cli.typed import merge
 
 __all__ = [
     "ADAPTED",
     "DEFAULT_SPACES",
     "OF_SPACE",
     "SCALES",
+    "default_recalibration",
     "default_space",
     "defaults",
     "scale_of",
@@ -290,6 +292,16 @@ def default_space(method: str, scale: str) -> str:
     """
     space: str = defaults(method, scale).get("space", DEFAULT_SPACES[scale])
     return space
+
+
+def default_recalibration(scale: str) -> int:
+    """Return on how many images SPOS recalibrates norms at a scale.
+
+    >>> default_recalibration("digits"), default_recalibration("large")
+    (512, 20000)
+    """
+    images: int = merge(RECIPES["spos"], SCALES[scale])["search"]["recalibration_images"]
+    return images
 
 
 def scale_of(data: str, resolution: int | None) -> str:

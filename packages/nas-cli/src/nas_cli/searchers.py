@@ -13,7 +13,7 @@ import nas_search
 from nas_cli.evaluation import Evaluation, Standalone
 from nas_cli.finalists import choose_finalist
 from nas_cli.learned import has_learned, learned_distribution
-from nas_cli.phases import LEARNING
+from nas_cli.phases import LEARNING, largest_network
 from nas_cli.ppo_settings import build_policy, build_ppo
 from nas_cli.reward import reward_of
 from nas_cli.run import Run
@@ -152,9 +152,10 @@ def _progressive(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> SearchP
     def answer(table: CandidateTable) -> nas_search.Specialised:
         return answer_limits(table, feasible.limits, score=config.score, exact=config.exact)
 
-    suffix = None
     if config.suffixes:
         suffix = feasible.space.sample(config.suffixes, rng=shop.rng(SEARCH))
+    else:
+        suffix = largest_network(feasible.space)
     searcher = nas_search.Progressive(
         feasible.space, cost=costs["macs"], suffix=suffix, then=lambda table: answer(table).row
     )

@@ -32,15 +32,18 @@ __all__ = [
 ]
 
 
+PAIRS = product(range(1, MOST_BITS + 1), repeat=2)
+REFERENCES = {"channels", *(bits_text(*pair) for pair in PAIRS)}
+
+
 def _known_references(_: Any, attribute: Any, values: tuple[str, ...]) -> None:
     for value in values:
         if values.count(value) > 1:
             raise ValueError(f"'{attribute.name}' must name each once: {value!r}")
-        same = {bits_text(*pair) for pair in product(range(1, MOST_BITS + 1), repeat=2)}
-        if value not in ("channels", *same):
+        if value not in REFERENCES:
             raise ValueError(
-                f"'{attribute.name}' must be 'channels' or like '3w3a', of 1 to {MOST_BITS} bits: "
-                f"{value!r}"
+                f"'{attribute.name}' must be 'channels' or bits of weights and of activations, 1 "
+                f"to {MOST_BITS}, like '3w3a' or '2w4a': {value!r}"
             )
 
 
@@ -408,8 +411,8 @@ class Config:
     """``--limit``: all of them hold for the winner; ``%`` is of the largest architecture."""
     references: Annotated[tuple[str, ...], "2w2a"] = field(default=(), validator=_known_references)
     """Networks that are trained from scratch beside the winner, whatever the limits: its blocks
-    with the usual ``channels``, or with these and the same bits of weights and of activations
-    everywhere, like ``3w3a``."""
+    with the usual ``channels``, or with these and so many bits of weights and of activations in
+    every block, like ``3w3a`` or ``2w4a``."""
     baselines: int = field(default=5, validator=ge(0))
     """Random architectures within the limits that are trained from scratch as the winner is, so
     that the worth of the search can be seen."""

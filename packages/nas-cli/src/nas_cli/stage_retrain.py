@@ -167,7 +167,10 @@ def retrain(shop: Workshop, name: str, weights: Path | None = None) -> None:
         for index, one in enumerate(networks)
     ]
     top1 = [record["top1"] for record in candidates[: len(drawn) + 1]]
-    write_json(result, {"candidates": candidates, "comparison": _compare(*top1)})
+    comparison = _compare(*top1)
+    if comparison is not None and weights is not None:
+        comparison["verdict"] += "; only the winner began from weights"
+    write_json(result, {"candidates": candidates, "comparison": comparison})
 
 
 def _has_bits(space: SearchSpace) -> bool:

@@ -21,11 +21,13 @@ from nas_spaces.table import check_table
 __all__ = ["Progressive", "largest"]
 
 
-def largest(space: SearchSpace, cost: Table) -> NDArray[np.int64]:
+def largest(space: SearchSpace, cost: Table, *then: Table) -> NDArray[np.int64]:
     """Return the live architecture int64 ``[d]`` that costs most, the network PONAS trains first.
 
-    Of equals the one that `FeasibleSet.most_probable` names: the lexicographically first, unless
-    a cost that is not of integers makes that take too long to settle.
+    Of equals the one that costs most by the tables ``then``, one after the other (multiply-adds do
+    not tell bits apart); of equals by all the one that `FeasibleSet.most_probable` names: the
+    lexicographically first, unless a cost that is not of integers makes that take too long to
+    settle.
 
     Raises:
         InputError: a table of another space.
@@ -35,9 +37,12 @@ def largest(space: SearchSpace, cost: Table) -> NDArray[np.int64]:
     >>> largest(space, Table.from_primitives(space, "size", "channels", lambda p: p.shape[0]))
     array([2, 2, 2, 2, 2, 2, 2, 2])
     """
-    check_table(space, cost, "cost")
-    _, most = FeasibleSet(space).attainable(cost)
-    return FeasibleSet(space, [Limit(cost, lower=most)]).most_probable(np.zeros(space.mask.shape))
+    feasible = FeasibleSet(space)
+    for table in (cost, *then):
+        check_table(space, table, "cost")
+        _, most = feasible.attainable(table)
+        feasible = FeasibleSet(space, [*feasible.limits, Limit(table, lower=most)])
+    return feasible.most_probable(np.zeros(space.mask.shape))
 
 
 @define(eq=False)

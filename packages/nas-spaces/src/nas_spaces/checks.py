@@ -2,6 +2,8 @@
 
 from numbers import Integral, Real
 
+import numpy as np
+
 from nas_spaces.errors import InputError
 
 __all__ = ["MOST_BITS", "MOST_SCALE", "check_bits", "check_scale"]
@@ -53,4 +55,5 @@ def check_scale(name: str, scale: object) -> float:
             f"{name}={scale!r} must be a finite number above 0 and at most {MOST_SCALE}, such "
             "as 0.5"
         )
-    return float(scale)
+    # As it is written: 1.4 in single precision is a little less in double, and a channel fewer.
+    return float(str(scale)) if isinstance(scale, np.floating) else float(scale)

@@ -120,8 +120,8 @@ def with_bits(
 def uniform_bits(space: SearchSpace, arch: ArrayLike, bits: int | tuple[int, int]) -> SearchSpace:
     """Return an architecture with ``bits`` everywhere, kWkA in the field: a space with no choice.
 
-    Every block that can be quantised has them, and the channels that it has unscaled, as the
-    networks have with which SPOS compares its own (table 6).
+    Every block that can be quantised has them, and the channels that it has unscaled (see
+    `usual_channels`), as the networks have with which SPOS compares its own (table 6).
 
     Args:
         space: the space.
@@ -136,8 +136,10 @@ def uniform_bits(space: SearchSpace, arch: ArrayLike, bits: int | tuple[int, int
     >>> network = uniform_bits(published.load("resnet18-quant"), [0] * 16, 3)
     >>> network.name, network.layers(())[2].layer.weight_bits
     ('resnet18-quant-3w3a', 3)
+    >>> uniform_bits(published.load("resnet18-quant"), [0] * 16, (2, 4)).name
+    'resnet18-quant-2w4a'
     """
-    pair = _pair(bits) if isinstance(bits, Iterable) else (check_bits("bits", bits),) * 2
+    pair = _pair(bits if isinstance(bits, Iterable) else (bits, bits))
     network = space.fix(usual_channels(space, arch))
     blocks = []
     for block in network.blocks:
@@ -157,7 +159,8 @@ def usual_channels(space: SearchSpace, arch: ArrayLike) -> NDArray[np.int64]:
 
     Args:
         space: the space.
-        arch: a row int ``[d]``; what is no choice of `with_scales` stays as it has it.
+        arch: a row int ``[d]``; what is no choice of `with_scales` stays as it has it, scales
+            that `SearchSpace.fix` has fixed too.
 
     Raises:
         InputError: a row of another space, or scales among which 1 is none.

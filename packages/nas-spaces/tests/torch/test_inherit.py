@@ -440,3 +440,11 @@ def test_of_a_block_with_both_kinds_a_depthwise_kernel_is_the_depthwise_ones():
     assert inherit_network(supernet, depthwise).kept == ("blocks.a.0.conv.weight",)
     weight = supernet.state_dict()["blocks.a.1.conv.weight"]
     assert torch.equal(weight, depthwise["blocks.a.conv.weight"])
+
+
+def test_weights_of_norms_need_a_place():
+    space = published.load("digits-resnet")
+    network = Network(space.fix([0] * 6), generator=torch.Generator())
+    with pytest.raises(InputError, match=r"norms of the network have weights .* affine=True"):
+        inherit_network(build(space, affine=False), network.state_dict())
+    inherit_network(build(space), network.state_dict())

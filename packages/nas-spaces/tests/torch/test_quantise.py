@@ -156,6 +156,19 @@ def test_weights_that_are_all_zero_stay_finite(bits):
     assert len(value.unique()) == 1
 
 
+@pytest.mark.parametrize("size", [0.0, 1e-30, 1e-9])
+def test_weights_next_to_zero_do_not_get_all_of_the_gradient(size):
+    weight = torch.tensor([size, -size], requires_grad=True)
+    value = dorefa(weight, 2)
+    assert value.tolist() == dorefa(torch.zeros(2), 2).tolist()
+    value.sum().backward()
+    assert weight.grad.tolist() == [0, 0]
+    # One that is large enough decides for all.
+    weight = torch.tensor([size, 0.5], requires_grad=True)
+    dorefa(weight, 2).sum().backward()
+    assert (weight.grad > 0).all()
+
+
 @pytest.mark.parametrize("bits", [2, 3, 4])
 def test_gradients_of_weights_go_through_the_tangent(bits):
     weight = torch.tensor(WEIGHTS, dtype=torch.float64, requires_grad=True)

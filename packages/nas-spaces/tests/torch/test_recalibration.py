@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from nas_spaces import published
+from nas_spaces import InputError, published
 from nas_spaces.torch import Norms, Supernet
 from nas_spaces.torch.quantise import Pact
 from nas_spaces.vary import with_bits, with_scales
@@ -73,3 +73,12 @@ def test_recalibrated_norms_give_what_the_network_alone_does_to_the_last_bit(nam
         assert len(means) == len(statistics) > 0
     # What lies beside the supernet is not written into it.
     assert all(torch.equal(x, before[key]) for key, x in supernet.state_dict().items())
+
+
+def test_sliced_norms_cannot_average_over_all_batches():
+    supernet = built(channels("digits-resnet"), affine=True)
+    for module in supernet.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+    with pytest.raises(InputError, match=r"momentum=None, and its channels are sliced"):
+        supernet.train()(torch.rand(2, 1, 8, 8), [0] * 6)

@@ -155,6 +155,11 @@ def inherit_network(supernet: Supernet, tensors: Mapping[str, Tensor]) -> Inheri
     )
     if foreign:
         name = foreign[0]
+        if f"{name.rpartition('.')[0]}.running_mean" in taken:
+            raise InputError(
+                f"norms of the network have weights and biases, {name} first, and the supernet's "
+                "have none: make it with affine=True"
+            )
         raise InputError(
             f"{len(foreign)} tensors of the network correspond to none of space "
             f"{supernet.space.name!r}; the first is {name} of shape {tuple(tensors[name].shape)}: "

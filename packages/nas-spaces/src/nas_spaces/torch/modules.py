@@ -219,6 +219,11 @@ def _norm(layer: LayerModule, step: Step, values: Values, norms: Norms | None) -
         return _call(module, x)
     assert module.running_mean is not None
     assert module.running_var is not None
+    if module.training and module.momentum is None:
+        raise InputError(
+            f"norm {node.name!r} has momentum=None, and its channels are sliced: an average over "
+            "all batches is of one width; give a number, or recalibrate by nas_spaces.torch.Norms"
+        )
     weight, bias = affine_of(node, module)
     return F.batch_norm(
         x,

@@ -19,6 +19,7 @@ from nas_spaces.errors import InputError
 __all__ = [
     "FIRST_ALPHA",
     "SMALLEST_ALPHA",
+    "SMALLEST_WEIGHT",
     "Pact",
     "dorefa",
     "is_level",
@@ -36,6 +37,9 @@ forgets where it began.
 
 SMALLEST_ALPHA = 1e-3
 """The least clipping level: one that is smaller, or not positive, is used as this."""
+
+SMALLEST_WEIGHT = 1e-8
+"""What weights of two bits and more are at least, some of a kernel: below, it has no gradient."""
 
 LEVEL = re.compile(r"alpha_\d+")
 
@@ -105,7 +109,9 @@ def dorefa(weight: Tensor, bits: int) -> Tensor:
     ``u = tanh(w) / (2 * max|tanh(w)|) + 1/2``. The gradient passes the rounding as if it were not
     there and goes through the hyperbolic tangent; the maximum is a constant to it. One bit is
     another formula (eq. 7-8): ``sign(w) * mean|w|`` with ``sign(0) = 1``, for otherwise a third
-    value would appear; its gradient is that of ``w``.
+    value would appear; its gradient is that of ``w``. Weights that are all smaller than
+    `SMALLEST_WEIGHT`, such as those of a pruned kernel, are used as zeros and get no gradient: it
+    would be larger than all others by as much as they are smaller.
 
     Args:
         weight: the weights in use; maximum and mean are theirs.
@@ -122,8 +128,8 @@ def dorefa(weight: Tensor, bits: int) -> Tensor:
         size = fixed.abs().mean()
         return _straight_through(torch.where(fixed < 0, -size, size), weight).to(dtype)
     squashed = torch.tanh(weight)
-    # All weights may be zero; they are then all rounded alike.
-    largest = squashed.detach().abs().max().clamp(min=torch.finfo(weight.dtype).tiny)
+    largest = squashed.detach().abs().max()
+    largest = torch.where(largest < SMALLEST_WEIGHT, torch.inf, largest)
     steps = (1 << bits) - 1
     scaled = (squashed / (2 * largest) + 0.5) * steps
     rounded = _straight_through(scaled.detach().round(), scaled)
