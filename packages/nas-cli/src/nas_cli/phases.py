@@ -28,7 +28,7 @@ from nas_samplers import (
 )
 from nas_samplers.phase import Weigh
 from nas_search import largest
-from nas_spaces import InputError, SearchSpace
+from nas_spaces import InputError, SearchSpace, Table
 from nas_spaces.torch import Inherited, Supernet, inherit_candidates
 
 __all__ = [
@@ -84,7 +84,7 @@ def plan_training(shop: Workshop, inherited: Callable[[Inherited], None]) -> Tra
     )
     if config.meta is None:
         return TrainingPlan((main,), draws)
-    row = largest_network(shop.space)
+    row = largest_network(shop.space, METRICS["macs"](shop.space))
 
     def inherit(network: nn.Module) -> None:
         assert isinstance(network, Supernet)
@@ -94,9 +94,9 @@ def plan_training(shop: Workshop, inherited: Callable[[Inherited], None]) -> Tra
     return TrainingPlan((first, attrs.evolve(main, before=inherit)), draws)
 
 
-def largest_network(space: SearchSpace) -> NDArray[np.int64]:
+def largest_network(space: SearchSpace, macs: Table) -> NDArray[np.int64]:
     """Return the architecture int64 ``[d]`` of most multiply-adds, of equals that of most bits."""
-    return largest(space, METRICS["macs"](space), METRICS["bitops"](space))
+    return largest(space, macs, METRICS["bitops"](space))
 
 
 def _uniform(shop: Workshop) -> Draws:

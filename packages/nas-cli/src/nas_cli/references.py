@@ -4,14 +4,19 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import ArrayLike, NDArray
 
-from nas_cli.space_names import parse_bits
+from nas_cli.space_names import bits_text, parse_bits
 from nas_spaces import InputError, SearchSpace
+from nas_spaces.checks import MOST_BITS
 from nas_spaces.vary import uniform_bits, usual_channels
 
-__all__ = ["NetworkAlone", "check_reference", "reference"]
+__all__ = ["REFERENCES", "NetworkAlone", "check_reference", "reference"]
 
 
 CHANNELS = "channels"
+
+_BITS = range(1, MOST_BITS + 1)
+REFERENCES = {CHANNELS, *(bits_text(weights, inputs) for weights in _BITS for inputs in _BITS)}
+"""What a reference can be, whatever the space."""
 
 
 @frozen(eq=False)

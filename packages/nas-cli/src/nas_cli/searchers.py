@@ -155,7 +155,7 @@ def _progressive(shop: Workshop, feasible: FeasibleSet, costs: Costs) -> SearchP
     if config.suffixes:
         suffix = feasible.space.sample(config.suffixes, rng=shop.rng(SEARCH))
     else:
-        suffix = largest_network(feasible.space)
+        suffix = largest_network(feasible.space, costs["macs"])
     searcher = nas_search.Progressive(
         feasible.space, cost=costs["macs"], suffix=suffix, then=lambda table: answer(table).row
     )

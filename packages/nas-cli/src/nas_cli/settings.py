@@ -4,7 +4,6 @@ What a method sets is in `nas_cli.recipes` and `nas_cli.scales`; a default below
 says anything. `nas settings` and the page of all settings show the same words.
 """
 
-from itertools import product
 from typing import Annotated, Any, Literal
 
 from attrs import field, frozen
@@ -13,7 +12,7 @@ from attrs.validators import and_, ge, gt, in_, le, lt, optional
 from nas_cli.limits import USUAL_COST
 from nas_cli.ppo_settings import BufferConfig, CriticConfig, PolicyConfig
 from nas_cli.recipes import RECIPES
-from nas_cli.space_names import bits_text
+from nas_cli.references import REFERENCES
 from nas_cli.typed import Overrides, Quantity
 from nas_spaces.checks import MOST_BITS
 
@@ -30,10 +29,6 @@ __all__ = [
     "SupernetConfig",
     "TrainConfig",
 ]
-
-
-PAIRS = product(range(1, MOST_BITS + 1), repeat=2)
-REFERENCES = {"channels", *(bits_text(*pair) for pair in PAIRS)}
 
 
 def _known_references(_: Any, attribute: Any, values: tuple[str, ...]) -> None:

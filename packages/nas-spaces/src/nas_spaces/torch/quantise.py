@@ -39,7 +39,7 @@ SMALLEST_ALPHA = 1e-3
 """The least clipping level: one that is smaller, or not positive, is used as this."""
 
 SMALLEST_WEIGHT = 1e-8
-"""What weights of two bits and more are at least, some of a kernel: below, it has no gradient."""
+"""A kernel whose weights are all smaller is used as zeros, where it has two bits or more."""
 
 LEVEL = re.compile(r"alpha_\d+")
 
