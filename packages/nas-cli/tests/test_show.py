@@ -7,6 +7,7 @@ import nas_hw
 from nas_cli import show
 from nas_spaces import Block, Choice, FeasibleSet, Limit, SearchSpace, published, to_json
 from nas_spaces.layers import Classifier, Conv, Identity
+from nas_spaces.vary import uniform_bits
 
 SPOS = "2,1,0,1,2,0,2,0,2,0,2,3,0,0,0,0,3,2,3,3"
 
@@ -50,6 +51,22 @@ def test_bit_operations_are_shown_where_bits_differ(nas):
     assert "bitops: 6,782,189,568 bit operations (6.3164 G of 2^30, as in SPOS's table)" in cost
     assert "bitops" not in nas("cost", "digits-mobile", "0" * 8).stdout
     assert json.loads(nas("cost", "digits-mobile", "0" * 8, "--json").stdout)["bitops"] == 0
+
+
+def test_options_without_effect_are_not_shown(nas):
+    # Blocks of choices kernel, bits and scale: an identity, and one with bits and channels.
+    row = "2,5,0," + "0,5,1," + "0,5,1," * 7
+    shown = nas("cost", "resnet20-blocks+bits+channels=0.5,1", row.strip(","))
+    assert "  stage1: identity, k3 4w4a scale 1, k3 4w4a scale 1\n" in shown.stdout
+
+
+def test_a_space_of_one_architecture_needs_no_row(nas):
+    shown = json.loads(nas("cost", "digits-resnet@0,0,0,0,0,0+bits=4w4a", "--json").stdout)
+    assert shown["architecture"] == [0] * 6
+    network = uniform_bits(published.load("digits-resnet"), [0] * 6, 4)
+    assert shown["bitops"] == nas_hw.bitops(network)([[]])[0]
+    text = nas("spaces", "digits-resnet@0,0,0,0,0,0+bits=4w4a").stdout
+    assert "digits-resnet@...+bits=4w4a: 1 architecture of 6 choices" in text
 
 
 def test_a_cost_that_cannot_be_tabulated_is_left_out(nas, tmp_path):

@@ -19,6 +19,7 @@ ROW = "0,1,2,3,4,0,1,2"
         ("my:space@0,1+channels", "my:space", ("@0,1", "+channels")),
         ("a+b@c/my.json", "a+b@c/my.json", ()),
         ("a+b@c/my.json@0+bits", "a+b@c/my.json", ("@0", "+bits")),
+        ("x@|a~0|+|b~0|+bits", "x", ("@|a~0|+|b~0|", "+bits")),
     ],
 )
 def test_what_stands_behind_a_name(name, base, changes):
@@ -79,7 +80,8 @@ def test_a_file_can_be_varied(tmp_path):
         ("digits-resnet+bits=2", "bits '2' cannot be read; write bits of weights and of activ"),
         ("digits-resnet+bits=2w99a", "bits: inputs=99 must be a whole number from 1 to 16"),
         ("digit-mobile+bits", "space 'digit-mobile' is unknown: did you mean 'digits-mobile'?"),
-        ("digits-mobile@", "space 'digits-mobile@' is unknown: did you mean 'digits-mobile'?"),
+        ("digits-mobile@", "digits-mobile@: architecture '' has 0 columns; space 'digits-mobile'"),
+        ("digits-mobile@a,b+bits", "@a,b: architecture 'a,b' is no row of integers; write it as"),
         ("digits-mobile+", "space 'digits-mobile+' is unknown: did you mean 'digits-mobile'?"),
         ("digits-resnet+bits++", "'bits++' is unknown"),
     ],

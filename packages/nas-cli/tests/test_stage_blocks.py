@@ -8,6 +8,7 @@ import attrs
 import pytest
 import torch
 
+import nas_hw
 from nas_cli import workshop
 from nas_cli.config import override, parse_setting, read_config, resolve, to_toml
 from nas_cli.opening import _check_behind_blocks
@@ -16,21 +17,28 @@ from nas_cli.run_spaces import blocks_of
 from nas_cli.spaces import load_space
 from nas_cli.stage_blocks import blocks_left, on_blocks
 from nas_samplers import load_data
-from nas_spaces import InputError, from_json, published, to_json
+from nas_spaces import FeasibleSet, InputError, from_json, published, to_json
 from nas_spaces.torch import Network, save_network
 from nas_spaces.vary import uniform_bits
 
 CHANNELS = "digits-mobile+channels=0.5,1"
 
 
+SEARCH = {"train__epochs": 1, "baselines": 0, "search__population": 4, "search__parents": 2,
+          "search__crossover": 2, "search__mutation": 2, "search__generations": 1}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def one(tiny):
+    """Settings of a search in a few seconds."""
+    return tiny(**SEARCH)
+
+
 @pytest.fixture(scope="module")
 def small(tiny):
     """Settings of two searches in a few seconds."""
-    return tiny(train__epochs=1, baselines=0, search__population=4, search__parents=2,
-                search__crossover=2, search__mutation=2, search__generations=1,
-                blocks__train__epochs=1, blocks__search__population=4, blocks__search__parents=2,
-                blocks__search__crossover=2, blocks__search__mutation=2,
-                blocks__search__generations=1)  # fmt: skip
+    first = {f"blocks__{key}": value for key, value in SEARCH.items() if key != "baselines"}
+    return tiny(**SEARCH, **first)
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +171,19 @@ def test_blocks_of_an_earlier_run(channels, nas, small, tmp_path):
     assert not (tmp_path / "run/blocks").exists()
     again = nas("pipeline", "--out", tmp_path / "run", "--resume", *options)
     assert again.exit_code == 0, again.output
+    # What is resumed knows its method and what it adds; the blocks must be those that it has.
+    resume = ("pipeline", "--out", tmp_path / "run", "--resume", "--blocks")
+    again = nas(*resume, out / "blocks")
+    assert again.exit_code == 0, again.output
+    shutil.copytree(out / "blocks", tmp_path / "others")
+    result = tmp_path / "others/searches/main/result.json"
+    found = read(result)
+    result.write_text(
+        json.dumps({**found, "winner": [(found["winner"][0] + 1) % 5, *found["winner"][1:]]})
+    )
+    other = nas(*resume, tmp_path / "others")
+    assert other.exit_code == 2
+    assert "the run was begun on other blocks, with space digits-mobile@" in other.output
     # And on top of that, which has channels already.
     deeper = nas(
         "train", "--out", tmp_path / "deeper", "--blocks", tmp_path / "run",
@@ -234,11 +255,11 @@ def test_a_folder_of_that_name_alone_is_no_search_of_blocks(channels, nas, small
     assert blocks_of(tmp_path / "run/blocks") is None
 
 
-def test_bits_start_from_a_network_of_other_bits(nas, small, tmp_path):
+def test_bits_start_from_a_network_of_other_bits(nas, one, tmp_path):
     space = uniform_bits(load_space("digits-resnet"), [0] * 6, 4)
     save_network(Network(space, generator=torch.Generator().manual_seed(0)), tmp_path / "4w4a")
     weights = tmp_path / "4w4a/model.safetensors"
-    options = ("--method", "spos-bits", "--weights", weights, *small)
+    options = ("--method", "spos-bits", "--weights", weights, *one)
     name = "digits-resnet@0,0,0,0,0,0+bits=2w2a,3w3a"
     limit = ("--limit", "bitops<=14M")
     result = nas("train", "--out", tmp_path / "run", *options, "--space", name, *limit)
@@ -250,16 +271,15 @@ def test_bits_start_from_a_network_of_other_bits(nas, small, tmp_path):
     assert "space:    digits-resnet@...+bits=2w2a,3w3a: 64 architectures" in result.stderr
 
 
-def test_bits_start_from_weights_in_full_precision(nas, small, tmp_path):
+def test_bits_start_from_weights_in_full_precision(nas, one, tmp_path):
     network = Network(load_space("digits-resnet@0,0,0,0,0,0"), generator=torch.Generator())
     save_network(network, tmp_path / "float")
     weights = tmp_path / "float/model.safetensors"
-    options = ("--method", "spos-bits", "--weights", weights, *small)
+    options = ("--method", "spos-bits", "--weights", weights, *one)
     result = nas("train", "--out", tmp_path / "run", *options)
     assert result.exit_code == 0, result.output
     assert f"supernet: starts from {weights}, 24 tensors are new" in result.stderr
-    other = nas("train", "--out", tmp_path / "other", "--method", "spos", *options[2:],
-                "--set", "blocks=none")  # fmt: skip
+    other = nas("train", "--out", tmp_path / "other", "--method", "spos", *options[2:])
     assert other.exit_code == 2
     assert "of the network correspond to none of space 'digits-mobile'" in other.output
 
@@ -271,7 +291,8 @@ def test_weights_that_no_blocks_could_start_from(nas, small, tmp_path):
     result = nas("pipeline", *options, "--method", "spos-channels")
     assert result.exit_code == 2
     assert "cannot be read as tensors" in result.output
-    result = nas("pipeline", *options, "--method", "fnas", "--set", "blocks.method=spos")
+    result = nas("pipeline", *options, "--method", "fnas", "--set", "blocks.method=spos",
+                 "--limit", "macs<=80%")  # fmt: skip
     assert result.exit_code == 2
     assert "they are for a supernet" in result.output
     save_network(Network(load_space("digits-mobile@0,0,0,0,0,0,0,0"), generator=torch.Generator()),
@@ -284,9 +305,9 @@ def test_weights_that_no_blocks_could_start_from(nas, small, tmp_path):
 
 
 @pytest.mark.parametrize("method", ["oneshot", "betanas", "proxyless", "gumbel", "darts"])
-def test_methods_that_cannot_choose_blocks_and_channels_at_once(method, small, tmp_path):
+def test_methods_that_cannot_choose_blocks_and_channels_at_once(method, one, tmp_path):
     given = [{"method": method, "space": CHANNELS, "data": "digits", "limits": ["macs<=400k"]}]
-    settings = [parse_setting(one) for one in small if "=" in one and "blocks" not in one]
+    settings = [parse_setting(setting) for setting in one if "=" in setting]
     run = start_run(tmp_path / "run", [*given, *settings, {"blocks": {}}], resume=False)
     _check_behind_blocks(run)
     wrong = override(run.config, [{"search": {"objectives": ["error", "weight"]}}])
@@ -295,12 +316,26 @@ def test_methods_that_cannot_choose_blocks_and_channels_at_once(method, small, t
     run.close()
 
 
-def test_a_limit_that_the_blocks_found_cannot_meet(nas, small, tmp_path):
+def test_a_limit_that_no_blocks_can_meet_is_refused_before_them(nas, small, tmp_path):
+    options = ("--method", "spos-channels", "--space", CHANNELS, *small)
+    # Of the largest network with any blocks at least half is in what is fixed.
+    result = nas("pipeline", "--out", tmp_path / "run", *options, "--limit", "macs<=45%")
+    assert result.exit_code == 2
+    why = "; so it is with each of 20 random blocks within macs<=50%"
+    assert why in result.output.replace("\n", " ")
+    assert "loading torch" not in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_limit_that_the_blocks_found_cannot_meet(channels, nas, small, tmp_path):
     out = tmp_path / "late"
     options = ("--method", "spos-channels", "--space", CHANNELS, *small)
-    # Of the largest network with the blocks that are found at least half is in what is fixed.
-    result = nas("pipeline", "--out", out, *options, "--limit", "macs<=45%")
+    # These blocks are found again, and others can keep to it.
+    space = from_json((channels[0] / "space.json").read_text())
+    least = FeasibleSet(space).attainable(nas_hw.macs(space))[0]
+    result = nas("pipeline", "--out", out, *options, "--limit", f"macs<={least - 1}")
     assert result.exit_code == 2
+    assert f"random blocks 10 cannot keep to macs<={least - 1}; should" in result.stderr
     hint = f"the blocks are found and kept: begin another run, with --blocks {out / 'blocks'}"
     assert hint in result.output.replace("\n", " ")
     again = nas("pipeline", "--resume", "--out", out)
@@ -344,6 +379,18 @@ def test_what_needs_no_images_is_said_before_they_are_read(nas, tmp_path, option
             "pipeline",
             ("--space", "digits-mobile+channels=0.001"),
             "leaves 0; at least 1 is needed",
+        ),
+        ("pipeline", ("--set", "blocks.space=digits-mobile"), "blocks.space cannot be set: the bl"),
+        ("pipeline", ("--set", "blocks.blocks.method=spos"), "blocks.blocks cannot be set"),
+        (
+            "pipeline",
+            ("--set", "blocks.method=spos-bits"),
+            "layers only; limit macs or traffic; limits of that search are set like --set 'blocks.",
+        ),
+        (
+            "pipeline",
+            ("--space", "resnet20+channels=0.5,1", "--set", "blocks.train.epochs=1"),
+            "setting blocks says how blocks are searched first, and those of space resnet20 are",
         ),
         ("pipeline", ("--set", "references=[\"3w17a\"]"), "references must be 'channels' or bits"),
         ("pipeline", ("--set", "references=[\"3w3a\"]"), "references=3w3a: space"),
@@ -409,8 +456,15 @@ def test_blocks_that_cannot_be_taken(nas, trained, channels, small, tmp_path):
         assert result.exit_code == 2
         assert reason in result.output.replace("\n", " ")
     (tmp_path / "blocks/searches/main").mkdir(parents=True)
-    shutil.copy(out / "blocks/config.toml", tmp_path / "blocks")
-    (tmp_path / "blocks/searches/main/result.json").write_text("{}")
-    result = nas("train", "--method", "spos-channels", "--blocks", tmp_path / "blocks", *small)
-    assert result.exit_code == 2
-    assert "is damaged (it lacks winner)" in result.output
+    for name in ("config.toml", "space.json"):
+        shutil.copy(out / "blocks" / name, tmp_path / "blocks")
+    for content, reason in (
+        ("{}", "it lacks winner"),
+        ('{"winner": [0, 1]}', "winner: archs has 2 columns"),
+        ('{"winner": [9, 0, 0, 0, 0, 0, 0, 0]}', "winner: archs[0, 0] is 9"),
+        ('{"winner": "none"}', "winner: archs has 1 dimensions"),
+    ):
+        (tmp_path / "blocks/searches/main/result.json").write_text(content)
+        result = nas("train", "--method", "spos-channels", "--blocks", tmp_path / "blocks", *small)
+        assert result.exit_code == 2
+        assert f"result.json is damaged ({reason}" in result.output.replace("\n", "")

@@ -273,3 +273,25 @@ def test_weights_that_are_not_finite_are_named_and_nothing_loaded(tmp_path, writ
     with pytest.raises(InputError, match=named):
         load_weights(network, path)
     assert all(torch.equal(x, before[name]) for name, x in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda level: -level, r"1 clipping levels \(blocks.stage2_0.quantise1.alpha_2 first"),
+        (torch.zeros_like, "are not above 0; leave them out to start new ones"),
+        (lambda level: level.repeat(2), "stage2_0.quantise1.alpha_2 of shape"),
+    ],
+)
+def test_levels_that_cannot_be_are_refused_by_networks_and_supernets(tmp_path, change, reason):
+    plain = published.load("digits-resnet")
+    network = Network(uniform_bits(plain, [0] * 6, 2), generator=torch.Generator().manual_seed(1))
+    supernet = Supernet(with_bits(plain, ((2, 2), (3, 3))), generator=torch.Generator())
+    tensors = network.state_dict()
+    name = "blocks.stage2_0.quantise1.alpha_2"
+    torch.save({**tensors, name: change(tensors[name])}, tmp_path / "w.pt")
+    for one in (network, supernet):
+        before = {key: x.clone() for key, x in one.state_dict().items()}
+        with pytest.raises(InputError, match=reason):
+            load_weights(one, tmp_path / "w.pt")
+        assert all(torch.equal(x, before[key]) for key, x in one.state_dict().items())

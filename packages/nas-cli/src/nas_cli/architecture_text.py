@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from nas_cli.space_names import bits_text
 from nas_spaces import Choice, SearchSpace
@@ -32,12 +32,41 @@ def option_name(choice: Choice, option: int) -> str:
 
 
 def options_of(space: SearchSpace, arch: ArrayLike) -> dict[str, str]:
-    """Return the names of an architecture's options by that of their choice; ``arch``: ``[d]``."""
+    """Return the names of an architecture's options by that of their choice.
+
+    Choices that say nothing of it are left out, such as the channels and bits of an identity.
+
+    Args:
+        space: the space.
+        arch: a row int ``[d]``.
+
+    >>> from nas_spaces import published
+    >>> from nas_spaces.vary import with_bits
+    >>> options = options_of(with_bits(published.load("resnet20-blocks")), [2, 0] + [0] * 16)
+    >>> list(options.items())[:3]
+    [('stage1_0', 'identity'), ('stage1_1', 'k3'), ('stage1_1_bits', '1w2a')]
+    """
     row = space.check(np.asarray(arch)[None])[0]
     return {
-        choice.name: option_name(choice, int(option))
-        for choice, option in zip(space.choices, row, strict=True)
+        choice.name: option_name(choice, int(row[column]))
+        for column, choice in enumerate(space.choices)
+        if _matters(space, row, column)
     }
+
+
+def _matters(space: SearchSpace, row: NDArray[np.int64], column: int) -> bool:
+    """Return whether another option of a choice would make another network of a row."""
+    size = space.num_options[column]
+    if size == 1:
+        return True
+    others = np.tile(row, (size, 1))
+    others[:, column] = range(size)
+    [own], combinations = space.combinations(row[None]), space.combinations(others)
+    return any(
+        space.layer(block, other) != space.layer(block, int(own[block]))
+        for block in np.flatnonzero((combinations != own).any(axis=0)).tolist()
+        for other in combinations[:, block].tolist()
+    )
 
 
 def option_lines(options: Mapping[str, str]) -> list[str]:

@@ -13,20 +13,21 @@ import attrs
 import click
 from rich.console import Console
 
-from nas_cli.config import from_toml, override, parse_setting
-from nas_cli.folder import BLOCKS, MAIN_SEARCH, RESULT, check_name
+from nas_cli.config import from_toml, override, parse_setting, read_config
+from nas_cli.folder import BLOCKS, CONFIG, MAIN_SEARCH, RESULT, check_name
 from nas_cli.group import remember
 from nas_cli.limits import LimitError, parse_limit
 from nas_cli.run import Run, open_run, read_json, start_run
 from nas_cli.run_spaces import blocks_of
 from nas_cli.scales import default_space, scale_of
 from nas_cli.settings import Config
-from nas_cli.show import count
+from nas_cli.show import count, noun
 from nas_cli.space_names import shown_name
 from nas_cli.spaces import load_space
 from nas_cli.stage_blocks import (
     blocks_left,
     check_blocks,
+    has_blocks,
     on_blocks,
     same_images,
     some_blocks,
@@ -55,7 +56,7 @@ def started(command: str, options: dict[str, Any]) -> Iterator["Workshop"]:
     file = [from_toml(options["config"])] if options["config"] is not None else []
     given = [*file, named, *map(parse_setting, options["settings"])]
     if options["blocks"] is not None:
-        given = on_blocks(options["blocks"], given)
+        given = on_blocks(options["blocks"], given, _begun(options))
     run = start_run(options["out"], given, resume=options["resume"])
     by_default = not run.begun and not any("limits" in one for one in given)
     try:
@@ -80,6 +81,14 @@ def started(command: str, options: dict[str, Any]) -> Iterator["Workshop"]:
         yield shop
     finally:
         run.close()
+
+
+def _begun(options: dict[str, Any]) -> Config | None:
+    """Return the settings of the run that a command goes on with, None where it begins one."""
+    out: Path | None = options["out"]
+    if not options["resume"] or out is None or not (out / CONFIG).exists():
+        return None
+    return read_config(out / CONFIG)
 
 
 def _remember(command: str, run: Run) -> None:
@@ -116,13 +125,16 @@ def _keeping_blocks(run: Run) -> Iterator[None]:
 
 def _start_blocks(command: str, run: Run) -> Run | None:
     """Return the run that searches the blocks of ``run``, where it does that first."""
-    if not blocks_left(run) or not check_blocks(run.config):
+    if not blocks_left(run) or not has_blocks(run.config):
         return None
+    notes = check_blocks(run.config)
     if command != "pipeline":
         raise InputError(
             f"method {run.config.method} searches the blocks first: run `nas pipeline`, or give "
             "--blocks RUN of an earlier search"
         )
+    for note in notes:
+        click.echo(f"blocks:   {note}", err=True)
     return start_blocks(run)
 
 
@@ -247,7 +259,7 @@ def _introduce(shop: "Workshop") -> None:
     space = shop.space
     images = " x ".join(map(str, space.input_shape))
     name = shown_name(space.name, config.space)
-    shop.say(f"space:    {name}: {count(space.size)} architectures, images {images}")
+    shop.say(f"space:    {name}: {count(space.size)} {noun(space.size)}, images {images}")
     if space.size == 1 and not shop.run.begun:
         raise InputError(
             f"space {config.space} leaves nothing to search: 1 architecture; give it choices, such "

@@ -3,6 +3,10 @@
 import json
 import tomllib
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nas_cli.alphas_file import read_last_alphas
 from nas_cli.folder import ALPHAS_FILE, BLOCKS, CONFIG, MAIN_SEARCH, RESULT, cure, search_folder
@@ -12,7 +16,7 @@ from nas_cli.spaces import load_space
 from nas_spaces import InputError, SearchSpace, from_json
 from nas_spaces.layers import LAYERS
 
-__all__ = ["blocks_of", "live_space", "settled_name", "stored_space"]
+__all__ = ["blocks_of", "check_winner", "live_space", "settled_name", "stored_space"]
 
 
 def blocks_of(run: Path) -> tuple[int, ...] | None:
@@ -36,6 +40,19 @@ def _blocks_come_first(path: Path) -> bool:
         return bool(tomllib.loads(path.read_text()).get("blocks", "none") != "none")
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is missing or damaged: {error}") from error
+
+
+def check_winner(path: Path, winner: Any, space: SearchSpace) -> NDArray[np.int64]:
+    """Return what a search's result has as its winner as a row int64 ``[d]`` of a space.
+
+    Raises:
+        InputError: it is none; the message names ``path``, the result's file, and the cure.
+    """
+    try:
+        row: NDArray[np.int64] = space.check([winner])[0]
+    except InputError as error:
+        raise InputError(f"{path} is damaged (winner: {error}); {cure(path)}") from error
+    return row
 
 
 def settled_name(run: Path, name: str) -> str:

@@ -405,9 +405,9 @@ class Config:
     limits: Annotated[tuple[str, ...], "macs<=50%"] = ()
     """``--limit``: all of them hold for the winner; ``%`` is of the largest architecture."""
     references: Annotated[tuple[str, ...], "2w2a"] = field(default=(), validator=_known_references)
-    """Networks that are trained from scratch beside the winner, whatever the limits: its blocks
-    with the usual ``channels``, or with these and so many bits of weights and of activations in
-    every block, like ``3w3a`` or ``2w4a``."""
+    """Networks that are trained from scratch beside the winner, whatever the limits, with its
+    blocks. ``channels``: with the usual channels. Bits of weights and of activations, like ``3w3a``
+    or ``2w4a``: with the usual channels and these bits in every block."""
     baselines: int = field(default=5, validator=ge(0))
     """Random architectures within the limits that are trained from scratch as the winner is, so
     that the worth of the search can be seen."""

@@ -19,6 +19,7 @@ __all__ = [
     "describe_limits",
     "describe_space",
     "list_spaces",
+    "noun",
     "show_cost",
     "show_limits",
     "show_list",
@@ -147,7 +148,7 @@ def show_limits(record: dict[str, Any]) -> str:
     lines = [_head(record["name"], record["size"], record["choices"])]
     lines += [f"limit: {limit}" for limit in record["limits"]]
     if low == high:
-        lines.append(f"within: {low:,} architectures, {_percent(low, least)} of the space")
+        lines.append(f"within: {low:,} {noun(low)}, {_percent(low, least)} of the space")
     else:
         shares = dict.fromkeys((_percent(low, least), _percent(high, most)))
         lines.append(
@@ -226,6 +227,15 @@ def count(size: int) -> str:
     return f"{size:,}" if size < 10**9 else f"{size:.3g}"
 
 
+def noun(size: int) -> str:
+    """Return what a number of architectures is of.
+
+    >>> noun(1), noun(2)
+    ('architecture', 'architectures')
+    """
+    return "architecture" if size == 1 else "architectures"
+
+
 def _architecture(space: str, arch: str | None) -> tuple[SearchSpace, Any]:
     if arch is not None:
         loaded = load_space(space)
@@ -235,8 +245,9 @@ def _architecture(space: str, arch: str | None) -> tuple[SearchSpace, Any]:
     base, changes = split_changes(space)
     if base in published.SPACES or changes or is_file(base) or is_module(base):
         loaded = load_space(space)
-        if not loaded.num_choices:
-            return loaded, np.zeros(0, dtype=np.int64)
+        if loaded.size == 1:
+            # Choices with a single option, as +bits=4w4a adds them, are none.
+            return loaded, loaded.sample(1, rng=np.random.default_rng(0))[0]
         example = ",".join(["0"] * loaded.num_choices)
         raise InputError(
             f"cost {space}: the architecture is missing; give a row of options like {example}"
@@ -262,7 +273,7 @@ def _tables(space: SearchSpace) -> tuple[dict[str, Table], dict[str, str]]:
 def _head(name: str, size: int, choices: int) -> str:
     if not choices:
         return f"{name}: 1 architecture, no choices"
-    return f"{name}: {count(size)} architectures of {choices} choices"
+    return f"{name}: {count(size)} {noun(size)} of {choices} choices"
 
 
 def _percent(number: int, share: float) -> str:

@@ -25,8 +25,8 @@ __all__ = [
     "split_changes",
 ]
 
-# A space's own name may hold the signs, as fbnetv2-f++ does.
-BEGINNING = re.compile(r"(?=@\d|\+[a-z])")
+# A space's own name may hold a plus, as fbnetv2-f++ does.
+BEGINNING = re.compile(r"(?=@|\+[a-z])")
 
 
 def split_changes(name: str) -> tuple[str, tuple[str, ...]]:

@@ -9,25 +9,37 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 
 from nas_cli.config import read_config, resolve
 from nas_cli.folder import BLOCKS, CONFIG, MAIN_SEARCH, RESULT, check_run, search_folder
-from nas_cli.limits import METRICS, build_limits
+from nas_cli.limits import METRICS, LimitError, build_limits
+from nas_cli.recipes import RECIPES
 from nas_cli.references import check_reference
 from nas_cli.run import Run, read_json, start_run
-from nas_cli.run_spaces import blocks_of, settled_name, stored_space
+from nas_cli.run_spaces import blocks_of, check_winner, settled_name, stored_space
 from nas_cli.settings import Config
 from nas_cli.space_names import additions, before_additions, fix_first, split_changes
 from nas_cli.spaces import load_space
 from nas_search import largest
-from nas_spaces import InputError
+from nas_spaces import InputError, SearchSpace
 
-__all__ = ["blocks_left", "check_blocks", "on_blocks", "same_images", "some_blocks", "start_blocks"]
+__all__ = [
+    "blocks_left",
+    "check_blocks",
+    "has_blocks",
+    "on_blocks",
+    "same_images",
+    "some_blocks",
+    "start_blocks",
+]
 
 # How the choices are called that are added (`nas_spaces.vary`).
 ENDS = {"channels": "_scale", "bits": "_bits"}
 # What both stages have in common.
 SHARED = ("data", "resolution", "images", "seed", "device", "threads")
+# Of so many random blocks it is tried whether they can keep to the limits of what follows.
+TRIED_BLOCKS = 20
 
 
 def blocks_left(run: Run) -> bool:
@@ -35,14 +47,11 @@ def blocks_left(run: Run) -> bool:
     return run.config.blocks is not None and not (run.path / "space.json").exists()
 
 
-def check_blocks(config: Config) -> bool:
-    """Refuse what needs no images and would be refused once the blocks are found.
-
-    Returns:
-        Whether there are blocks to search: a space that is fixed before what is added has none.
+def has_blocks(config: Config) -> bool:
+    """Return whether there are blocks to search: a space may be fixed before what is added to it.
 
     Raises:
-        InputError: what is wrong.
+        InputError: a space to which nothing is added, or settings that then have no effect.
     """
     blocks = before_additions(config.space)
     if blocks == config.space:
@@ -50,8 +59,28 @@ def check_blocks(config: Config) -> bool:
             f"space {config.space} has nothing to search behind the blocks; add +channels or "
             "+bits, or --set blocks=none"
         )
-    if not load_space(blocks).num_choices:
-        return False
+    if load_space(blocks).num_choices:
+        return True
+    if config.blocks != RECIPES[config.method].get("blocks"):
+        raise InputError(
+            f"setting blocks says how blocks are searched first, and those of space {blocks} are "
+            "fixed; leave it out"
+        )
+    return False
+
+
+def check_blocks(config: Config) -> list[str]:
+    """Refuse what needs no images and would be refused once the blocks are found.
+
+    Args:
+        config: the settings of a run that has blocks to search.
+
+    Returns:
+        What a person should know before.
+
+    Raises:
+        InputError: what is wrong.
+    """
     # With all blocks that there may be.
     space = load_space(config.space)
     build_limits(space, config.limits)
@@ -59,7 +88,53 @@ def check_blocks(config: Config) -> bool:
         check_reference(space, name)
     if config.weights is not None and not Path(config.weights).is_file():
         raise InputError(f"weights: there is no file {config.weights}")
-    return True
+    return _check_limits(config)
+
+
+def _check_limits(config: Config) -> list[str]:
+    """Try of random blocks whether what is added to them can keep to the limits of a run."""
+    try:
+        first = resolve(_of_blocks(config))
+        blocks = build_limits(load_space(first.space), first.limits)
+    except LimitError as error:
+        raise InputError(
+            f"blocks: {error}; limits of that search are set like --set "
+            """'blocks.limits=["macs<=50%"]'"""
+        ) from error
+    except InputError as error:
+        raise InputError(f"blocks: {error}") from error
+    refused = []
+    for row in blocks.sample(TRIED_BLOCKS, rng=np.random.default_rng(0)):
+        try:
+            build_limits(load_space(fix_first(config.space, row)), config.limits)
+        except LimitError as error:
+            refused.append(error)
+    if len(refused) == TRIED_BLOCKS:
+        within = f" within {' and '.join(first.limits)}" if first.limits else ""
+        raise LimitError(
+            f"{refused[0]}; so it is with each of {TRIED_BLOCKS} random blocks{within}"
+        )
+    if not refused:
+        return []
+    return [
+        f"of {TRIED_BLOCKS} random blocks {len(refused)} cannot keep to "
+        f"{' and '.join(config.limits)}; should those found be such, the run ends behind their "
+        "search, and they are kept for another limit"
+    ]
+
+
+def _of_blocks(config: Config) -> list[dict[str, Any]]:
+    """Return the settings of the run that searches a run's blocks, the later ones count."""
+    assert config.blocks is not None
+    for key in ("space", "blocks"):
+        if key in config.blocks:
+            raise InputError(
+                f"blocks.{key} cannot be set: the blocks are those that --space has before what "
+                "is added to it"
+            )
+    values = attrs.asdict(config)
+    shared = {key: values[key] for key in SHARED}
+    return [shared, {"method": "spos", **config.blocks, "space": before_additions(config.space)}]
 
 
 def start_blocks(run: Run) -> Run:
@@ -68,13 +143,8 @@ def start_blocks(run: Run) -> Run:
     Raises:
         InputError: see `nas_cli.run.start_run`.
     """
-    config = run.config
-    assert config.blocks is not None
-    values = attrs.asdict(config)
-    shared = {key: values[key] for key in SHARED}
-    of_blocks = {"method": "spos", **config.blocks, "space": before_additions(config.space)}
     try:
-        return start_run(run.path / BLOCKS, [shared, of_blocks], resume=True)
+        return start_run(run.path / BLOCKS, _of_blocks(run.config), resume=True)
     except InputError as error:
         raise InputError(f"blocks: {error}") from error
 
@@ -92,7 +162,9 @@ def same_images(one: Config, other: Config) -> bool:
     return images == other.images and all(getattr(one, key) == getattr(other, key) for key in keys)
 
 
-def on_blocks(path: Path, given: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def on_blocks(
+    path: Path, given: Iterable[Mapping[str, Any]], begun: Config | None = None
+) -> list[dict[str, Any]]:
     """Return settings for a search on top of the blocks that an earlier run found.
 
     Images, their split and the seed are that run's where no other images are named.
@@ -100,10 +172,11 @@ def on_blocks(path: Path, given: Iterable[Mapping[str, Any]]) -> list[dict[str, 
     Args:
         path: the earlier run.
         given: the settings that were asked for; a ``space`` may be ``+channels`` alone.
+        begun: the settings of the run that is gone on with, where one is.
 
     Raises:
         InputError: no run there, none that has found something, a space that adds nothing or is
-            another one, or one that has changed since.
+            another one, or one that has changed since; a run that was begun on other blocks.
     """
     check_run(path)
     before = read_config(path / CONFIG)
@@ -113,15 +186,27 @@ def on_blocks(path: Path, given: Iterable[Mapping[str, Any]]) -> list[dict[str, 
         other = f", or take its own: --blocks {first}" if blocks_of(path) is not None else ""
         raise InputError(f"--blocks {path}: its search is not finished; go on with it first{other}")
     settings = list(map(dict, given))
-    if not any("data" in one for one in settings):
+    if begun is None and not any("data" in one for one in settings):
         values = attrs.asdict(before)
         settings.insert(0, {key: values[key] for key in ("data", "resolution", "images", "seed")})
-    row = ",".join(map(str, read_json(result, "winner")["winner"]))
-    named = [str(one["space"]) for one in settings if "space" in one]
-    added = _added(path, before, named[-1]) if named else _added_by_method(path, before, settings)
+    stored = stored_space(path, before.space)
+    row = check_winner(result, read_json(result, "winner")["winner"], stored)
     name = settled_name(path, before.space)
-    _check_unchanged(path, before, name)
-    return [*settings, {"space": f"{name}@{row}{added}", "blocks": None}]
+    _check_unchanged(path, stored, name)
+    fixed = f"{name}@{stored.format(row)}"
+    named = [str(one["space"]) for one in settings if "space" in one]
+    if named:
+        added = _added(path, before, named[-1])
+    elif begun is None:
+        added = _added_by_method(path, before, stored, settings)
+    elif begun.space.startswith(f"{fixed}+"):
+        added = begun.space.removeprefix(fixed)
+    else:
+        raise InputError(
+            f"--blocks {path}: the run was begun on other blocks, with space {begun.space}; leave "
+            "--blocks out"
+        )
+    return [*settings, {"space": fixed + added, "blocks": None}]
 
 
 def _added(path: Path, before: Config, space: str) -> str:
@@ -139,7 +224,9 @@ def _added(path: Path, before: Config, space: str) -> str:
     return space.removeprefix(first)
 
 
-def _added_by_method(path: Path, before: Config, settings: list[dict[str, Any]]) -> str:
+def _added_by_method(
+    path: Path, before: Config, stored: SearchSpace, settings: list[dict[str, Any]]
+) -> str:
     """Return what a method adds to blocks; once more only where the space is named."""
     config = resolve(settings)
     added = config.space.removeprefix(before_additions(config.space))
@@ -150,7 +237,7 @@ def _added_by_method(path: Path, before: Config, settings: list[dict[str, Any]])
         )
     known = set(additions(before.space))
     # Published spaces have such choices without saying so in their names.
-    choices = [choice.name for choice in stored_space(path, before.space).choices]
+    choices = [choice.name for choice in stored.choices]
     known |= {kind for kind, end in ENDS.items() if any(name.endswith(end) for name in choices)}
     again = [kind for kind in additions(added) if kind in known]
     if again:
@@ -167,9 +254,8 @@ def _added_by_method(path: Path, before: Config, settings: list[dict[str, Any]])
     return added
 
 
-def _check_unchanged(path: Path, before: Config, name: str) -> None:
+def _check_unchanged(path: Path, stored: SearchSpace, name: str) -> None:
     """Refuse a space that is another one by now, so that the row would mean something else."""
-    stored = stored_space(path, before.space)
     channels, resolution, _ = stored.input_shape
     now = load_space(name, classes=stored.num_classes, resolution=resolution, in_channels=channels)
     if (now.choices, now.blocks) != (stored.choices, stored.blocks):

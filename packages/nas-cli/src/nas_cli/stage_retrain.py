@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 import nas_search
 from nas_cli.config import differences, override
-from nas_cli.folder import MAIN_SEARCH, RESULT, cure
+from nas_cli.folder import MAIN_SEARCH, RESULT
 from nas_cli.limits import METRICS, RECORDED, build_limits, parse_limit
 from nas_cli.references import NetworkAlone, check_reference, reference
 from nas_cli.run import Run, read_json, write_json
+from nas_cli.run_spaces import check_winner
 from nas_cli.searchers import ERROR
 from nas_cli.settings import Config
 from nas_cli.stage_search import judge_again
@@ -130,11 +131,7 @@ def retrain(shop: Workshop, name: str, weights: Path | None = None) -> None:
         run.config, weights = retrain_settings(run, name, (), weights)
     config = run.config
     found = read_json(run.search(name) / RESULT, "winner", "values")
-    try:
-        [winner] = shop.space.check([found["winner"]])
-    except InputError as error:
-        path = run.search(name) / RESULT
-        raise InputError(f"{path} is damaged (winner: {error}); {cure(path)}") from error
+    winner = check_winner(run.search(name) / RESULT, found["winner"], shop.space)
     drawn = _baselines(shop, name, winner)
     if len(drawn) < config.baselines:
         shop.say(f"retrain {name}: only {len(drawn)} other networks are within the limits")

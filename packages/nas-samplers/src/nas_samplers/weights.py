@@ -35,11 +35,10 @@ def load_weights(network: nn.Module, path: Path) -> Inherited:
         What became of the network's tensors, and the clipping levels of the file that were left.
 
     Raises:
-        InputError: no such file, a file that is damaged, tensors that are not finite, or that do
-            not fit: every tensor of the file must have its counterpart, other than the
-            classifier's, clipping levels and an optimiser's; and every one of the network, but for
-            those named above, or unless it is a supernet that starts from one network. Nothing is
-            loaded then.
+        InputError: what `read_weights` refuses, or tensors that do not fit: every tensor of the
+            file must have its counterpart, other than the classifier's, clipping levels and an
+            optimiser's; and every one of the network, but for those named above, or unless it is
+            a supernet that starts from one network. Nothing is loaded then.
         OSError: the file may not be read.
     """
     tensors = read_weights(path)
@@ -57,7 +56,11 @@ def load_weights(network: nn.Module, path: Path) -> Inherited:
     wrong = [
         name
         for name in kept
-        if not (name.startswith(last_block) or is_level(name) or name.endswith("batches_tracked"))
+        if not (
+            name.startswith(last_block)
+            or (is_level(name) and name not in tensors)
+            or name.endswith("batches_tracked")
+        )
     ]
     if wrong:
         name = wrong[0]
@@ -94,7 +97,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         path: as of `load_weights`.
 
     Raises:
-        InputError: no such file, one that is damaged, or tensors that are not finite.
+        InputError: no such file, one that is damaged, tensors that are not finite, or clipping
+            levels that are not above 0.
         OSError: the file may not be read.
     """
     tensors = {name.removeprefix("network."): x for name, x in _read_tensors(path).items()}
@@ -103,6 +107,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise InputError(
             f"weights: {path}: {len(bad)} tensors ({bad[0]} first) are not finite; give those of a "
             "training that did not diverge"
+        )
+    fallen = [name for name, x in tensors.items() if is_level(name) and (x <= 0).any()]
+    if fallen:
+        raise InputError(
+            f"weights: {path}: {len(fallen)} clipping levels ({fallen[0]} first) are not above 0; "
+            "leave them out to start new ones"
         )
     return tensors
 

@@ -358,6 +358,16 @@ def test_weights_of_another_network_are_refused_and_nothing_written(given, space
     assert all(torch.equal(after[name], x) for name, x in before.items())
 
 
+def test_a_network_of_other_channels_is_told_from_one_of_other_blocks():
+    supernet = build(one_block(Conv(8, 3)))
+    for given, reason in (
+        (Conv(12, 3), "weights of a network of the same blocks and channels$"),
+        (MBConv(8, 3), "weights of a network of the same blocks$"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            inherit_network(supernet, network_of(one_block(given)).state_dict())
+
+
 def test_a_shallower_network_is_refused_and_nothing_written():
     sizes = {"classes": 10, "resolution": 32}
     network = network_of(published.load("resnet18", **sizes))

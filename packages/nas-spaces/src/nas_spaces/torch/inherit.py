@@ -163,7 +163,7 @@ def inherit_network(supernet: Supernet, tensors: Mapping[str, Tensor]) -> Inheri
         raise InputError(
             f"{len(foreign)} tensors of the network correspond to none of space "
             f"{supernet.space.name!r}; the first is {name} of shape {tuple(tensors[name].shape)}: "
-            "take the weights of a network of the same blocks"
+            f"take the weights of a network of the same blocks{' and channels' * (name in known)}"
         )
     for index, block in enumerate(supernet.space.blocks[:-1]):
         prefix = f"blocks.{block.name}."
