@@ -186,3 +186,11 @@ def test_other_numbers_are_refused_but_where_levels_explain_them(nas, run, monke
     result = nas("export", run)
     assert result.exit_code == 0
     assert "bits:    simulated; where a number is rounded to another level" in result.stdout
+    (run / "best" / "model.pt2").unlink()
+
+    def nothing(module, images, classes):
+        return b"program", lambda images: 0 * module(images)
+
+    monkeypatch.setitem(export.FORMATS, "pt2", nothing)
+    assert "use another --format, or another version of torch" in refused(nas, run)
+    assert not (run / "best" / "model.pt2").exists()

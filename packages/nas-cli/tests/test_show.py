@@ -1,10 +1,12 @@
 import json
 
+import attrs
 import numpy as np
 import pytest
 
 import nas_hw
 from nas_cli import show
+from nas_cli.architecture_text import options_of
 from nas_spaces import Block, Choice, FeasibleSet, Limit, SearchSpace, published, to_json
 from nas_spaces.layers import Classifier, Conv, Identity
 from nas_spaces.vary import uniform_bits
@@ -58,6 +60,28 @@ def test_options_without_effect_are_not_shown(nas):
     row = "2,5,0," + "0,5,1," + "0,5,1," * 7
     shown = nas("cost", "resnet20-blocks+bits+channels=0.5,1", row.strip(","))
     assert "  stage1: identity, k3 4w4a scale 1, k3 4w4a scale 1\n" in shown.stdout
+    shown = nas("cost", "resnet20-blocks+bits=4w4a", "2,0,0,0," + "0,0," * 6 + "2,0")
+    assert "  stage1: identity, k3 4w4a, k3 4w4a; stage2: " in shown.stdout
+    assert "k3 4w4a, identity\n" in shown.stdout
+
+
+def test_a_choice_that_several_blocks_read_is_shown_where_one_of_them_has_it():
+    layers = [Conv(8, 3), Conv(8, 5)]
+    space = SearchSpace(
+        "shared",
+        (1, 8, 8),
+        [Choice("kernel", (3, 5)), Choice("skip", ("no", "yes"))],
+        [
+            Block("stem", [Conv(8, 3)]),
+            Block("one", [layers[0], Identity(), layers[1], Identity()], reads=["kernel", "skip"]),
+            Block("two", layers, reads=["kernel"]),
+            Block("head", [Classifier(10)]),
+        ],
+    )
+    assert options_of(space, [1, 1]) == {"kernel": "5", "skip": "yes"}
+    alone = attrs.evolve(space, blocks=[b for b in space.blocks if b.name != "two"])
+    assert options_of(alone, [1, 1]) == {"skip": "yes"}
+    assert options_of(alone, [1, 0]) == {"kernel": "5", "skip": "no"}
 
 
 def test_a_space_of_one_architecture_needs_no_row(nas):

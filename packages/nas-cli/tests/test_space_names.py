@@ -77,6 +77,7 @@ def test_a_file_can_be_varied(tmp_path):
         ("digits-resnet+bits=", "nothing stands behind the =; leave it out for the usual bits"),
         ("digits-mobile+channels=0", "scale=0.0 must be a finite number above 0"),
         ("digits-mobile+bits", "no layer that can be quantised"),
+        ("digits-resnet+bits=" + "2" * 5000 + "w2a", "w2a' cannot be read; write bits of weights"),
         ("digits-resnet+bits=2", "bits '2' cannot be read; write bits of weights and of activ"),
         ("digits-resnet+bits=2w99a", "bits: inputs=99 must be a whole number from 1 to 16"),
         ("digit-mobile+bits", "space 'digit-mobile' is unknown: did you mean 'digits-mobile'?"),

@@ -276,6 +276,24 @@ def test_weights_that_are_not_finite_are_named_and_nothing_loaded(tmp_path, writ
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.to_sparse(),
+        lambda x: x.to(torch.complex64),
+        lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8),
+        lambda x: x.tolist(),
+    ],
+)
+def test_what_is_no_plain_tensor_is_refused(tmp_path, change):
+    network = fresh()
+    tensors = network.state_dict()
+    tensors["blocks.stem.conv.weight"] = change(tensors["blocks.stem.conv.weight"])
+    torch.save(tensors, tmp_path / "w.pt")
+    with pytest.raises(InputError, match="something else than dense tensors of real numbers"):
+        load_weights(network, tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize(
     ("change", "reason"),
     [
         (lambda level: -level, r"1 clipping levels \(blocks.stage2_0.quantise1.alpha_2 first"),

@@ -58,7 +58,14 @@ def _matters(space: SearchSpace, row: NDArray[np.int64], column: int) -> bool:
     """Return whether another option of a choice would make another network of a row."""
     size = space.num_options[column]
     if size == 1:
-        return True
+        # What one option was added for: a block's layer may lack it, as an identity lacks bits.
+        name = space.choices[column].name
+        layers = zip(space.blocks, space.layers(row), strict=True)
+        return any(
+            not block.shares or any(hasattr(placed.layer, field) for field in block.shares)
+            for block, placed in layers
+            if name in block.reads
+        )
     others = np.tile(row, (size, 1))
     others[:, column] = range(size)
     [own], combinations = space.combinations(row[None]), space.combinations(others)

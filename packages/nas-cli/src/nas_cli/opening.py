@@ -27,6 +27,7 @@ from nas_cli.spaces import load_space
 from nas_cli.stage_blocks import (
     blocks_left,
     check_blocks,
+    check_limits,
     has_blocks,
     on_blocks,
     same_images,
@@ -54,8 +55,13 @@ def started(command: str, options: dict[str, Any]) -> Iterator["Workshop"]:
     if options["limits"]:
         named["limits"] = list(options["limits"])
     file = [from_toml(options["config"])] if options["config"] is not None else []
-    given = [*file, named, *map(parse_setting, options["settings"])]
+    settings = list(map(parse_setting, options["settings"]))
+    given = [*file, named, *settings]
     if options["blocks"] is not None:
+        if any(one.get("blocks") is not None for one in settings):
+            raise InputError(
+                f"--blocks {options['blocks']} has its blocks already; leave --set blocks... out"
+            )
         given = on_blocks(options["blocks"], given, _begun(options))
     run = start_run(options["out"], given, resume=options["resume"])
     by_default = not run.begun and not any("limits" in one for one in given)
@@ -127,14 +133,12 @@ def _start_blocks(command: str, run: Run) -> Run | None:
     """Return the run that searches the blocks of ``run``, where it does that first."""
     if not blocks_left(run) or not has_blocks(run.config):
         return None
-    notes = check_blocks(run.config)
+    check_blocks(run.config)
     if command != "pipeline":
         raise InputError(
             f"method {run.config.method} searches the blocks first: run `nas pipeline`, or give "
             "--blocks RUN of an earlier search"
         )
-    for note in notes:
-        click.echo(f"blocks:   {note}", err=True)
     return start_blocks(run)
 
 
@@ -148,12 +152,7 @@ def _search_blocks(run: Run, blocks: Run) -> "ImageData | None":
         InputError: what is wrong, before anything is written where it can be known.
     """
     try:
-        images: ImageData | None = _check_behind_blocks(run)
-        if not same_images(run.config, blocks.config):
-            images = None  # they would wait in memory for the whole search
-        shop = _shop(blocks, images)
-        shop.say(f"blocks:   searched first, in {blocks.path}")
-        _introduce(shop)
+        images, shop = _check_both(run, blocks)
         run.begin()
         _remember("pipeline", run)
         _begin(shop)
@@ -170,17 +169,39 @@ def _search_blocks(run: Run, blocks: Run) -> "ImageData | None":
     return images
 
 
-def _check_behind_blocks(run: Run) -> "ImageData":
-    """Refuse what would be refused once the blocks are found, as far as it can be known.
+def _check_both(run: Run, blocks: Run) -> tuple["ImageData | None", "Workshop"]:
+    """Refuse what either search could not do, as far as it can be known.
 
     Returns:
-        The run's images.
+        The run's images, None where the blocks are searched on others, and the search for blocks.
 
     Raises:
         InputError: what is wrong.
     """
-    config = run.config
-    images = _shop(run).data
+    behind = _shop(run)
+    _check_behind_blocks(behind)
+    # Others would wait in memory for the whole search.
+    images = behind.data if same_images(run.config, blocks.config) else None
+    shop = _shop(blocks, images)
+    shop.say(f"blocks:   searched first, in {blocks.path}")
+    try:
+        _introduce(shop)
+    except InputError as error:
+        cure = """; give that search its own, like --set 'blocks.limits=["macs<=50%"]'"""
+        raise InputError(f"blocks: {error}{cure * isinstance(error, LimitError)}") from error
+    note = check_limits(behind, shop) if blocks_of(run.path) is None else None
+    if note is not None:
+        shop.say(f"note:     {note}")
+    return images, shop
+
+
+def _check_behind_blocks(shop: "Workshop") -> None:
+    """Refuse what would be refused once the blocks are found, as far as it can be known.
+
+    Raises:
+        InputError: what is wrong.
+    """
+    run, config, images = shop.run, shop.run.config, shop.data
     if config.weights is not None and config.search.evaluation == "supernet":
         from nas_samplers import read_weights
 
@@ -210,7 +231,6 @@ def _check_behind_blocks(run: Run) -> "ImageData":
             check(some)
         except InputError:
             raise error from None
-    return images
 
 
 @contextlib.contextmanager

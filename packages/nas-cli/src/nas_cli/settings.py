@@ -400,8 +400,8 @@ class Config:
     blocks: Overrides = None
     """Where there is one, what the space has before ``+channels`` and ``+bits`` add to it, such as
     its blocks, is searched first, in the run's folder ``blocks``, and then fixed as its winner has
-    it: ``blocks.method`` and any other setting of that search; images, seed and device are the
-    run's. None searches all of it at once."""
+    it: ``blocks.method`` and other settings of that search, but its space; images, seed, device
+    and threads are the run's where they are not among them. None searches all of it at once."""
     limits: Annotated[tuple[str, ...], "macs<=50%"] = ()
     """``--limit``: all of them hold for the winner; ``%`` is of the largest architecture."""
     references: Annotated[tuple[str, ...], "2w2a"] = field(default=(), validator=_known_references)

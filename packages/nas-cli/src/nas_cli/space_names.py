@@ -108,7 +108,7 @@ def parse_bits(text: str) -> tuple[int, int] | None:
     >>> parse_bits("3w4a"), parse_bits("3w")
     ((3, 4), None)
     """
-    match = re.fullmatch(r"(\d+)w(\d+)a", text)
+    match = re.fullmatch(r"([0-9]{1,3})w([0-9]{1,3})a", text)
     return None if match is None else (int(match[1]), int(match[2]))
 
 

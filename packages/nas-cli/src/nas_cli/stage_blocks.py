@@ -1,12 +1,12 @@
 """The stage before the others, where channels or bits are searched on top of blocks: the blocks.
 
 It is a run of its own in the folder ``blocks`` of the run. The setting ``blocks`` says by which
-method and settings; images, seed and device are the run's.
+method and settings; images, seed and device are the run's where it does not.
 """
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
@@ -24,9 +24,13 @@ from nas_cli.spaces import load_space
 from nas_search import largest
 from nas_spaces import InputError, SearchSpace
 
+if TYPE_CHECKING:
+    from nas_cli.workshop import Workshop
+
 __all__ = [
     "blocks_left",
     "check_blocks",
+    "check_limits",
     "has_blocks",
     "on_blocks",
     "same_images",
@@ -60,67 +64,72 @@ def has_blocks(config: Config) -> bool:
             "+bits, or --set blocks=none"
         )
     if load_space(blocks).num_choices:
+        _, *behind = config.space.removeprefix(blocks).split("@")
+        if behind:
+            raise InputError(
+                f"space {config.space} fixes choices behind what it adds, and blocks that are "
+                "searched first are none yet: fix them too, or --set blocks=none"
+            )
         return True
     if config.blocks != RECIPES[config.method].get("blocks"):
         raise InputError(
             f"setting blocks says how blocks are searched first, and those of space {blocks} are "
-            "fixed; leave it out"
+            "fixed; leave it out, or --set blocks=none"
         )
     return False
 
 
-def check_blocks(config: Config) -> list[str]:
+def check_blocks(config: Config) -> None:
     """Refuse what needs no images and would be refused once the blocks are found.
 
     Args:
         config: the settings of a run that has blocks to search.
-
-    Returns:
-        What a person should know before.
 
     Raises:
         InputError: what is wrong.
     """
     # With all blocks that there may be.
     space = load_space(config.space)
-    build_limits(space, config.limits)
     for name in config.references:
         check_reference(space, name)
     if config.weights is not None and not Path(config.weights).is_file():
         raise InputError(f"weights: there is no file {config.weights}")
-    return _check_limits(config)
 
 
-def _check_limits(config: Config) -> list[str]:
-    """Try of random blocks whether what is added to them can keep to the limits of a run."""
-    try:
-        first = resolve(_of_blocks(config))
-        blocks = build_limits(load_space(first.space), first.limits)
-    except LimitError as error:
-        raise InputError(
-            f"blocks: {error}; limits of that search are set like --set "
-            """'blocks.limits=["macs<=50%"]'"""
-        ) from error
-    except InputError as error:
-        raise InputError(f"blocks: {error}") from error
+def check_limits(shop: "Workshop", blocks: "Workshop") -> str | None:
+    """Try of random blocks whether what follows them can be done.
+
+    Args:
+        shop: the run.
+        blocks: the run that searches its blocks.
+
+    Returns:
+        What a person should know where it can with some of them only.
+
+    Raises:
+        InputError: limits of the search for blocks that cannot be kept, or none of the random
+            blocks would do.
+    """
+    first, config = blocks.run.config, shop.run.config
+    feasible = build_limits(blocks.space, first.limits)
     refused = []
-    for row in blocks.sample(TRIED_BLOCKS, rng=np.random.default_rng(0)):
+    for row in feasible.sample(TRIED_BLOCKS, rng=np.random.default_rng(0)):
         try:
-            build_limits(load_space(fix_first(config.space, row)), config.limits)
-        except LimitError as error:
+            build_limits(shop.fit_space(fix_first(config.space, row)), config.limits)
+        except InputError as error:
             refused.append(error)
+    many = f"of {TRIED_BLOCKS} random blocks within {' and '.join(first.limits) or 'no limits'}"
     if len(refused) == TRIED_BLOCKS:
-        within = f" within {' and '.join(first.limits)}" if first.limits else ""
         raise LimitError(
-            f"{refused[0]}; so it is with each of {TRIED_BLOCKS} random blocks{within}"
+            f"{refused[0]}; so it is {many} with each: change --limit, or blocks.limits, which "
+            "those of the blocks are"
         )
     if not refused:
-        return []
-    return [
-        f"of {TRIED_BLOCKS} random blocks {len(refused)} cannot keep to "
-        f"{' and '.join(config.limits)}; should those found be such, the run ends behind their "
-        "search, and they are kept for another limit"
-    ]
+        return None
+    return (
+        f"{many} {len(refused)} could not be gone on with ({refused[0]}); should those found be "
+        "such, the run ends behind their search, and they are kept"
+    )
 
 
 def _of_blocks(config: Config) -> list[dict[str, Any]]:
@@ -203,7 +212,8 @@ def on_blocks(
         added = begun.space.removeprefix(fixed)
     else:
         raise InputError(
-            f"--blocks {path}: the run was begun on other blocks, with space {begun.space}; leave "
+            f"--blocks {path}: the run was begun with "
+            f"{'its own blocks' if begun.blocks else f'other blocks, space {begun.space}'}; leave "
             "--blocks out"
         )
     return [*settings, {"space": fixed + added, "blocks": None}]

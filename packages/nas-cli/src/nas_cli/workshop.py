@@ -146,7 +146,15 @@ class Workshop:
         """The space for these images; the one that the run was begun with, where it was."""
         if self._stored is not None:
             return self._stored
-        name, data = settled_name(self.run.path, self.run.config.space), self.data
+        return self.fit_space(settled_name(self.run.path, self.run.config.space))
+
+    def fit_space(self, name: str) -> SearchSpace:
+        """Return a space for these images.
+
+        Raises:
+            InputError: see `nas_cli.spaces.load_space`; or a space that is for other images.
+        """
+        data = self.data
         channels, resolution, _ = data.shape
         classes = len(data.classes)
         space = load_space(name, classes=classes, resolution=resolution, in_channels=channels)

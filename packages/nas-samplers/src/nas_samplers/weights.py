@@ -137,13 +137,19 @@ def _read_tensors(path: Path) -> Mapping[str, Tensor]:
             "safetensors, or what torch.save(module.state_dict(), path) wrote"
         ) from error
     if not isinstance(tensors, Mapping) or not all(
-        isinstance(name, str) and isinstance(x, Tensor) for name, x in tensors.items()
+        isinstance(name, str) and _is_plain(x) for name, x in tensors.items()
     ):
         raise InputError(
-            f"weights: {path} holds something else than tensors by name; write it with "
-            "torch.save(module.state_dict(), path)"
+            f"weights: {path} holds something else than dense tensors of real numbers by name; "
+            "write it with torch.save(module.state_dict(), path)"
         )
     return tensors
+
+
+def _is_plain(x: object) -> bool:
+    if not isinstance(x, Tensor) or x.layout != torch.strided:
+        return False
+    return not (x.is_complex() or x.is_quantized)
 
 
 def _of_one_network(names: Iterable[str]) -> bool:
