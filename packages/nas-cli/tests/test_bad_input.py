@@ -268,16 +268,6 @@ def test_damaged_checkpoint_of_a_training(nas, tiny, run, finished, damage):
     assert checkpoint.read_bytes() == (finished / "train/checkpoint.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["history.json", "random.json", "search.json"])
-def test_damaged_state_of_a_search(nas, finished, tmp_path, name):
-    run = shutil.copytree(finished, tmp_path / "copy")
-    folder = run / "searches" / "main"
-    (folder / "result.json").unlink()
-    whole = (folder / name).read_text()
-    (folder / name).write_text(whole[: len(whole) // 2])
-    refused(nas("search", run, "--resume"), f"{folder / name} is damaged", "remove it")
-
-
 def test_what_an_error_proposes_makes_the_file_again(nas, finished, tmp_path):
     run = shutil.copytree(finished, tmp_path / "copy")
     (run / "space.json").unlink()

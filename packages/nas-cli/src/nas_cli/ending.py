@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nas_cli.architecture_text import option_lines, options_of
-from nas_cli.folder import BLOCKS, CONFIG, MAIN_SEARCH, RESULT
+from nas_cli.folder import BLOCKS, CONFIG, MAIN_SEARCH, RESULT, SEARCH_SETTINGS
 from nas_cli.group import command_of
 from nas_cli.limits import METRICS, RECORDED, build_limits, parse_limit
 from nas_cli.run import Run, read_json
@@ -164,7 +164,7 @@ def _specialize(run: Run, name: str, found: dict[str, Any]) -> str | None:
 
 def _smaller(run: Run, name: str, found: dict[str, Any]) -> str:
     """Return a limit halfway from the cost of a search's winner to that of the smallest network."""
-    asked = read_json(run.search(name) / "search.json", "limits")["limits"]
+    asked = read_json(run.search(name) / SEARCH_SETTINGS, "limits")["limits"]
     limited = [parse_limit(text).metric for text in asked]
     metric = limited[0] if limited and "macs" not in limited else "macs"
     space = stored_space(run.path, run.config.space)

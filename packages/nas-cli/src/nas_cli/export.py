@@ -80,7 +80,14 @@ def export_winner(run: Path, form: str, name: str = MAIN_SEARCH) -> dict[str, An
             "makes one"
         )
     data = read_json(run / "data.json", "mean", "std", "classes")
-    network = load_network(folder)
+    try:
+        network = load_network(folder)
+    except InputError as error:
+        done = search_folder(run, name) / "retrain"
+        raise InputError(
+            f"{folder}: {error}; remove {done / RESULT} and {done / 'winner'} and train it again "
+            f"by `{command_of('retrain', run, name)}`"
+        ) from error
     image = network.space.input_shape
     module = _Deployed(network, data["mean"], data["std"]).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(0)

@@ -12,8 +12,11 @@ __all__ = [
     "CONFIG",
     "DISTRIBUTION_FILE",
     "MAIN_SEARCH",
+    "RANKS",
+    "RANK_SETTINGS",
     "RESULT",
     "SEARCHES",
+    "SEARCH_SETTINGS",
     "best_folder",
     "check_name",
     "check_run",
@@ -29,6 +32,12 @@ BLOCKS = "blocks"
 
 SEARCHES = "searches"
 """The folder of the searches."""
+
+RANKS = "ranks"
+"""The folder of the rankings."""
+
+SEARCH_SETTINGS, RANK_SETTINGS = "search.json", "settings.json"
+"""What a search and a ranking were begun with, in their folders."""
 
 MAIN_SEARCH = "main"
 """Name of the first search; its history and winner also stand at the top of the run."""
@@ -55,27 +64,38 @@ def cure(path: Path) -> str:
 
     >>> cure(Path("a/searches/small/result.json"))
     'remove a/searches/small/result.json and go on by `nas search a --name small --resume`'
+    >>> cure(Path("a/searches/small/search.json"))
+    'remove a/searches/small and search again by `nas search a --name small`'
+    >>> cure(Path("a/searches/small/retrain/winner/result.json"))
+    'remove a/searches/small/retrain/winner/result.json and go on by `nas retrain a --name small`'
     >>> cure(Path("a/space.json"))
-    'without it `nas train --resume --out a` writes it again'
+    'remove it where it is left, and `nas train --resume --out a` writes it again'
     """
-    *_, kind, name, _ = ("", "", *path.parts)
-    if path.parent.name == "train":
-        run = path.parent.parent
-        return f"remove {path.parent} and train again by `nas train --resume --out {run}`"
-    if path.parent.name == "retrain":
-        folder = path.parent.parent
-        return (
-            f"remove {path} and go on by `nas retrain {folder.parent.parent} --name {folder.name}`"
-        )
-    if kind in (SEARCHES, "ranks"):
-        command = "search" if kind == SEARCHES else "rank"
+    folder = path.parent
+    if folder.name == "train":
+        return f"remove {folder} and train again by `nas train --resume --out {folder.parent}`"
+    retrain = next((one for one in (folder, folder.parent) if one.name == "retrain"), None)
+    if retrain is not None:
+        run, name = retrain.parents[2], retrain.parent.name
+        return f"remove {path} and go on by `nas retrain {run} --name {name}`"
+    if folder.parent.name in (SEARCHES, RANKS):
+        run, command = folder.parents[1], "search" if folder.parent.name == SEARCHES else "rank"
+        again = f"`nas {command} {run} --name {folder.name}"
+        if path.name == (SEARCH_SETTINGS if command == "search" else RANK_SETTINGS):
+            what = " and what it is held against" if command == "rank" else ""
+            return f"remove {folder} and {command} again by {again}`{what}"
         # All other files are written again from the state, once the result is gone.
+        result = folder / RESULT
+        state = path.suffix == ".json" and path != result
+        gone = [str(path)] * state + [str(result)] * (result.exists() or not state)
+        return f"remove {' and '.join(gone)} and go on by {again} --resume`"
+    if path.name in ("space.json", "data.json"):
+        # What follows blocks begins only behind their search.
+        command = "pipeline" if (folder / BLOCKS).is_dir() else "train"
         return (
-            f"remove {path.parent / RESULT} and go on by `nas {command} {path.parents[2]} "
-            f"--name {name} --resume`"
+            f"remove it where it is left, and `nas {command} --resume --out {folder}` writes it "
+            "again"
         )
-    if path.name == "space.json":
-        return f"without it `nas train --resume --out {path.parent}` writes it again"
     return "restore it, or begin another run with another --out"
 
 
@@ -86,7 +106,9 @@ def check_run(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; name the folder of a run")
     if not (path / CONFIG).is_file():
-        raise InputError(f"{path} holds no run; `nas train --out {path}` would begin one")
+        free = not path.exists() or not any(path.iterdir())
+        hint = f"; `nas train --out {path}` would begin one" if free else f": no {CONFIG}"
+        raise InputError(f"{path} holds no run{hint}")
 
 
 def check_name(name: str) -> None:

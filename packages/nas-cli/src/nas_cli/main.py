@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from nas_cli.folder import MAIN_SEARCH, RESULT
+from nas_cli.folder import MAIN_SEARCH, RESULT, SEARCH_SETTINGS
 from nas_cli.group import Commands, command_of, remember
 from nas_cli.options import RUN_OPTIONS, takes
 
@@ -43,7 +43,7 @@ def pipeline(as_json: bool, **options: Any) -> None:
         from nas_cli.stage_train import train_supernet
 
         train_supernet(shop)
-        if (shop.run.search(MAIN_SEARCH) / "search.json").exists():
+        if (shop.run.search(MAIN_SEARCH) / SEARCH_SETTINGS).exists():
             # Begun by `nas search`, perhaps with limits of its own: that one is gone on with.
             shop.run.config = search_settings(shop.run, MAIN_SEARCH, (), resume=True)
         search_stage(shop, MAIN_SEARCH)

@@ -8,6 +8,7 @@ import attrs
 from attrs import frozen
 
 from nas_cli.config import differences, override
+from nas_cli.folder import RANK_SETTINGS
 from nas_cli.run import Run, read_json
 from nas_cli.run_spaces import stored_space
 from nas_cli.scales import default_recalibration, scale_of
@@ -15,13 +16,10 @@ from nas_cli.settings import Config
 from nas_cli.truth import LEAST
 from nas_spaces import InputError
 
-__all__ = ["SETTINGS", "RankQuestion", "ask_rank", "question_of"]
+__all__ = ["RankQuestion", "ask_rank", "question_of"]
 
 ARCHITECTURES = 200
 """How many are drawn where nothing is said: tau is then known to about 0.08 (95 %)."""
-
-SETTINGS = "settings.json"
-"""File in a ranking's folder: what it was begun with."""
 
 Kind = Literal["table", "standalone", "run"]
 WORDS: dict[Kind, str] = {
@@ -127,7 +125,7 @@ def ask_rank(
         InputError: nothing to hold the supernet against, a setting that is not of a ranking, or a
             ranking that is there, without ``resume`` or with other settings.
     """
-    known = run.rank(name) / SETTINGS
+    known = run.rank(name) / RANK_SETTINGS
     if not known.exists():
         if question is None:
             raise InputError(

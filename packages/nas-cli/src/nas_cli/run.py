@@ -11,7 +11,7 @@ from typing import IO, Any
 from attrs import define, field
 
 from nas_cli.config import differences, override, read_config, resolve, to_toml
-from nas_cli.folder import BLOCKS, CONFIG, best_folder, check_run, search_folder
+from nas_cli.folder import BLOCKS, CONFIG, RANKS, best_folder, check_run, cure, search_folder
 from nas_cli.seal import sealed
 from nas_cli.settings import WHERE, Config
 from nas_cli.space_names import short_name
@@ -90,7 +90,7 @@ class Run:
 
     def rank(self, name: str) -> Path:
         """Return the folder of one ranking."""
-        return self.path / "ranks" / name
+        return self.path / RANKS / name
 
     def event(self, record: Mapping[str, Any]) -> None:
         """Append one line to ``events.jsonl``."""
@@ -116,12 +116,12 @@ def read_json(path: Path, *keys: str) -> dict[str, Any]:
         missing = [key for key in keys if not isinstance(value, dict) or key not in value]
         if missing or not isinstance(value, dict):
             what = f"it lacks {', '.join(missing)}" if missing else "it holds no object"
-            raise InputError(f"{path} is damaged ({what}); remove it and resume the run")
+            raise InputError(f"{path} is damaged ({what}); {cure(path)}")
         return value
     except FileNotFoundError as error:
-        raise InputError(f"there is no file {path}") from error
+        raise InputError(f"{path} is missing; {cure(path)}") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is damaged ({error}); remove it and resume the run") from error
+        raise InputError(f"{path} is damaged ({error}); {cure(path)}") from error
 
 
 def start_run(out: Path | None, overrides: Iterable[Mapping[str, Any]], *, resume: bool) -> Run:

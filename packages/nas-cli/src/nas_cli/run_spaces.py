@@ -31,7 +31,7 @@ def blocks_of(run: Path) -> tuple[int, ...] | None:
     try:
         return tuple(int(option) for option in json.loads(path.read_text())["winner"])
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged ({error}); remove it and resume the run") from error
+        raise InputError(f"{path} is damaged ({error}); {cure(path)}") from error
 
 
 def _blocks_come_first(path: Path) -> bool:

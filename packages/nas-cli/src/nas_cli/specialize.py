@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nas_cli.architecture_text import option_lines, option_name, options_of
-from nas_cli.folder import CONFIG, RESULT, check_name, check_run, search_folder
+from nas_cli.folder import CONFIG, RESULT, SEARCH_SETTINGS, check_name, check_run, search_folder
 from nas_cli.limits import cost_tables, merge_limits, parse_limit
 from nas_cli.run_spaces import live_space, stored_space
 from nas_search import CandidateTable, Specialised, specialise
@@ -139,12 +139,12 @@ def _keep(path: Path, name: str, source: str, limits: list[str], record: dict[st
     run = open_run(path)
     try:
         folder = run.search(name)
-        if (folder / "search.json").exists():
+        if (folder / SEARCH_SETTINGS).exists():
             raise InputError(f"{path} holds a search {name!r} already; choose another --name")
-        settings = read_json(run.search(source) / "search.json", "search")["search"]
+        settings = read_json(run.search(source) / SEARCH_SETTINGS, "search")["search"]
         # The result first: a search with settings and no result would be gone on with.
         write_json(folder / RESULT, record)
-        write_json(folder / "search.json", {"limits": limits, "search": settings})
+        write_json(folder / SEARCH_SETTINGS, {"limits": limits, "search": settings})
     finally:
         run.close()
 

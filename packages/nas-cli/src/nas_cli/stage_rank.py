@@ -17,10 +17,10 @@ import nas_search
 from nas_cli.clock import Clock
 from nas_cli.config import read_config
 from nas_cli.evaluation import supernet_error
-from nas_cli.folder import CONFIG, RESULT
+from nas_cli.folder import CONFIG, RANK_SETTINGS, RESULT
 from nas_cli.limits import cost_tables, merge_limits
 from nas_cli.progress import stage
-from nas_cli.rank_question import SETTINGS, RankQuestion
+from nas_cli.rank_question import RankQuestion
 from nas_cli.rank_result import Judged, compare_candidates, rank_record, write_values
 from nas_cli.rank_trainings import train_from_scratch
 from nas_cli.run import open_run, read_json, write_json
@@ -108,7 +108,7 @@ def _begin(shop: Workshop, folder: Path, question: RankQuestion, digest: str | N
     Raises:
         InputError: it was begun with another table.
     """
-    known = folder / SETTINGS
+    known = folder / RANK_SETTINGS
     if known.exists():
         if read_json(known, "digest")["digest"] != digest:
             raise InputError(

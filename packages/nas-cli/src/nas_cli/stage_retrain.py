@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 import nas_search
 from nas_cli.config import differences, override
-from nas_cli.folder import MAIN_SEARCH, RESULT
+from nas_cli.folder import RESULT, SEARCH_SETTINGS, cure
+from nas_cli.group import command_of
 from nas_cli.limits import METRICS, RECORDED, build_limits, parse_limit
 from nas_cli.references import NetworkAlone, check_reference, reference
 from nas_cli.run import Run, read_json, write_json
@@ -49,12 +50,14 @@ def retrain_settings(
         InputError: no finished search of that name, a setting that is not of a retraining, or a
             retraining that was begun with other settings.
     """
-    # Both: an answer from a table whose writing was stopped has one of them.
-    if not all((run.search(name) / file).exists() for file in ("search.json", RESULT)):
-        option = "" if name == MAIN_SEARCH else f" --name {name}"
+    begun = run.search(name) / SEARCH_SETTINGS
+    if not (run.search(name) / RESULT).exists():
+        again = command_of("search", run.path, name) + " --resume" * begun.exists()
+        raise InputError(f"{run.path} holds no finished search {name!r}; `{again}` makes one")
+    if not begun.exists():
         raise InputError(
-            f"{run.path} holds no finished search {name!r}; `nas search {run.path}{option}` makes "
-            "one"
+            f"{run.path} holds no finished search {name!r}: {begun.name} is missing; "
+            f"{cure(begun)}, or write an answer from a table once more by `nas specialize`"
         )
     known, folder = _settings_file(run, name), run.retrain(name)
     given = list(given)
@@ -155,7 +158,7 @@ def retrain(shop: Workshop, name: str, weights: Path | None = None) -> None:
         }
         write_json(_settings_file(run, name), record)
     networks = _judged(shop, name, networks, found)
-    limits = read_json(run.search(name) / "search.json", "limits")["limits"]
+    limits = read_json(run.search(name) / SEARCH_SETTINGS, "limits")["limits"]
     # Bits are compared, whatever is limited.
     more = ["bitops"] if _has_bits(shop.space) else []
     names = dict.fromkeys((*RECORDED, *(parse_limit(text).metric for text in limits), *more))
@@ -202,7 +205,7 @@ def _baselines(shop: Workshop, name: str, winner: Arch) -> list[Arch]:
     wanted = shop.run.config.baselines
     if not wanted:
         return []
-    limits = tuple(read_json(shop.run.search(name) / "search.json", "limits")["limits"])
+    limits = tuple(read_json(shop.run.search(name) / SEARCH_SETTINGS, "limits")["limits"])
     try:
         feasible = build_limits(shop.space, limits)
     except InputError as error:

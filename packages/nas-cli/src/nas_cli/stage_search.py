@@ -21,7 +21,7 @@ from nas_cli.evaluation import (
     evaluated_by,
     supernet_error,
 )
-from nas_cli.folder import MAIN_SEARCH, RESULT
+from nas_cli.folder import MAIN_SEARCH, RESULT, SEARCH_SETTINGS
 from nas_cli.limits import METRICS, build_limits, cost_tables
 from nas_cli.progress import stage
 from nas_cli.reward import reward_note
@@ -64,7 +64,7 @@ def search_settings(
         InputError: a setting that is not of a search; a search that is there, without ``resume``
             or with other settings.
     """
-    known = run.search(name) / "search.json"
+    known = run.search(name) / SEARCH_SETTINGS
     if not known.exists():
         asked = override(run.config, given)
         changed = differences(run.config, asked)
@@ -91,7 +91,7 @@ def search_settings(
 
 def _stored_settings(run: Run, name: str) -> Config:
     """Return the settings of ``run`` with those that a search was begun with."""
-    known = read_json(run.search(name) / "search.json", "limits", "search")
+    known = read_json(run.search(name) / SEARCH_SETTINGS, "limits", "search")
     return override(run.config, [_without_where(known)])
 
 
@@ -182,7 +182,7 @@ def search(shop: Workshop, name: str) -> None:
             begun with other settings.
     """
     run, folder, config = shop.run, shop.run.search(name), shop.run.config
-    known, result = folder / "search.json", folder / RESULT
+    known, result = folder / SEARCH_SETTINGS, folder / RESULT
     if known.exists():
         _refuse_changes(run, name, override(config, [read_json(known, "limits", "search")]), config)
     if result.exists():

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from nas_cli.config import read_config
-from nas_cli.folder import CONFIG, MAIN_SEARCH, RESULT, check_run, search_folder
+from nas_cli.folder import CONFIG, MAIN_SEARCH, RESULT, SEARCH_SETTINGS, check_run, search_folder
 from nas_cli.ppo_settings import CriticConfig
 from nas_cli.run import read_json, write_json
 from nas_cli.run_spaces import stored_space
@@ -191,7 +191,7 @@ def _earlier(shop: Workshop) -> Path:
 
 def _record(run: Path) -> dict[str, Any]:
     """Return space, settings and state of the critic of a run, nothing where it has none."""
-    settings = read_json(_search(run) / "search.json").get("critic")
+    settings = read_json(_search(run) / SEARCH_SETTINGS).get("critic")
     state = read_json(_search(run) / "history.json", "state")["state"].get("critic")
     if settings is None or state is None:
         return {}

@@ -18,9 +18,12 @@ from nas_cli.folder import (
     CONFIG,
     DISTRIBUTION_FILE,
     MAIN_SEARCH,
+    RANKS,
     RESULT,
+    SEARCH_SETTINGS,
     SEARCHES,
     check_run,
+    cure,
     search_folder,
 )
 from nas_cli.report.files import optional, parse, required, structure, text_of
@@ -71,7 +74,7 @@ def load_run(run: Path) -> RunData:
     # The first search is the run's own; the others follow by name.
     names.sort(key=lambda name: (name != MAIN_SEARCH, name))
     done = [name for name in names if (search_folder(run, name) / RESULT).exists()]
-    ranks = [_rank(run / "ranks" / name, space) for name in _folders(run / "ranks")]
+    ranks = [_rank(run / RANKS / name, space) for name in _folders(run / RANKS)]
     shown = tuple(rank for rank in ranks if rank.result or rank.similarity)
 
     return RunData(
@@ -149,7 +152,7 @@ def _search(folder: Path, space: SearchSpace) -> Search:
     return Search(
         folder.name,
         result,
-        *_settings(folder / "search.json"),
+        *_settings(folder / SEARCH_SETTINGS),
         _history(rows, space) if result.evaluated or rows.exists() else None,
         _history(random, space) if random.exists() else None,
         table,
@@ -187,12 +190,13 @@ def _rank(folder: Path, space: SearchSpace) -> Rank:
     similarity = optional(path, Similarity)
     if similarity is not None:
         _check_similarity(path, similarity)
-    return Rank(
-        folder.name,
-        optional(folder / RESULT, RankResult),
-        _columns(values, space, ("truth",)) if values.exists() else None,
-        similarity,
-    )
+    result = optional(folder / RESULT, RankResult)
+    rows = _columns(values, space, ("truth",)) if values.exists() else None
+    if result is not None and rows is not None and len(rows) != result.architectures:
+        raise InputError(
+            f"{values} has {len(rows)} rows of {result.architectures} architectures; {cure(values)}"
+        )
+    return Rank(folder.name, result, rows, similarity)
 
 
 def _check_similarity(path: Path, similarity: Similarity) -> None:

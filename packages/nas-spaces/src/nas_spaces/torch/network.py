@@ -101,8 +101,8 @@ def load_network(folder: Path | str, *, layers: Mapping[str, type] = LAYERS) -> 
             raise InputError(f"{folder} holds no {name}; name the folder of a saved network")
     try:
         space = from_json((folder / ARCHITECTURE).read_text(encoding="utf-8"), layers=layers)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{folder / ARCHITECTURE} is no text: {error}") from error
+    except (InputError, UnicodeDecodeError) as error:
+        raise InputError(f"{folder / ARCHITECTURE}: {error}") from error
     network = Network(space, generator=torch.Generator())
     try:
         network.load_state_dict(safetensors.torch.load((folder / WEIGHTS).read_bytes()))
