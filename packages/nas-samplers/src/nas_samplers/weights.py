@@ -140,8 +140,8 @@ def _read_tensors(path: Path) -> Mapping[str, Tensor]:
         isinstance(name, str) and _is_plain(x) for name, x in tensors.items()
     ):
         raise InputError(
-            f"weights: {path} holds something else than dense tensors of real numbers by name; "
-            "write it with torch.save(module.state_dict(), path)"
+            f"weights: {path} holds something else than tensors by name, dense and of real "
+            "numbers; write it with torch.save(module.state_dict(), path)"
         )
     return tensors
 
