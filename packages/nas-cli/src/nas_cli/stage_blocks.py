@@ -64,8 +64,7 @@ def has_blocks(config: Config) -> bool:
             "+bits, or --set blocks=none"
         )
     if load_space(blocks).num_choices:
-        _, *behind = config.space.removeprefix(blocks).split("@")
-        if behind:
+        if "@" in config.space.removeprefix(blocks):
             raise InputError(
                 f"space {config.space} fixes choices behind what it adds, and blocks that are "
                 "searched first are none yet: fix them too, or --set blocks=none"
@@ -107,8 +106,8 @@ def check_limits(shop: "Workshop", blocks: "Workshop") -> str | None:
         What a person should know where it can with some of them only.
 
     Raises:
-        InputError: limits of the search for blocks that cannot be kept, or none of the random
-            blocks would do.
+        LimitError: none of the random blocks would do, or limits of their own that nothing
+            satisfies.
     """
     first, config = blocks.run.config, shop.run.config
     feasible = build_limits(blocks.space, first.limits)
@@ -121,8 +120,8 @@ def check_limits(shop: "Workshop", blocks: "Workshop") -> str | None:
     many = f"of {TRIED_BLOCKS} random blocks within {' and '.join(first.limits) or 'no limits'}"
     if len(refused) == TRIED_BLOCKS:
         raise LimitError(
-            f"{refused[0]}; so it is {many} with each: change --limit, or blocks.limits, which "
-            "those of the blocks are"
+            f"{refused[0]}; so it is {many} with each: change --limit, or blocks.limits, the "
+            "limits of those blocks"
         )
     if not refused:
         return None
